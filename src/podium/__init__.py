@@ -1,0 +1,1 @@
+"""Podium: one engine that registers agents, gives them work and runs workflows durably."""

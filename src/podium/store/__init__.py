@@ -1,0 +1,1 @@
+"""What is remembered: the event log, snapshots, inbox, blobs and the views over them."""

@@ -1,0 +1,279 @@
+"""The three protocols of a store, and the rows they speak of. The docstrings are law: `podium.testing` checks each.
+
+A store keeps bytes; it never decodes an input or an event, and it decides nothing. The owner of a shard appends; who is
+not the owner posts to the inbox and reads. Every change of state is one guarded statement within one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+from zlib import crc32
+
+from msgspec import Struct
+
+FORMAT = 1  # the lowest format a reader must know to read the rows written today
+DEFAULT_TENANT = "default"
+
+
+class LogRow(Struct, frozen=True, gc=False):
+    """One input of one execution, with the events it caused. Never changed, never deleted before its execution is.
+
+    `position` counts a shard's rows without a gap from 1; `sequence` is the number of the first event, counted for each
+    execution without a gap from 1, and every row has at least one event. `payload` is the encoded input, or empty where
+    `payload_blob` names the blob that holds it. `events` is a JSON list.
+    """
+
+    shard: int
+    position: int
+    tenant: str
+    execution: str
+    sequence: int
+    event_count: int
+    input_id: str
+    kind: str
+    now_us: int
+    payload: bytes
+    events: bytes
+    payload_blob: str | None = None
+    format: int = FORMAT
+    checksum: int = 0
+
+    def computed_checksum(self) -> int:
+        """Return the CRC-32 over every other column."""
+        head = (
+            f"{self.shard}|{self.position}|{self.tenant}|{self.execution}|{self.sequence}|{self.event_count}|"
+            f"{self.input_id}|{self.kind}|{self.now_us}|{self.payload_blob or ''}|{self.format}|"
+        ).encode()
+        return crc32(self.events, crc32(self.payload, crc32(head)))
+
+
+class ExecutionRow(Struct, frozen=True, gc=False):
+    """What is looked up of an execution without its history. Written only by the append that moves it.
+
+    `sequence` is the last event's. `wake_at_us` is when its next timer is due; `active` says that its owner must hold
+    it in memory (it has live attempts or tasks that are ready). `summary` is JSON for lists: counts, error.
+    """
+
+    id: str
+    tenant: str
+    shard: int
+    workflow: str
+    version: str
+    definition: str  # the definition's content hash, a blob
+    status: str
+    run: int
+    sequence: int
+    wake_at_us: int | None
+    active: bool
+    created_us: int
+    updated_us: int
+    finished_us: int | None = None
+    priority: int = 50
+    parent: str | None = None
+    summary: bytes = b"{}"
+
+
+class ExecutionChange(Struct, frozen=True, gc=False):
+    """An execution's new row, and the sequence it must have now (0: it must not exist)."""
+
+    row: ExecutionRow
+    expected_sequence: int
+
+
+class InboxRow(Struct, frozen=True, gc=False):
+    """An input written by who isn't the owner, once for each `(execution, input_id)`."""
+
+    execution: str
+    input_id: str
+    tenant: str
+    shard: int
+    kind: str
+    payload: bytes
+    posted_us: int
+    id: int = 0  # given by the store; grows
+
+
+class Blob(Struct, frozen=True, gc=False):
+    """Bytes kept once a tenant by the SHA-256 of their content (hex)."""
+
+    tenant: str
+    hash: str
+    content: bytes
+
+
+class CounterChange(Struct, frozen=True, gc=False):
+    """A move of a guarded counter: refused when it would pass the limit (only upward moves have one)."""
+
+    tenant: str
+    key: str
+    delta: int
+    limit: int | None = None
+
+
+class Append(Struct, frozen=True):
+    """Everything that one transaction changes. `fences` has the fence of each shard whose rows it holds."""
+
+    fences: dict[int, int]
+    rows: Sequence[LogRow]
+    executions: Sequence[ExecutionChange]
+    drained: Sequence[int] = ()  # inbox ids
+    inbox: Sequence[InboxRow] = ()  # inputs for other executions
+    blobs: Sequence[Blob] = ()
+    counters: Sequence[CounterChange] = ()
+    now_us: int = 0
+
+
+class ShardRow(Struct, frozen=True):
+    """A shard as its owner holds it: `fence` is raised at each taking, `position` is the last row's."""
+
+    shard: int
+    fence: int
+    position: int
+    owner: str
+
+
+class Snapshot(Struct, frozen=True):
+    """An execution's state after the event `sequence`, so that a load needn't fold the whole history."""
+
+    execution: str
+    sequence: int
+    run: int
+    state: bytes
+    created_us: int
+    format: int = FORMAT
+
+
+class Loaded(Struct, frozen=True):
+    """What is needed to rebuild one execution, read in one consistent view: its newest snapshot and the rows behind it."""
+
+    execution: ExecutionRow
+    snapshot: Snapshot | None
+    tail: list[LogRow]
+
+
+class Log(Protocol):
+    """The event log with what must change in the same transaction."""
+
+    async def take(self, owner: str, shards: Sequence[int], now_us: int) -> dict[int, ShardRow]:
+        """Become the owner: raise each shard's fence by one and return the rows. Earlier owners' appends fail from now on."""
+        ...
+
+    async def append(self, batch: Append) -> None:
+        """Write the batch in one transaction, all or nothing; when it returns, it is as durable as the store promises.
+
+        Raises FenceLostError when a fence or a position has moved, SequenceConflictError (naming the executions) when an
+        execution isn't at its expected sequence, DuplicateInputError (naming the inputs) when an input is already
+        recorded, LimitReachedError when a counter would pass its limit, StoreUnavailableError when it can't be written.
+        After any of them nothing of the batch is there.
+        """
+        ...
+
+    async def load(self, execution: str) -> Loaded | None:
+        """Return the execution's row, newest snapshot and later rows in order of sequence; None if there is none.
+
+        Raises CorruptHistoryError when a row's checksum doesn't match or a sequence is missing.
+        """
+        ...
+
+    async def recorded(self, inputs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of the `(execution, input_id)` pairs that are in the log."""
+        ...
+
+    async def post(self, row: InboxRow) -> bool:
+        """Write an input to the inbox. False, and nothing changed, if it is there or in the log already."""
+        ...
+
+    async def inbox(self, shards: Sequence[int], after: int, limit: int) -> list[InboxRow]:
+        """Return inbox rows of these shards with an id above `after`, oldest first."""
+        ...
+
+    async def due(self, shards: Sequence[int], until_us: int, limit: int) -> list[ExecutionRow]:
+        """Return executions whose `wake_at_us` is at or before `until_us`, soonest first."""
+        ...
+
+    async def active(self, shards: Sequence[int]) -> list[ExecutionRow]:
+        """Return the executions that an owner must hold in memory, oldest first."""
+        ...
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot; of an older sequence than the newest kept it changes nothing. Not needed to be durable."""
+        ...
+
+    async def changed(self) -> bool:
+        """Return whether another process has committed to this store since the last call (False where it can't be told)."""
+        ...
+
+    async def close(self) -> None:
+        """Stop writing, finish what was begun, let go. Safe twice."""
+        ...
+
+
+class Blobs(Protocol):
+    """Content by hash. They are written by `Log.append`, before or with their first mention."""
+
+    async def get(self, tenant: str, digest: str) -> bytes:
+        """Return the content. Raises KeyError if it isn't there, CorruptHistoryError if it doesn't match its hash."""
+        ...
+
+    async def put(self, blobs: Sequence[Blob], now_us: int) -> None:
+        """Keep the blobs; those already there change nothing (their age is renewed)."""
+        ...
+
+    async def sweep(self, mentioned: set[tuple[str, str]], older_than_us: int) -> int:
+        """Delete the blobs written before this time that aren't in `mentioned` (tenant, hash); return how many."""
+        ...
+
+
+class Views(Protocol):
+    """What people and other processes ask: lists, histories, positions. Never sees what isn't committed."""
+
+    async def execution(self, execution: str) -> ExecutionRow | None:
+        """Return the execution's row."""
+        ...
+
+    async def executions(
+        self, tenant: str | None, statuses: Sequence[str] = (), prefix: str = "", limit: int = 100, before_us: int | None = None
+    ) -> list[ExecutionRow]:
+        """Return executions, newest first: of a tenant (None: of all), with one of the statuses, whose id begins with `prefix`."""
+        ...
+
+    async def history(self, execution: str, after: int = 0, limit: int = 1_000) -> list[LogRow]:
+        """Return rows whose first sequence is above `after`, in order."""
+        ...
+
+    async def follow(self, shard: int, after: int, limit: int = 1_000) -> list[LogRow]:
+        """Return a shard's rows with a position above `after`, in order: what a projection reads."""
+        ...
+
+    async def shards(self) -> list[ShardRow]:
+        """Return all shards that were ever taken."""
+        ...
+
+    async def cursor(self, name: str, shard: int) -> int:
+        """Return a reader's saved position, 0 at first."""
+        ...
+
+    async def save_cursor(self, name: str, shard: int, position: int) -> None:
+        """Save a reader's position; it never goes back."""
+        ...
+
+    async def counter(self, tenant: str, key: str) -> int:
+        """Return a guarded counter, 0 at first."""
+        ...
+
+    async def tenants(self) -> list[str]:
+        """Return the tenants, `default` among them."""
+        ...
+
+    async def add_tenant(self, tenant: str, now_us: int) -> None:
+        """Make a tenant known; once more changes nothing."""
+        ...
+
+    def mentions(self) -> AsyncIterator[LogRow]:
+        """Yield every row of the log, for the sweep that looks for blobs' hashes."""
+        ...
+
+
+class Store(Log, Blobs, Views, Protocol):
+    """All three, as an adapter implements them."""

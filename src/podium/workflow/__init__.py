@@ -1,0 +1,1 @@
+"""What is to be done: workflows, tasks, graphs and plans. Pure: no I/O, no clock, no chance."""
