@@ -14,8 +14,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-ADDRESS = re.compile(r"https?:|://|\bfile:|\bgit\+|(^|\s)(-i|-f|-e|--(extra-)?index-url|--find-links|--trusted-host)\b| @ ")
-PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)\s*(;[^#]*?)?(?P<hashes>(\s+--hash=sha256:[0-9a-f]{64})+)$")
+ADDRESS = re.compile(
+    r"https?:|://|\bfile:|\bgit\+|(^|\s)(-i|-f|-e|--(extra-)?index-url|--find-links|--trusted-host)\b| @ "
+)
+PIN = re.compile(
+    r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)\s*(;[^#]*?)?(?P<hashes>(\s+--hash=sha256:[0-9a-f]{64})+)$"
+)
 
 Pins = dict[str, set[Version]]
 

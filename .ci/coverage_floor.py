@@ -27,8 +27,8 @@ def main(report: Path) -> int:
 
 def reaches(what: str, files: dict[str, Any], floor: float) -> bool:
     """Prints the share of statements that ran and, when it is under the floor, where most of the others are."""
-    statements = sum(found["summary"]["num_statements"] for found in files.values())
-    covered = sum(found["summary"]["covered_lines"] for found in files.values())
+    statements: int = sum(found["summary"]["num_statements"] for found in files.values())
+    covered: int = sum(found["summary"]["covered_lines"] for found in files.values())
     if not statements:
         print(f"coverage of {what}: nothing to measure yet")
         return True

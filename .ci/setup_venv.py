@@ -21,9 +21,8 @@ LOCKS = {"run": ["run.txt", "build.txt"], "dev": ["dev.txt"]}
 def main(kind):
     if sys.version_info < OLDEST:
         fail(
-            "Podium needs Python {}.{} or later; {} is {}. Name another one: make PYTHON=python3.12 …".format(
-                OLDEST[0], OLDEST[1], sys.executable, sys.version.split()[0]
-            )
+            f"Podium needs Python {OLDEST[0]}.{OLDEST[1]} or later; {sys.executable} is {sys.version.split()[0]}. "
+            "Name another one: make PYTHON=python3.12 …"
         )
     stamp = stamp_of(kind)
     if stamp.exists() and PYTHON.exists():
@@ -68,9 +67,9 @@ def make_environment():
     probe = f"import sys; raise SystemExit(sys.version_info < {OLDEST!r})"
     if subprocess.run([str(PYTHON), "-c", probe]).returncode:
         fail("The Python in .venv doesn't run or is too old. Remove the folder .venv and try again.")
-    if subprocess.run([str(PYTHON), "-m", "pip", "--version"], stdout=subprocess.DEVNULL).returncode:
-        if subprocess.run([str(PYTHON), "-m", "ensurepip"], stdout=subprocess.DEVNULL).returncode:
-            fail("There is no pip in .venv, and none can be put in. Remove the folder .venv and try again.")
+    has_pip = not subprocess.run([str(PYTHON), "-m", "pip", "--version"], stdout=subprocess.DEVNULL).returncode
+    if not has_pip and subprocess.run([str(PYTHON), "-m", "ensurepip"], stdout=subprocess.DEVNULL).returncode:
+        fail("There is no pip in .venv, and none can be put in. Remove the folder .venv and try again.")
 
 
 def pip(*arguments):
