@@ -67,7 +67,7 @@ check-types: ready
 	@$(BIN)/mypy
 
 check-imports: ready
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 check-locks: ready
 	@$(BIN)/python .ci/check_locks.py
