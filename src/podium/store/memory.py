@@ -1,0 +1,331 @@
+"""A store in memory: the reference that the others are compared with, for simulations, tests and runs without a file.
+
+`MemoryStore()` makes an empty store; `reopen()` gives another handle on the same data, as a process that starts after a
+crash would. Nothing yields in the middle of a change, so each method is one transaction. No threads, no clock.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
+from itertools import islice
+
+from msgspec.structs import replace
+
+from podium.exceptions import (
+    CorruptHistoryError,
+    DuplicateInputError,
+    FenceLostError,
+    LimitReachedError,
+    SequenceConflictError,
+    StoreUnavailableError,
+)
+from podium.store.batch import check_history, check_row, check_sequences, repeated_inputs, shard_moves
+from podium.store.protocol import (
+    DEFAULT_TENANT,
+    Append,
+    Blob,
+    CounterChange,
+    ExecutionRow,
+    InboxRow,
+    Loaded,
+    LogRow,
+    ShardRow,
+    Snapshot,
+)
+
+SNAPSHOTS_KEPT = 2
+
+
+class MemoryData:
+    """What the handles of one memory store share: the tables."""
+
+    def __init__(self) -> None:
+        self.log: dict[int, list[LogRow]] = {}  # by shard; position p is at index p - 1
+        self.histories: dict[str, list[LogRow]] = {}
+        self.inputs: set[tuple[str, str]] = set()
+        self.executions: dict[str, ExecutionRow] = {}
+        self.shards: dict[int, ShardRow] = {}
+        self.inbox: dict[int, InboxRow] = {}
+        self.inbox_inputs: set[tuple[str, str]] = set()
+        self.last_inbox_id = 0
+        self.blobs: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self.snapshots: dict[str, list[Snapshot]] = {}  # the newest first
+        self.cursors: dict[tuple[str, int], int] = {}
+        self.counters: dict[tuple[str, str], int] = {}
+        self.tenants: set[str] = {DEFAULT_TENANT}
+
+
+class MemoryStore:
+    """Log, Blobs and Views in one process' memory."""
+
+    def __init__(self, data: MemoryData | None = None) -> None:
+        self._data = data or MemoryData()
+        self._closed = False
+
+    def reopen(self) -> MemoryStore:
+        """Return a new handle on the same data; this one works until a `take` of the other raises the fences."""
+        return MemoryStore(self._data)
+
+    # --- Log ---------------------------------------------------------------------------------------------------
+
+    async def take(self, owner: str, shards: Sequence[int], now_us: int) -> dict[int, ShardRow]:
+        """Raise the fences of these shards and return their rows."""
+        data = self._writable()
+        taken: dict[int, ShardRow] = {}
+        for shard in sorted(set(shards)):
+            known = data.shards.get(shard)
+            taken[shard] = ShardRow(shard, known.fence + 1 if known else 1, known.position if known else 0, owner)
+        data.shards.update(taken)
+        return taken
+
+    async def append(self, batch: Append) -> None:
+        """Write the batch: everything is checked before anything is changed."""
+        moves = shard_moves(batch)
+        check_sequences(batch)
+        data = self._writable()
+        self._check_fences(batch, {move.shard: move.before for move in moves})
+        self._check_expected(batch)
+        self._check_inputs(batch)
+        counters = self._counted(batch.counters)
+
+        for row in batch.rows:
+            stored = row if row.checksum else replace(row, checksum=row.computed_checksum())
+            data.log.setdefault(row.shard, []).append(stored)
+            data.histories.setdefault(row.execution, []).append(stored)
+            data.inputs.add((row.execution, row.input_id))
+        for change in batch.executions:
+            data.executions[change.row.id] = change.row
+        for move in moves:
+            data.shards[move.shard] = replace(data.shards[move.shard], position=move.after)
+        for drained in batch.drained:
+            gone = data.inbox.pop(drained, None)
+            if gone is not None:
+                data.inbox_inputs.discard((gone.execution, gone.input_id))
+        for posted in batch.inbox:
+            self._post(posted)
+        self._keep_blobs(batch.blobs, batch.now_us)
+        data.counters.update(counters)
+
+    async def load(self, execution: str) -> Loaded | None:
+        """Return the execution's row, newest snapshot and tail."""
+        data = self._open()
+        row = data.executions.get(execution)
+        if row is None:
+            return None
+        kept = data.snapshots.get(execution, [])
+        snapshot = next((each for each in kept if each.sequence <= row.sequence), None)
+        after = snapshot.sequence if snapshot else 0
+        tail = _rows_after(data.histories.get(execution, []), after)
+        check_history(execution, tail, after, row.sequence)
+        return Loaded(row, snapshot, tail)
+
+    async def recorded(self, inputs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of the inputs that are in the log."""
+        return self._open().inputs.intersection(inputs)
+
+    async def post(self, row: InboxRow) -> bool:
+        """Write an input to the inbox, once."""
+        self._writable()
+        return self._post(row)
+
+    async def inbox(self, shards: Sequence[int], after: int, limit: int) -> list[InboxRow]:
+        """Return inbox rows of these shards, oldest first."""
+        wanted = set(shards)
+        rows = (row for row in self._open().inbox.values() if row.id > after and row.shard in wanted)
+        return list(islice(rows, limit))
+
+    async def due(self, shards: Sequence[int], until_us: int, limit: int) -> list[ExecutionRow]:
+        """Return executions whose timer is due, soonest first."""
+        wanted = set(shards)
+        timed = [
+            (row.wake_at_us, row.id, row)
+            for row in self._open().executions.values()
+            if row.wake_at_us is not None and row.wake_at_us <= until_us and row.shard in wanted
+        ]
+        return [row for _, _, row in sorted(timed, key=lambda each: each[:2])[:limit]]
+
+    async def active(self, shards: Sequence[int]) -> list[ExecutionRow]:
+        """Return active executions, oldest first."""
+        wanted = set(shards)
+        rows = [row for row in self._open().executions.values() if row.active and row.shard in wanted]
+        return sorted(rows, key=lambda row: (row.created_us, row.id))
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, and the one before it."""
+        kept = self._writable().snapshots.setdefault(snapshot.execution, [])
+        if kept and kept[0].sequence > snapshot.sequence:
+            return
+        if kept and kept[0].sequence == snapshot.sequence:
+            del kept[0]
+        kept.insert(0, snapshot)
+        del kept[SNAPSHOTS_KEPT:]
+
+    async def changed(self) -> bool:
+        """Return False: no other process can write here."""
+        return False
+
+    async def close(self) -> None:
+        """Close this handle; the data stay for `reopen`."""
+        self._closed = True
+
+    # --- Blobs -------------------------------------------------------------------------------------------------
+
+    async def get(self, tenant: str, digest: str) -> bytes:
+        """Return the content of a blob."""
+        content, _ = self._open().blobs[tenant, digest]
+        if sha256(content).hexdigest() != digest:
+            raise CorruptHistoryError(f"the blob {digest} of tenant {tenant} doesn't match its hash")
+        return content
+
+    async def put(self, blobs: Sequence[Blob], now_us: int) -> None:
+        """Keep the blobs."""
+        self._writable()
+        self._keep_blobs(blobs, now_us)
+
+    async def sweep(self, mentioned: set[tuple[str, str]], older_than_us: int) -> int:
+        """Delete old blobs that nothing mentions."""
+        blobs = self._writable().blobs
+        unmentioned = [
+            key for key, (_, written_us) in blobs.items() if written_us < older_than_us and key not in mentioned
+        ]
+        for key in unmentioned:
+            del blobs[key]
+        return len(unmentioned)
+
+    # --- Views -------------------------------------------------------------------------------------------------
+
+    async def execution(self, execution: str) -> ExecutionRow | None:
+        """Return the execution's row."""
+        return self._open().executions.get(execution)
+
+    async def executions(
+        self,
+        tenant: str | None,
+        statuses: Sequence[str] = (),
+        prefix: str = "",
+        limit: int = 100,
+        before_us: int | None = None,
+    ) -> list[ExecutionRow]:
+        """Return executions, newest first."""
+        rows = [
+            row
+            for row in self._open().executions.values()
+            if (tenant is None or row.tenant == tenant)
+            and (not statuses or row.status in statuses)
+            and row.id.startswith(prefix)
+            and (before_us is None or row.created_us < before_us)
+        ]
+        return sorted(rows, key=lambda row: (row.created_us, row.id), reverse=True)[:limit]
+
+    async def history(self, execution: str, after: int = 0, limit: int = 1_000) -> list[LogRow]:
+        """Return an execution's rows."""
+        page = _rows_after(self._open().histories.get(execution, []), after, limit)
+        for row in page:
+            check_row(row)
+        return page
+
+    async def follow(self, shard: int, after: int, limit: int = 1_000) -> list[LogRow]:
+        """Return a shard's rows."""
+        return self._open().log.get(shard, [])[after : after + limit]
+
+    async def shards(self) -> list[ShardRow]:
+        """Return all shards that were ever taken."""
+        return [row for _, row in sorted(self._open().shards.items())]
+
+    async def cursor(self, name: str, shard: int) -> int:
+        """Return a reader's saved position."""
+        return self._open().cursors.get((name, shard), 0)
+
+    async def save_cursor(self, name: str, shard: int, position: int) -> None:
+        """Save a reader's position."""
+        cursors = self._writable().cursors
+        cursors[name, shard] = max(position, cursors.get((name, shard), 0))
+
+    async def counter(self, tenant: str, key: str) -> int:
+        """Return a guarded counter."""
+        return self._open().counters.get((tenant, key), 0)
+
+    async def tenants(self) -> list[str]:
+        """Return the tenants in order of name."""
+        return sorted(self._open().tenants)
+
+    async def add_tenant(self, tenant: str, now_us: int) -> None:
+        """Make a tenant known."""
+        self._writable().tenants.add(tenant)
+
+    async def mentions(self) -> AsyncIterator[LogRow]:
+        """Yield every row of the log."""
+        for shard in sorted(self._open().log):
+            rows = self._data.log[shard]
+            for row in rows[: len(rows)]:
+                yield row
+
+    # --- one transaction ---------------------------------------------------------------------------------------
+
+    def _open(self) -> MemoryData:
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+        return self._data
+
+    def _writable(self) -> MemoryData:
+        return self._open()
+
+    def _check_fences(self, batch: Append, before: dict[int, int]) -> None:
+        lost = []
+        for shard, fence in batch.fences.items():
+            row = self._data.shards.get(shard)
+            if row is None or row.fence != fence or before.get(shard, row.position) != row.position:
+                lost.append(shard)
+        if lost:
+            raise FenceLostError(f"another owner has taken or moved the shards {sorted(lost)}; stop writing to them")
+
+    def _check_expected(self, batch: Append) -> None:
+        executions = self._data.executions
+        moved = []
+        for change in batch.executions:
+            row = executions.get(change.row.id)
+            if (row.sequence if row else 0) != change.expected_sequence:
+                moved.append(change.row.id)
+        if moved:
+            raise SequenceConflictError(tuple(moved))
+
+    def _check_inputs(self, batch: Append) -> None:
+        pairs = [(row.execution, row.input_id) for row in batch.rows]
+        again = {*self._data.inputs.intersection(pairs), *repeated_inputs(batch.rows)}
+        if again:
+            raise DuplicateInputError(tuple(sorted(again)))
+
+    def _counted(self, changes: Sequence[CounterChange]) -> dict[tuple[str, str], int]:
+        counted: dict[tuple[str, str], int] = {}
+        for change in changes:
+            key = (change.tenant, change.key)
+            value = counted.get(key, self._data.counters.get(key, 0)) + change.delta
+            if change.delta > 0 and change.limit is not None and value > change.limit:
+                raise LimitReachedError(f"{change.key} of tenant {change.tenant} is at its limit of {change.limit}")
+            counted[key] = value
+        return counted
+
+    def _post(self, row: InboxRow) -> bool:
+        data = self._data
+        pair = (row.execution, row.input_id)
+        if pair in data.inputs or pair in data.inbox_inputs:
+            return False
+        data.last_inbox_id += 1
+        data.inbox[data.last_inbox_id] = replace(row, id=data.last_inbox_id)
+        data.inbox_inputs.add(pair)
+        return True
+
+    def _keep_blobs(self, blobs: Sequence[Blob], now_us: int) -> None:
+        kept = self._data.blobs
+        for blob in blobs:
+            key = (blob.tenant, blob.hash)
+            content, written_us = kept.get(key, (blob.content, now_us))
+            kept[key] = (content, max(written_us, now_us))
+
+
+def _rows_after(rows: list[LogRow], after: int, limit: int | None = None) -> list[LogRow]:
+    """Return the rows whose first sequence is above `after`."""
+    start = bisect_right(rows, after, key=lambda row: row.sequence)
+    return rows[start:] if limit is None else rows[start : start + limit]
