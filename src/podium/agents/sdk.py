@@ -198,9 +198,13 @@ def definition_of(cls: Any) -> AgentDefinition | None:
 
 
 def task_of(function: Any) -> TaskFunction | None:
-    """Return what `@task` has described, or None."""
+    """Return what `@task` has described, or None; a wrapper around a task (`functools.wraps`) is the task."""
     described = getattr(function, "__podium_task__", None)
-    return described if isinstance(described, TaskFunction) else None
+    if not isinstance(described, TaskFunction):
+        return None
+    if described.function is function:
+        return described
+    return _described(function, described.name, described.kind is Kind.CPU, described.capabilities)
 
 
 def snake_case(name: str) -> str:

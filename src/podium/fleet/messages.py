@@ -25,7 +25,7 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
 # --- to an agent -------------------------------------------------------------------------------------------------
 
 
-class Assignment(Struct, frozen=True, omit_defaults=True, tag="assignment"):
+class Assignment(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="assignment"):
     """Do this. `arguments` is a JSON object; `timeout_seconds` counts from the acceptance.
 
     `lenient` arguments (a task without `input:`) may hold more than the function takes; the rest is left out.
@@ -46,7 +46,7 @@ class Assignment(Struct, frozen=True, omit_defaults=True, tag="assignment"):
     checkpoint: Raw | None = None  # what the attempt before saved last
 
 
-class Cancel(Struct, frozen=True, omit_defaults=True, tag="cancel"):
+class Cancel(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="cancel"):
     """Stop this attempt: gracefully (the task sees `context.cancelled` or CancelledError), or at once by force."""
 
     attempt: str
@@ -54,14 +54,14 @@ class Cancel(Struct, frozen=True, omit_defaults=True, tag="cancel"):
     force: bool = False
 
 
-class Confirmation(Struct, frozen=True, tag="confirmation"):
+class Confirmation(Struct, frozen=True, tag_field="kind", tag="confirmation"):
     """The result of this attempt is recorded (or known to be late); forget it."""
 
     attempt: str
     accepted: bool
 
 
-class Drain(Struct, frozen=True, tag="drain"):
+class Drain(Struct, frozen=True, tag_field="kind", tag="drain"):
     """Take nothing new; finish or hand back within the grace, then leave."""
 
     grace_seconds: float = 10.0
@@ -73,7 +73,7 @@ ToAgent = Assignment | Cancel | Confirmation | Drain
 # --- from an agent -----------------------------------------------------------------------------------------------
 
 
-class Registration(Struct, frozen=True, omit_defaults=True, tag="registration"):
+class Registration(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="registration"):
     """I am here. Another incarnation of the same agent means that everything the earlier one held is lost."""
 
     agent: str
@@ -87,14 +87,14 @@ class Registration(Struct, frozen=True, omit_defaults=True, tag="registration"):
     renews: bool = True  # False: a lease of 60 s, renewed by any message
 
 
-class Accepted(Struct, frozen=True, tag="accepted"):
+class Accepted(Struct, frozen=True, tag_field="kind", tag="accepted"):
     """I have begun."""
 
     agent: str
     attempt: str
 
 
-class Refused(Struct, frozen=True, tag="refused"):
+class Refused(Struct, frozen=True, tag_field="kind", tag="refused"):
     """I won't: full, draining. Costs no attempt."""
 
     agent: str
@@ -102,7 +102,7 @@ class Refused(Struct, frozen=True, tag="refused"):
     reason: str
 
 
-class Progress(Struct, frozen=True, tag="progress"):
+class Progress(Struct, frozen=True, tag_field="kind", tag="progress"):
     """How far I am (0 to 1), in words; kept in memory for people to see."""
 
     agent: str
@@ -111,7 +111,7 @@ class Progress(Struct, frozen=True, tag="progress"):
     message: str = ""
 
 
-class Saved(Struct, frozen=True, tag="saved"):
+class Saved(Struct, frozen=True, tag_field="kind", tag="saved"):
     """Remember this for the next attempt, should this one be lost."""
 
     agent: str
@@ -120,14 +120,14 @@ class Saved(Struct, frozen=True, tag="saved"):
     checkpoint: Raw
 
 
-class Renewal(Struct, frozen=True, tag="renewal"):
+class Renewal(Struct, frozen=True, tag_field="kind", tag="renewal"):
     """I am alive and still work on all of these."""
 
     agent: str
     attempts: tuple[str, ...]
 
 
-class Succeeded(Struct, frozen=True, tag="succeeded"):
+class Succeeded(Struct, frozen=True, tag_field="kind", tag="succeeded"):
     """Done; `value` is JSON."""
 
     agent: str
@@ -135,7 +135,7 @@ class Succeeded(Struct, frozen=True, tag="succeeded"):
     value: Raw
 
 
-class Failed(Struct, frozen=True, tag="failed"):
+class Failed(Struct, frozen=True, tag_field="kind", tag="failed"):
     """The attempt raised, or ran out of its time on the agent's own clock (`timed_out`), or was cancelled."""
 
     agent: str
@@ -144,16 +144,24 @@ class Failed(Struct, frozen=True, tag="failed"):
     timed_out: bool = False
     cancelled: bool = False
     crashed: bool = False  # the worker process under it died
+    holds_slot: bool = False  # its thread can't be stopped; a `Freed` follows when it returns
 
 
-class HandedBack(Struct, frozen=True, tag="handed_back"):
+class Freed(Struct, frozen=True, tag_field="kind", tag="freed"):
+    """The thread of an attempt that was reported as ended has returned; its slot is free again."""
+
+    agent: str
+    attempt: str
+
+
+class HandedBack(Struct, frozen=True, tag_field="kind", tag="handed_back"):
     """I am leaving and haven't finished this; give it to another. Costs no attempt."""
 
     agent: str
     attempt: str
 
 
-class Left(Struct, frozen=True, tag="left"):
+class Left(Struct, frozen=True, tag_field="kind", tag="left"):
     """I am gone; whatever I held is lost."""
 
     agent: str
@@ -161,7 +169,7 @@ class Left(Struct, frozen=True, tag="left"):
 
 
 FromAgent = (
-    Registration | Accepted | Refused | Progress | Saved | Renewal | Succeeded | Failed | HandedBack | Left
+    Registration | Accepted | Refused | Progress | Saved | Renewal | Succeeded | Failed | Freed | HandedBack | Left
 )
 
 
