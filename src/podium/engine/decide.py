@@ -1,0 +1,257 @@
+"""`decide`: the facts that one input makes true, judged on the state before it. Pure: time is an argument, chance a seed.
+
+It never changes the state; what follows from the facts is `advance`'s. An input that doesn't fit is a fact too
+(`InputIgnored`), so that every recorded input leaves a trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+from podium.clock import seconds_to_us
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.state import State, TaskState
+from podium.fleet.messages import ErrorInfo
+from podium.workflow.model import ExecutionStatus, TaskStatus
+
+MAX_INTERRUPTIONS = 10  # attempts of one task that may die with their orchestrator
+_CRASHES = frozenset({"crash", "lost"})
+
+
+def decide(state: State, given: inp.Input, now_us: int) -> list[ev.Event]:
+    """Return the events that an input causes, at least one."""
+    return _DECIDE[type(given)](state, given, now_us)
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def _start(state: State, given: inp.Start, now_us: int) -> list[ev.Event]:
+    config = state.definition.workflow.config
+    timeout = given.timeout_seconds if given.timeout_seconds is not None else config.timeout
+    return [
+        ev.ExecutionStarted(
+            workflow=given.workflow,
+            version=given.version,
+            definition=given.definition,
+            seed=given.seed,
+            input=given.input,
+            bindings=given.bindings,
+            priority=given.priority if given.priority is not None else config.priority,
+            deadline_us=None if timeout is None else now_us + seconds_to_us(timeout),
+        )
+    ]
+
+
+def _pause(state: State, given: inp.Pause, now_us: int) -> list[ev.Event]:
+    if state.status is ExecutionStatus.RUNNING:
+        return [ev.ExecutionPausing(given.reason)]
+    return _ignored(f"the execution is {state.status}, only a running one can be paused")
+
+
+def _resume(state: State, given: inp.Resume, now_us: int) -> list[ev.Event]:
+    if state.status in (ExecutionStatus.PAUSED, ExecutionStatus.PAUSING):
+        return [ev.ExecutionResumed()]
+    return _ignored(f"the execution is {state.status}, only a paused one can be resumed")
+
+
+def _cancel(state: State, given: inp.Cancel, now_us: int) -> list[ev.Event]:
+    if state.final or (state.status is ExecutionStatus.CANCELLING and not given.force):
+        return _ignored(f"the execution is {state.status} already")
+    events: list[ev.Event] = []
+    if state.status is not ExecutionStatus.CANCELLING:
+        events.append(ev.ExecutionCancelling(given.reason, given.force))
+    if given.force:
+        events += _end_all_attempts(state, ErrorInfo("Cancelled", given.reason or "cancelled by force", retryable=False))
+    return events
+
+
+def _retry(state: State, given: inp.Retry, now_us: int) -> list[ev.Event]:
+    if state.status not in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
+        return _ignored(f"the execution is {state.status}, only one that ended without success can be retried")
+    timeout = state.definition.workflow.config.timeout
+    return [ev.ExecutionRetried(None if timeout is None else now_us + seconds_to_us(timeout))]
+
+
+def _signal(state: State, given: inp.Signal, now_us: int) -> list[ev.Event]:
+    if state.final:
+        return _ignored(f"the execution is {state.status} already")
+    return [ev.SignalReceived(given.name, given.value)]
+
+
+# --- attempts ----------------------------------------------------------------------------------------------------
+
+
+def _grant(state: State, given: inp.Grant, now_us: int) -> list[ev.Event]:
+    events: list[ev.Event] = []
+    running = state.status is ExecutionStatus.RUNNING
+    for grant in given.grants:
+        task = state.tasks.get(grant.task)
+        if running and task is not None and task.status is TaskStatus.READY and grant.number == task.number + 1:
+            events.append(ev.AttemptGranted(grant.task, grant.number, grant.agent, grant.incarnation))
+        else:
+            events.append(ev.InputIgnored("the task isn't ready any more", grant.task, grant.number))
+    return events
+
+
+def _succeeded(state: State, given: inp.Succeeded, now_us: int) -> list[ev.Event]:
+    task = _live_task(state, given.task, given.number)
+    if task is None or task.final:
+        return _late(state, given.task, given.number)
+    return [ev.TaskCompleted(given.task, given.number, given.value)]
+
+
+def _failed(state: State, given: inp.Failed, now_us: int) -> list[ev.Event]:
+    task = _live_task(state, given.task, given.number)
+    if task is None:
+        return _late(state, given.task, given.number)
+    return _after_failure(state, task, given.number, given.error, given.how, now_us)
+
+
+def _refused(state: State, given: inp.Refused, now_us: int) -> list[ev.Event]:
+    task = _live_task(state, given.task, given.number)
+    if task is None:
+        return _late(state, given.task, given.number)
+    return [ev.AttemptReturned(given.task, given.number, given.reason)]
+
+
+def _lost(state: State, given: inp.Lost, now_us: int) -> list[ev.Event]:
+    task = _live_task(state, given.task, given.number)
+    if task is None:
+        return _late(state, given.task, given.number)
+    if given.reason == "owner_died":
+        error = ErrorInfo("Interrupted", "the process that ran it ended before its result was recorded")
+        return _after_failure(state, task, given.number, error, "interrupted", now_us)
+    return _after_failure(state, task, given.number, ErrorInfo("AgentLost", given.reason), "lost", now_us)
+
+
+def _saved(state: State, given: inp.Saved, now_us: int) -> list[ev.Event]:
+    if _live_task(state, given.task, given.number) is None:
+        return _late(state, given.task, given.number)
+    return [ev.CheckpointSaved(given.task, given.number, given.checkpoint)]
+
+
+def _after_failure(
+    state: State, task: TaskState, number: int, error: ErrorInfo, how: str, now_us: int
+) -> list[ev.Event]:
+    """Return what an attempt's end without a result means for its task."""
+    if state.status is ExecutionStatus.CANCELLING:
+        how = "cancelled" if how in ("error", "cancelled") else how
+    elif how == "cancelled":
+        how = "error"  # nobody asked for it
+    failed = ev.AttemptFailed(task.path, number, error, how)
+    others = len(task.live or ()) - 1
+    if others or task.final:
+        return [failed]
+    if state.status is ExecutionStatus.CANCELLING:
+        return [failed, ev.TaskCancelled(task.path)]
+    return [failed, _what_next(state, task, number, error, how, now_us)]
+
+
+def _what_next(state: State, task: TaskState, number: int, error: ErrorInfo, how: str, now_us: int) -> ev.Event:
+    policy = task.compiled.policy
+    if how in _CRASHES:
+        crashes, limit = task.crashes + 1, state.definition.workflow.config.max_crashes
+        if crashes >= limit:
+            text = f"its worker died {crashes} times while it ran (limit: max_crashes {limit}); last: {error.message}"
+            return ev.TaskFailed(task.path, ErrorInfo("CrashLoop", text, error.traceback, retryable=False))
+        return ev.RetryScheduled(task.path, now_us + _delay_us(state, task, number, crashes))
+    if how == "interrupted":
+        if task.interruptions + 1 >= MAX_INTERRUPTIONS:
+            text = f"its orchestrator died {MAX_INTERRUPTIONS} times while it ran"
+            return ev.TaskFailed(task.path, ErrorInfo("CrashLoop", text, retryable=False))
+        return ev.RetryScheduled(task.path, now_us)
+    failures = task.failures + 1
+    if failures >= policy.max_attempts or not error.retryable or error.type in policy.non_retryable:
+        return ev.TaskFailed(task.path, error)
+    return ev.RetryScheduled(task.path, now_us + _delay_us(state, task, number, failures))
+
+
+def _delay_us(state: State, task: TaskState, number: int, failures: int) -> int:
+    """Return the pause before the next attempt: exponential, bounded, spread by a factor drawn from the seed."""
+    policy = task.compiled.policy
+    growth = policy.multiplier ** min(failures - 1, 64)
+    delay = min(policy.initial_delay_seconds * growth, policy.max_delay_seconds)
+    chance = crc32(f"{state.seed}:{task.path}:{number}".encode()) / 0xFFFF_FFFF
+    return seconds_to_us(delay * (1 + policy.jitter * (2 * chance - 1)))
+
+
+# --- time --------------------------------------------------------------------------------------------------------
+
+
+def _tick(state: State, given: inp.Tick, now_us: int) -> list[ev.Event]:
+    events: list[ev.Event] = []
+    seen: set[str] = set()
+    for _, kind, path, number in state.due_timers(now_us):
+        if kind == "execution":
+            return _deadline(state)
+        if path in seen:
+            continue
+        seen.add(path)
+        events += _task_timer(state, state.tasks[path], kind, number, now_us)
+    return events or _ignored("nothing was due")
+
+
+def _task_timer(state: State, task: TaskState, kind: str, number: int, now_us: int) -> list[ev.Event]:
+    if kind == "retry":
+        return [ev.TasksReady((task.path,))]
+    if kind == "attempt":
+        error = ErrorInfo("TimeoutError", f"no result within the attempt's timeout of {task.compiled.spec.timeout} s")
+        return _after_failure(state, task, number, error, "timeout", now_us)
+    text = f"not done by the task's deadline of {task.compiled.spec.deadline} s"
+    error = ErrorInfo("DeadlineExceeded", text, retryable=False)
+    ends: list[ev.Event] = [ev.AttemptFailed(task.path, n, error, "timeout") for n in task.live or ()]
+    return [*ends, ev.TaskFailed(task.path, error)]
+
+
+def _deadline(state: State) -> list[ev.Event]:
+    error = ErrorInfo("DeadlineExceeded", "the execution isn't done by its deadline", retryable=False)
+    return [ev.ExecutionFailing(error), *_end_all_attempts(state, error, "timeout")]
+
+
+def _end_all_attempts(state: State, error: ErrorInfo, how: str = "cancelled") -> list[ev.Event]:
+    events: list[ev.Event] = []
+    for task in state.tasks.values():
+        if not task.live:
+            continue
+        events += [ev.AttemptFailed(task.path, number, error, how) for number in task.live]
+        if not task.final:
+            events.append(ev.TaskCancelled(task.path) if how == "cancelled" else ev.TaskFailed(task.path, error))
+    return events
+
+
+# --- what doesn't fit --------------------------------------------------------------------------------------------
+
+
+def _live_task(state: State, path: str, number: int) -> TaskState | None:
+    task = state.tasks.get(path)
+    return task if task is not None and task.live is not None and number in task.live else None
+
+
+def _late(state: State, path: str, number: int) -> list[ev.Event]:
+    known = path in state.tasks and number <= state.tasks[path].number
+    return [ev.InputIgnored("late: the attempt has ended" if known else "no such attempt", path, number)]
+
+
+def _ignored(reason: str) -> list[ev.Event]:
+    return [ev.InputIgnored(reason)]
+
+
+_DECIDE: dict[type, Callable[[State, Any, int], list[ev.Event]]] = {
+    inp.Start: _start,
+    inp.Grant: _grant,
+    inp.Succeeded: _succeeded,
+    inp.Failed: _failed,
+    inp.Refused: _refused,
+    inp.Lost: _lost,
+    inp.Saved: _saved,
+    inp.Tick: _tick,
+    inp.Pause: _pause,
+    inp.Resume: _resume,
+    inp.Cancel: _cancel,
+    inp.Retry: _retry,
+    inp.Signal: _signal,
+}

@@ -1,0 +1,97 @@
+"""A workflow made ready to run: look-ups by id, compiled conditions and arguments, who waits for whom.
+
+Made once for each content hash and shared by all executions of it; it never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from podium.workflow.expressions import Expression, Reference, Template, compile_condition, compile_template
+from podium.workflow.model import ConstraintType, FailureAction, RetryPolicy, Task, Workflow
+
+FAN_OUT_WINDOW = 1_000  # instances of one task in flight at once, where `max_parallel` says nothing
+
+
+class CompiledTask:
+    """One task with what the engine asks of it again and again."""
+
+    __slots__ = (
+        "agent_type", "arguments", "capabilities", "condition", "constant_arguments", "dependents", "fallback", "function",
+        "id", "items", "policy", "priority", "reads", "spec", "stands_in_for", "window",
+    )  # fmt: skip
+
+    def __init__(self, task: Task, workflow: Workflow) -> None:
+        group = workflow.agents.get(task.agent)
+        self.spec = task
+        self.id = task.id
+        self.agent_type = task.agent_type or (group.type if group else task.agent)
+        self.capabilities = frozenset(group.capabilities) if group else frozenset[str]()
+        self.function = task.function or task.id
+        self.policy: RetryPolicy = task.retry_policy
+        self.priority = task.priority
+        self.condition: Expression | None = compile_condition(task.when) if task.when is not None else None
+        self.items: Template | None = None
+        if task.for_each is not None:
+            self.items = compile_template(task.for_each)
+        elif task.parallel:
+            count = group.count if group else 1
+            self.items = compile_template([{"index": i, "count": count} for i in range(count)])
+        self.arguments: Template | None = compile_template(task.payload) if task.payload is not None else None
+        self.constant_arguments: bytes | None = None
+        if self.arguments is not None and self.arguments.constant:
+            self.constant_arguments = msgspec.json.encode(self.arguments.render({}))
+        self.window = min(task.max_parallel or FAN_OUT_WINDOW, FAN_OUT_WINDOW)
+        self.dependents: tuple[str, ...] = ()
+        self.fallback = task.on_failure.task if task.on_failure.action is FailureAction.FALLBACK else None
+        self.stands_in_for: str | None = None
+        self.reads = _tasks_read((self.condition.references if self.condition else ()), self.items)
+
+
+class Definition:
+    """A compiled workflow under its content hash."""
+
+    def __init__(self, workflow: Workflow, digest: str) -> None:
+        self.workflow = workflow
+        self.digest = digest
+        self.tasks = {task.id: CompiledTask(task, workflow) for task in workflow.tasks}
+        waiting: dict[str, list[str]] = {}
+        for task in workflow.tasks:
+            for dependency in task.dependencies:
+                waiting.setdefault(dependency, []).append(task.id)
+        for task_id, dependents in waiting.items():
+            self.tasks[task_id].dependents = tuple(dependents)
+        for compiled in self.tasks.values():
+            if compiled.fallback:
+                self.tasks[compiled.fallback].stands_in_for = compiled.id
+        self.output = compile_template(workflow.output) if workflow.output is not None else None
+        self.hot = frozenset(read for compiled in self.tasks.values() for read in compiled.reads)
+        self.max_parallel = _max_parallel(workflow)
+
+    @property
+    def last_tasks(self) -> list[str]:
+        """The tasks that nothing waits for, fallbacks left out: their results are the execution's."""
+        return [c.id for c in self.tasks.values() if not c.dependents and c.stands_in_for is None]
+
+    def agent_counts(self) -> dict[str, int]:
+        """Return how many agents of each type the workflow wants."""
+        counts = dict.fromkeys((c.agent_type for c in self.tasks.values()), 1)
+        for group in self.workflow.agents.values():
+            counts[group.type] = max(counts.get(group.type, 0), group.count)
+        return counts
+
+
+def _max_parallel(workflow: Workflow) -> int | None:
+    limits = [c.value for c in workflow.constraints if c.type is ConstraintType.MAX_PARALLEL]
+    if workflow.config.max_parallel_tasks is not None:
+        limits.append(workflow.config.max_parallel_tasks)
+    return min(limits, default=None)
+
+
+def _tasks_read(references: Iterable[Reference], items: Template | None) -> frozenset[str]:
+    """Return the roots that deciding reads: ids of tasks, and `input` written as the empty id."""
+    every: list[Any] = [*references, *(items.references if items else ())]
+    return frozenset(str(r.path[0]) if r.root == "tasks" else "" for r in every if r.root in ("tasks", "input"))

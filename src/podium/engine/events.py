@@ -1,0 +1,230 @@
+"""Events: the facts that an execution's history is made of. Written once, read for ever.
+
+A field may be added with a default; anything else is a new version of the event: a new class whose tag ends in `.2`,
+and an upcaster in `codec.py` from the old one. Attempts are named by their task and number; the full id is derived.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from podium.engine.values import NULL, Value
+from podium.fleet.messages import ErrorInfo
+
+# --- the execution -----------------------------------------------------------------------------------------------
+
+
+class ExecutionStarted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_started"):
+    """The execution exists. `definition` is the content hash that it keeps to its end."""
+
+    workflow: str
+    version: str
+    definition: str
+    seed: int
+    input: Value = NULL
+    bindings: dict[str, str] = {}
+    priority: int = 50
+    deadline_us: int | None = None
+
+
+class ExecutionPausing(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_pausing"):
+    """Nothing starts any more; live attempts settle."""
+
+    reason: str = ""
+
+
+class ExecutionPaused(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_paused"):
+    """No attempt is live."""
+
+
+class ExecutionResumed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_resumed"):
+    """Tasks start again."""
+
+
+class ExecutionFailing(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_failing"):
+    """The execution can't succeed any more; nothing starts, live attempts settle."""
+
+    error: ErrorInfo
+    task: str = ""
+
+
+class ExecutionFailed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_failed"):
+    """Final: ended without success."""
+
+
+class ExecutionCancelling(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_cancelling"):
+    """Nothing starts any more; live attempts were told to stop."""
+
+    reason: str = ""
+    force: bool = False
+
+
+class ExecutionCancelled(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_cancelled"):
+    """Final: every task that hadn't ended is cancelled."""
+
+
+class ExecutionCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_completed"):
+    """Final: ended with success; partial, if a task failed or an instance did and that was allowed."""
+
+    partial: bool = False
+
+
+class ExecutionRetried(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_retried"):
+    """A person opened an unsuccessful execution again: failed, skipped and cancelled tasks start anew."""
+
+    deadline_us: int | None = None
+
+
+class SignalReceived(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="signal_received"):
+    """Somebody told the execution something."""
+
+    name: str
+    value: Value = NULL
+
+
+class InputIgnored(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="input_ignored"):
+    """The row's input changed nothing, and why: a late result, a grant for a task that isn't ready any more."""
+
+    reason: str
+    task: str = ""
+    number: int = 0
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------
+
+
+class TasksReady(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="tasks_ready", gc=False):
+    """These tasks wait for agents now."""
+
+    tasks: tuple[str, ...]
+
+
+class FanOutOpened(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="fan_out_opened"):
+    """The task becomes `count` instances, `task[0]` and so on; their list is frozen by reference."""
+
+    task: str
+    count: int
+
+
+class InstancesReady(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="instances_ready", gc=False):
+    """The instances from `first` up to, not including, `stop` wait for agents now."""
+
+    task: str
+    first: int
+    stop: int
+
+
+class FanOutCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="fan_out_completed"):
+    """Every instance has ended; the result is the list of theirs, null where one failed."""
+
+    task: str
+    failed: int = 0
+
+
+class RetryScheduled(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="retry_scheduled", gc=False):
+    """The task's next attempt may start at this time."""
+
+    task: str
+    due_us: int
+
+
+class TaskCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_completed", gc=False):
+    """The first result of an attempt, and so the task's. In the log, no result means: the value in the row's input."""
+
+    task: str
+    number: int
+    result: Value | None = None
+
+
+class TaskFailed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_failed"):
+    """No further attempt: the task's final failure."""
+
+    task: str
+    error: ErrorInfo
+
+
+class TaskSkipped(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_skipped"):
+    """The task doesn't run: its condition is false, or what it depends on didn't succeed."""
+
+    task: str
+    reason: str
+
+
+class TaskCancelled(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_cancelled"):
+    """The task was stopped before it ended."""
+
+    task: str
+
+
+class FallbackStarted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="fallback_started"):
+    """Another task runs in the failed one's place."""
+
+    task: str
+    fallback: str
+
+
+# --- attempts ----------------------------------------------------------------------------------------------------
+
+
+class AttemptGranted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="attempt_granted", gc=False):
+    """The attempt belongs to this agent; its assignment follows the commit."""
+
+    task: str
+    number: int
+    agent: str
+    incarnation: str = ""
+
+
+class AttemptReturned(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="attempt_returned"):
+    """The agent refused or handed back: the task is ready again, and nothing is counted."""
+
+    task: str
+    number: int
+    reason: str
+
+
+class AttemptFailed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="attempt_failed"):
+    """The attempt ended without a result: `error`, `timeout`, `crash`, `lost`, `interrupted` or `cancelled`."""
+
+    task: str
+    number: int
+    error: ErrorInfo
+    how: str = "error"
+
+
+class CheckpointSaved(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="checkpoint_saved"):
+    """The attempt left this for the next one."""
+
+    task: str
+    number: int
+    checkpoint: Value
+
+
+Event = (
+    ExecutionStarted
+    | ExecutionPausing
+    | ExecutionPaused
+    | ExecutionResumed
+    | ExecutionFailing
+    | ExecutionFailed
+    | ExecutionCancelling
+    | ExecutionCancelled
+    | ExecutionCompleted
+    | ExecutionRetried
+    | SignalReceived
+    | InputIgnored
+    | TasksReady
+    | FanOutOpened
+    | InstancesReady
+    | FanOutCompleted
+    | RetryScheduled
+    | TaskCompleted
+    | TaskFailed
+    | TaskSkipped
+    | TaskCancelled
+    | FallbackStarted
+    | AttemptGranted
+    | AttemptReturned
+    | AttemptFailed
+    | CheckpointSaved
+)

@@ -1,0 +1,417 @@
+"""`evolve`: what each event changes in an execution's state. In place, O(1) an event and an edge, no decision here.
+
+It reads nothing but the state and the event, so that folding a history always gives the same state. The three events
+that open or end the whole (started, retried, cancelled) look at every task, once each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from podium.clock import seconds_to_us
+from podium.engine import events as ev
+from podium.engine.state import Attempt, FanOut, State, TaskState
+from podium.engine.transitions import AttemptStatus, check_attempt_move
+from podium.exceptions import IllegalTransitionError
+from podium.workflow.model import ExecutionStatus, FailureAction, TaskStatus
+
+ATTEMPT_ENDS = {
+    "error": AttemptStatus.FAILED,
+    "timeout": AttemptStatus.TIMED_OUT,
+    "crash": AttemptStatus.CRASHED,
+    "lost": AttemptStatus.LOST,
+    "interrupted": AttemptStatus.LOST,
+    "cancelled": AttemptStatus.CANCELLED,
+}
+TIMEOUT_SLACK_US = 500_000  # the agent's own report of a time-out, which says more, may come first
+
+
+def evolve(state: State, event: ev.Event, now_us: int) -> None:
+    """Apply one event. Raises IllegalTransitionError for one that doesn't fit: a bug, never an input's fault."""
+    _EVOLVE[type(event)](state, event, now_us)
+    state.sequence += 1
+    state.updated_us = now_us
+
+
+# --- the execution -----------------------------------------------------------------------------------------------
+
+
+def _started(state: State, event: ev.ExecutionStarted, now_us: int) -> None:
+    state.seed = event.seed
+    state.input = event.input
+    state.bindings = event.bindings
+    state.priority = event.priority
+    state.created_us = now_us
+    _set_deadline(state, event.deadline_us)
+    for compiled in state.definition.tasks.values():
+        task = TaskState(compiled.id, compiled)
+        state.add_task(task)
+        if compiled.stands_in_for is None:
+            state.unfinished += 1
+            if task.unmet == 0:
+                state.eligible[task.path] = None
+    state.total = len(state.tasks)
+
+
+def _pausing(state: State, event: ev.ExecutionPausing, now_us: int) -> None:
+    state.move(ExecutionStatus.PAUSING)
+    state.reason = event.reason
+
+
+def _paused(state: State, event: ev.ExecutionPaused, now_us: int) -> None:
+    state.move(ExecutionStatus.PAUSED)
+
+
+def _resumed(state: State, event: ev.ExecutionResumed, now_us: int) -> None:
+    state.move(ExecutionStatus.RUNNING)
+    state.reason = ""
+
+
+def _failing(state: State, event: ev.ExecutionFailing, now_us: int) -> None:
+    state.move(ExecutionStatus.FAILING)
+    state.error = event.error
+    state.reason = event.task
+    state.fatal = None
+
+
+def _failed(state: State, event: ev.ExecutionFailed, now_us: int) -> None:
+    state.move(ExecutionStatus.FAILED)
+    state.finished_us = now_us
+
+
+def _cancelling(state: State, event: ev.ExecutionCancelling, now_us: int) -> None:
+    state.move(ExecutionStatus.CANCELLING)
+    state.reason = event.reason
+
+
+def _cancelled(state: State, event: ev.ExecutionCancelled, now_us: int) -> None:
+    state.move(ExecutionStatus.CANCELLED)
+    state.finished_us = now_us
+    for task in state.tasks.values():
+        if not task.final:
+            state.move_task(task, TaskStatus.CANCELLED)
+            task.finished_us = now_us
+    state.eligible.clear()
+    state.fans.clear()
+
+
+def _completed(state: State, event: ev.ExecutionCompleted, now_us: int) -> None:
+    state.move(ExecutionStatus.COMPLETED)
+    state.partial = event.partial
+    state.finished_us = now_us
+
+
+def _retried(state: State, event: ev.ExecutionRetried, now_us: int) -> None:
+    state.move(ExecutionStatus.RUNNING)
+    state.finished_us = None
+    state.error = state.fatal = None
+    state.reason = ""
+    _set_deadline(state, event.deadline_us)
+    again = [task for task in state.tasks.values() if _opens_again(state, task)]
+    for task in again:
+        _reopen(state, task)
+    _count_again(state)
+
+
+def _opens_again(state: State, task: TaskState) -> bool:
+    """Whether a retry starts an ended task anew: cancelled, or failed with nothing that stands for its result."""
+    if task.status is TaskStatus.CANCELLED:
+        return True
+    if task.status is not TaskStatus.FAILED or state.succeeded(task):
+        return False
+    return task.compiled.spec.on_failure.action is not FailureAction.CONTINUE
+
+
+def _reopen(state: State, task: TaskState) -> None:
+    state.move_task(task, TaskStatus.PENDING)
+    task.failures = task.crashes = task.interruptions = 0
+    task.error, task.substitute, task.reason = None, None, ""
+    task.finished_us = task.deadline_us = 0
+    if task.fan is not None:
+        state.move_task(task, TaskStatus.RUNNING)
+        state.fans[task.path] = None
+    elif task.parent is not None:
+        state.eligible[task.path] = None
+
+
+def _count_again(state: State) -> None:
+    """Make the counters that depend on which tasks have ended, after some were opened again."""
+    state.unfinished = 0
+    state.partial = False
+    for task in state.tasks.values():
+        if task.fan is not None:
+            task.fan.done = task.fan.completed = task.fan.failed = 0
+    for task in state.tasks.values():
+        if task.parent is not None:
+            _tally(_fan(task.parent), task)
+        else:
+            _count_top_level(state, task)
+
+
+def _tally(fan: FanOut, task: TaskState) -> None:
+    fan.done += task.final
+    fan.completed += task.status is TaskStatus.COMPLETED
+    fan.failed += task.status is TaskStatus.FAILED
+
+
+def _count_top_level(state: State, task: TaskState) -> None:
+    task.unmet = sum(not state.result_of(state.tasks[d]).final for d in task.compiled.spec.dependencies)
+    if task.final:
+        state.partial = state.partial or (task.status is TaskStatus.FAILED and not state.succeeded(task))
+    elif _awaited(state, task):
+        state.unfinished += 1
+        if task.unmet == 0 and task.status is TaskStatus.PENDING:
+            state.eligible[task.path] = None
+
+
+def _set_deadline(state: State, deadline_us: int | None) -> None:
+    state.deadline_us = deadline_us
+    if deadline_us is not None:
+        state.add_timer(deadline_us, "execution")
+
+
+def _nothing(state: State, event: ev.Event, now_us: int) -> None:
+    """Recorded, and nothing follows from it."""
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------
+
+
+def _ready(state: State, event: ev.TasksReady, now_us: int) -> None:
+    for path in event.tasks:
+        task = state.tasks[path]
+        state.eligible.pop(path, None)
+        state.move_task(task, TaskStatus.READY)
+        _begin(state, task, now_us)
+
+
+def _begin(state: State, task: TaskState, now_us: int) -> None:
+    task.ready_us = now_us
+    deadline = task.compiled.spec.deadline
+    if deadline is not None and not task.deadline_us:
+        task.deadline_us = now_us + seconds_to_us(deadline)
+        state.add_timer(task.deadline_us, "task", task.path)
+
+
+def _fan_out_opened(state: State, event: ev.FanOutOpened, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.eligible.pop(event.task, None)
+    task.fan = FanOut(event.count, task.compiled.window)
+    state.move_task(task, TaskStatus.RUNNING)
+    task.started_us = now_us
+    state.total += event.count
+    state.fans[event.task] = None
+    _begin(state, task, now_us)
+
+
+def _instances_ready(state: State, event: ev.InstancesReady, now_us: int) -> None:
+    parent = state.tasks[event.task]
+    for index in range(event.first, event.stop):
+        task = TaskState(f"{event.task}[{index}]", parent.compiled, index, parent)
+        state.add_task(task)
+        state.move_task(task, TaskStatus.READY)
+        task.ready_us = now_us
+    fan = _fan(parent)
+    fan.begun = event.stop
+    if fan.begun == fan.count or state.definition.max_parallel is None:
+        state.fans.pop(event.task, None)  # the end of an instance brings it back
+
+
+def _fan_out_completed(state: State, event: ev.FanOutCompleted, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.fans.pop(event.task, None)
+    state.items.pop(event.task, None)
+    if event.failed:
+        state.partial = True
+    _end(state, task, TaskStatus.COMPLETED, now_us)
+
+
+def _task_completed(state: State, event: ev.TaskCompleted, now_us: int) -> None:
+    task = state.tasks[event.task]
+    _end_attempt(state, task, event.number, AttemptStatus.SUCCEEDED)
+    task.result = event.result
+    task.checkpoint = None
+    _end(state, task, TaskStatus.COMPLETED, now_us)
+
+
+def _task_failed(state: State, event: ev.TaskFailed, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.eligible.pop(event.task, None)
+    state.fans.pop(event.task, None)
+    task.error = event.error
+    action = task.compiled.spec.on_failure.action
+    if task.parent is None:
+        if action is FailureAction.FAIL:
+            state.fatal = (task.path, event.error)
+        elif action is FailureAction.CONTINUE:
+            state.partial = True
+    _end(state, task, TaskStatus.FAILED, now_us)
+
+
+def _task_skipped(state: State, event: ev.TaskSkipped, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.eligible.pop(event.task, None)
+    task.reason = event.reason
+    _end(state, task, TaskStatus.SKIPPED, now_us)
+
+
+def _task_cancelled(state: State, event: ev.TaskCancelled, now_us: int) -> None:
+    task = state.tasks[event.task]
+    _end(state, task, TaskStatus.CANCELLED, now_us)
+
+
+def _fallback_started(state: State, event: ev.FallbackStarted, now_us: int) -> None:
+    state.eligible.pop(event.task, None)
+    state.tasks[event.task].substitute = event.fallback
+    state.unfinished += 1
+    fallback = state.tasks[event.fallback]
+    if fallback.unmet == 0:
+        state.eligible[fallback.path] = None
+
+
+def _retry_scheduled(state: State, event: ev.RetryScheduled, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.move_task(task, TaskStatus.RETRYING)
+    task.due_us = event.due_us
+    state.add_timer(event.due_us, "retry", task.path)
+
+
+def _end(state: State, task: TaskState, status: TaskStatus, now_us: int) -> None:
+    state.move_task(task, status)
+    task.finished_us = now_us
+    parent = task.parent
+    if parent is None:
+        _settle(state, task)
+        return
+    fan = _fan(parent)
+    fan.done += 1
+    if status is TaskStatus.COMPLETED:
+        fan.completed += 1
+    elif status is TaskStatus.FAILED:
+        fan.failed += 1
+        parent.error = parent.error or task.error
+    if not parent.final:
+        state.fans[parent.path] = None
+
+
+def _settle(state: State, task: TaskState) -> None:
+    """Let those who wait for a task know that it has ended; a failed one with a fallback hasn't, until that has."""
+    if task.compiled.fallback is not None:
+        if task.status is TaskStatus.FAILED:
+            state.eligible[task.path] = None  # `advance` starts the fallback; until then it isn't settled
+            return
+        state.unfinished += 1
+        state.eligible[task.compiled.fallback] = None  # `advance` skips it: nobody needs it
+    state.unfinished -= 1
+    _tell_dependents(state, task)
+    primary = state.tasks[task.compiled.stands_in_for] if task.compiled.stands_in_for else None
+    while primary is not None and primary.substitute == task.path:
+        if task.status is TaskStatus.SKIPPED and primary.error is not None:
+            state.fatal = (primary.path, primary.error)
+        state.unfinished -= 1
+        _tell_dependents(state, primary)
+        task = primary
+        primary = state.tasks[task.compiled.stands_in_for] if task.compiled.stands_in_for else None
+
+
+def _tell_dependents(state: State, task: TaskState) -> None:
+    for dependent_id in task.compiled.dependents:
+        dependent = state.tasks[dependent_id]
+        dependent.unmet -= 1
+        if dependent.unmet == 0 and _awaited(state, dependent):
+            state.eligible[dependent_id] = None
+
+
+def _awaited(state: State, task: TaskState) -> bool:
+    """Whether a pending task may start by itself: a fallback only once its primary has failed."""
+    primary = task.compiled.stands_in_for
+    return primary is None or state.tasks[primary].substitute == task.path
+
+
+# --- attempts ----------------------------------------------------------------------------------------------------
+
+
+def _granted(state: State, event: ev.AttemptGranted, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.move_task(task, TaskStatus.RUNNING)
+    task.number = event.number
+    task.agent = event.agent
+    task.started_us = task.started_us or now_us
+    if task.live is None:
+        task.live = {}
+    task.live[event.number] = Attempt(event.number, event.agent, event.incarnation, now_us)
+    state.live += 1
+    timeout = task.compiled.spec.timeout
+    if timeout is not None:
+        state.add_timer(now_us + seconds_to_us(timeout) + TIMEOUT_SLACK_US, "attempt", task.path, event.number)
+
+
+def _returned(state: State, event: ev.AttemptReturned, now_us: int) -> None:
+    task = state.tasks[event.task]
+    _end_attempt(state, task, event.number, AttemptStatus.RETURNED)
+    if not task.live:
+        state.move_task(task, TaskStatus.READY)
+
+
+def _attempt_failed(state: State, event: ev.AttemptFailed, now_us: int) -> None:
+    task = state.tasks[event.task]
+    _end_attempt(state, task, event.number, ATTEMPT_ENDS[event.how])
+    task.error = event.error
+    if event.how in ("crash", "lost"):
+        task.crashes += 1
+    elif event.how == "interrupted":
+        task.interruptions += 1
+    elif event.how != "cancelled":
+        task.failures += 1
+
+
+def _checkpoint_saved(state: State, event: ev.CheckpointSaved, now_us: int) -> None:
+    state.tasks[event.task].checkpoint = event.checkpoint
+
+
+def _end_attempt(state: State, task: TaskState, number: int, status: AttemptStatus) -> None:
+    live = task.live
+    if live is None or number not in live:
+        raise IllegalTransitionError(f"attempt {number} of {task.path} isn't live, it can't be {status}")
+    check_attempt_move(state.attempt_id(task.path, number), AttemptStatus.GRANTED, status)
+    del live[number]
+    state.live -= 1
+    if not live:
+        task.live = None
+
+
+def _fan(task: TaskState) -> FanOut:
+    if task.fan is None:
+        raise IllegalTransitionError(f"task {task.path} has no instances")
+    return task.fan
+
+
+_EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
+    ev.ExecutionStarted: _started,
+    ev.ExecutionPausing: _pausing,
+    ev.ExecutionPaused: _paused,
+    ev.ExecutionResumed: _resumed,
+    ev.ExecutionFailing: _failing,
+    ev.ExecutionFailed: _failed,
+    ev.ExecutionCancelling: _cancelling,
+    ev.ExecutionCancelled: _cancelled,
+    ev.ExecutionCompleted: _completed,
+    ev.ExecutionRetried: _retried,
+    ev.SignalReceived: _nothing,
+    ev.InputIgnored: _nothing,
+    ev.TasksReady: _ready,
+    ev.FanOutOpened: _fan_out_opened,
+    ev.InstancesReady: _instances_ready,
+    ev.FanOutCompleted: _fan_out_completed,
+    ev.RetryScheduled: _retry_scheduled,
+    ev.TaskCompleted: _task_completed,
+    ev.TaskFailed: _task_failed,
+    ev.TaskSkipped: _task_skipped,
+    ev.TaskCancelled: _task_cancelled,
+    ev.FallbackStarted: _fallback_started,
+    ev.AttemptGranted: _granted,
+    ev.AttemptReturned: _returned,
+    ev.AttemptFailed: _attempt_failed,
+    ev.CheckpointSaved: _checkpoint_saved,
+}

@@ -1,0 +1,120 @@
+"""Inputs: whatever can move an execution. Each is one row of the log, with an id that makes it count once.
+
+The id of an input says what it is about (`succeeded:<attempt>`), so that a repeated one is recognised whoever sends it.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from podium.engine.values import NULL, Value
+from podium.fleet.messages import ErrorInfo
+
+
+class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="start"):
+    """Begin: which definition, with which input, on which code. The seed decides every identifier and jitter."""
+
+    workflow: str
+    version: str
+    definition: str  # content hash
+    seed: int
+    input: Value = NULL
+    bindings: dict[str, str] = {}  # agent type -> what loads its code
+    priority: int | None = None
+    timeout_seconds: float | None = None
+
+
+class Granted(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):
+    """A slot for a ready task's next attempt."""
+
+    task: str
+    number: int
+    agent: str
+    incarnation: str
+
+
+class Grant(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="grant"):
+    """Placement gives slots to tasks of this execution. `fence` is the placement's, `turn` counts within it."""
+
+    fence: int
+    turn: int
+    grants: tuple[Granted, ...]
+
+
+class Succeeded(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="succeeded", gc=False):
+    """An attempt's result."""
+
+    task: str
+    number: int
+    value: Value
+
+
+class Failed(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="failed"):
+    """An attempt's failure."""
+
+    task: str
+    number: int
+    error: ErrorInfo
+    how: str = "error"  # error, timeout, crash, cancelled
+
+
+class Refused(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="refused"):
+    """An agent didn't take the attempt, or handed it back: it goes elsewhere and doesn't count."""
+
+    task: str
+    number: int
+    reason: str
+
+
+class Lost(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="lost"):
+    """An attempt's agent is gone: its lease ended, it left, or it died with the orchestrator (`owner_died`)."""
+
+    task: str
+    number: int
+    reason: str
+
+
+class Saved(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="saved"):
+    """An attempt saved a checkpoint for the next one, should there be one."""
+
+    task: str
+    number: int
+    nth: int
+    checkpoint: Value
+
+
+class Tick(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tick"):
+    """A timer is due: whatever is due at the row's time fires."""
+
+
+class Pause(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="pause"):
+    """Somebody pauses the execution."""
+
+    reason: str = ""
+
+
+class Resume(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="resume"):
+    """Somebody lets a paused execution go on."""
+
+
+class Cancel(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="cancel"):
+    """Somebody cancels the execution; by force, without waiting for its attempts."""
+
+    reason: str = ""
+    force: bool = False
+
+
+class Retry(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="retry"):
+    """Somebody wants an execution that ended without success to go on: what failed is tried again."""
+
+
+class Signal(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="signal"):
+    """Somebody tells the execution something."""
+
+    name: str
+    value: Value = NULL
+
+
+Input = (
+    Start | Grant | Succeeded | Failed | Refused | Lost | Saved | Tick | Pause | Resume | Cancel | Retry | Signal
+)

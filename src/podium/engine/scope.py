@@ -1,0 +1,115 @@
+"""What expressions see of an execution: `input`, `tasks.X.result | status | error`, `item`, `index`, `shard`, `execution`.
+
+Only what the references name is decoded. Large values must have been loaded into `state.loaded` before; a missing one
+raises BlobMissing, which tells the shell what to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from podium.engine.state import State, TaskState
+from podium.engine.values import Value
+from podium.workflow.expressions import Reference
+
+
+class BlobMissing(LookupError):  # noqa: N818 - not an error for anybody but the shell that loads it
+    """A value's text isn't at hand."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.digest = digest
+
+
+def text_of(state: State, value: Value) -> bytes:
+    """Return a value's JSON text."""
+    if value.json is not None:
+        return bytes(value.json)
+    digest = value.blob or ""
+    try:
+        return state.loaded[digest]
+    except KeyError:
+        raise BlobMissing(digest) from None
+
+
+def result_text(state: State, task: TaskState) -> bytes:
+    """Return the JSON text of a task's result: of a fan-out the list of its instances', of no result `null`."""
+    task = state.result_of(task)
+    if task.fan is None:
+        return b"null" if task.result is None else text_of(state, task.result)
+    parts = []
+    for index in range(task.fan.count):
+        instance = state.tasks.get(f"{task.path}[{index}]")
+        parts.append(b"null" if instance is None or instance.result is None else text_of(state, instance.result))
+    return b"[" + b",".join(parts) + b"]"
+
+
+def scope_for(state: State, references: Iterable[Reference], task: TaskState | None = None) -> dict[str, Any]:
+    """Return the names that these references need, for a task or instance where one is given."""
+    scope: dict[str, Any] = {}
+    tasks: dict[str, dict[str, Any]] = {}
+    for reference in references:
+        match reference.root:
+            case "input":
+                if "input" not in scope:
+                    scope["input"] = effective_input(state)
+            case "tasks":
+                _add_task(state, tasks, reference)
+            case "execution":
+                scope["execution"] = {"id": state.id, "run": state.run, "workflow": state.definition.workflow.name}
+            case _:
+                if task is not None:
+                    scope.update(_instance_scope(state, task))
+    if tasks:
+        scope["tasks"] = tasks
+    return scope
+
+
+def effective_input(state: State) -> Any:
+    """Return the execution's input with the declared defaults filled in."""
+    given = msgspec.json.decode(text_of(state, state.input))
+    parameters = state.definition.workflow.inputs
+    if not parameters or not (given is None or isinstance(given, dict)):
+        return given
+    defaults = {p.name: p.default for p in parameters if not p.required}
+    return {**defaults, **(given or {})}
+
+
+def items_of(state: State, task: TaskState) -> list[Any]:
+    """Return the list that a fan-out goes over; evaluated once, then kept while the fan-out is open."""
+    known = state.items.get(task.path)
+    if known is not None:
+        return known
+    template = task.compiled.items
+    if template is None:
+        return []
+    found = template.render(scope_for(state, template.references))
+    if not isinstance(found, list | tuple):
+        raise TypeError(f"for_each needs a list, but {task.compiled.spec.for_each!r} is {type(found).__name__}")
+    items = list(found)
+    state.items[task.path] = items
+    return items
+
+
+def _add_task(state: State, tasks: dict[str, dict[str, Any]], reference: Reference) -> None:
+    task_id = str(reference.path[0])
+    entry = tasks.setdefault(task_id, {})
+    task = state.tasks[task_id]
+    wanted = str(reference.path[1]) if len(reference.path) > 1 else ""
+    if wanted in ("result", "") and "result" not in entry:
+        entry["result"] = msgspec.json.decode(result_text(state, task))
+    if wanted in ("status", ""):
+        entry["status"] = str(state.result_of(task).status)
+    if wanted in ("error", ""):
+        entry["error"] = task.error.message if task.error else None
+
+
+def _instance_scope(state: State, task: TaskState) -> dict[str, Any]:
+    if task.parent is None or task.index is None:
+        return {}
+    items = items_of(state, task.parent)
+    item = items[task.index]
+    return {"item": item, "index": task.index, "shard": {"index": task.index, "count": len(items)}}

@@ -1,0 +1,146 @@
+"""Snapshots: a state as bytes, so that a long history needn't be folded again. A snapshot always equals the fold.
+
+Positional MessagePack under a format number; a field is only ever added at the end, with a default.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from podium.engine.definition import Definition
+from podium.engine.state import Attempt, FanOut, State, TaskState
+from podium.engine.values import NULL, Value
+from podium.exceptions import CorruptHistoryError
+from podium.fleet.messages import ErrorInfo
+from podium.workflow.model import ExecutionStatus, TaskStatus
+
+_Value = tuple[bytes | None, str | None, int]
+
+
+class _Task(Struct, array_like=True, omit_defaults=False):
+    path: str
+    status: TaskStatus
+    unmet: int
+    number: int
+    generation: int
+    failures: int
+    crashes: int
+    interruptions: int
+    live: list[tuple[int, str, str, int]]
+    result: _Value | None
+    error: ErrorInfo | None
+    reason: str
+    checkpoint: _Value | None
+    fan: tuple[int, int, int, int, int, int] | None  # count, begun, in flight, done, failed, completed
+    substitute: str | None
+    agent: str
+    times: tuple[int, int, int, int, int]  # ready, started, finished, deadline, due
+    task: str = ""  # of an instance: its fan-out, and its index
+    index: int = -1
+
+
+class _State(Struct, array_like=True, omit_defaults=False):
+    status: ExecutionStatus
+    run: int
+    sequence: int
+    seed: int
+    input: _Value
+    bindings: dict[str, str]
+    priority: int
+    deadline_us: int | None
+    created_us: int
+    updated_us: int
+    finished_us: int | None
+    reason: str
+    error: ErrorInfo | None
+    partial: bool
+    fatal: tuple[str, ErrorInfo] | None
+    total: int
+    unfinished: int
+    live: int
+    in_flight: int
+    eligible: list[str]
+    fans: list[str]
+    timers: list[tuple[int, str, str, int]]
+    tasks: list[_Task]
+
+
+_decoder = msgspec.msgpack.Decoder(_State)
+
+
+def encode_state(state: State) -> bytes:
+    """Return the state as bytes."""
+    timers = sorted(t for t in state._timers if state.timer_holds(t))
+    return msgspec.msgpack.encode(
+        _State(
+            state.status, state.run, state.sequence, state.seed, _pack(state.input), state.bindings, state.priority,
+            state.deadline_us, state.created_us, state.updated_us, state.finished_us, state.reason, state.error,
+            state.partial, state.fatal, state.total, state.unfinished, state.live, state.in_flight,
+            list(state.eligible), list(state.fans), timers, [_pack_task(t) for t in state.tasks.values()],
+        )
+    )  # fmt: skip
+
+
+def decode_state(execution: str, tenant: str, definition: Definition, encoded: bytes) -> State:
+    """Return the state that was encoded. Raises CorruptHistoryError when it can't be read."""
+    try:
+        kept = _decoder.decode(encoded)
+    except msgspec.DecodeError as error:
+        raise CorruptHistoryError(f"the snapshot of {execution} can't be read: {error}") from error
+    state = State(execution, tenant, definition)
+    for name in (
+        "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us", "finished_us",
+        "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight",
+    ):  # fmt: skip
+        setattr(state, name, getattr(kept, name))
+    state.input = _unpack(kept.input) or NULL
+    state.eligible = dict.fromkeys(kept.eligible)
+    state.fans = dict.fromkeys(kept.fans)
+    state._timers = kept.timers
+    for packed in kept.tasks:
+        state.add_task(_unpack_task(state, packed))
+    return state
+
+
+def _pack(value: Value) -> _Value:
+    return (None if value.json is None else bytes(value.json), value.blob, value.size)
+
+
+def _unpack(value: _Value | None) -> Value | None:
+    if value is None:
+        return None
+    text, blob, size = value
+    return Value(None if text is None else Raw(text), blob, size)
+
+
+def _pack_task(task: TaskState) -> _Task:
+    fan = task.fan
+    return _Task(
+        task.path, task.status, task.unmet, task.number, task.generation, task.failures, task.crashes, task.interruptions,
+        [(a.number, a.agent, a.incarnation, a.granted_us) for a in (task.live or {}).values()],
+        None if task.result is None else _pack(task.result), task.error, task.reason,
+        None if task.checkpoint is None else _pack(task.checkpoint),
+        None if fan is None else (fan.count, fan.begun, fan.in_flight, fan.done, fan.failed, fan.completed),
+        task.substitute, task.agent,
+        (task.ready_us, task.started_us, task.finished_us, task.deadline_us, task.due_us),
+        task.parent.path if task.parent else "", -1 if task.index is None else task.index,
+    )  # fmt: skip
+
+
+def _unpack_task(state: State, packed: _Task) -> TaskState:
+    parent = state.tasks[packed.task] if packed.task else None
+    compiled = parent.compiled if parent else state.definition.tasks[packed.path]
+    task = TaskState(packed.path, compiled, None if parent is None else packed.index, parent)
+    for name in (
+        "status", "unmet", "number", "generation", "failures", "crashes", "interruptions", "error", "reason", "substitute", "agent",
+    ):  # fmt: skip
+        setattr(task, name, getattr(packed, name))
+    task.live = {number: Attempt(number, agent, incarnation, at) for number, agent, incarnation, at in packed.live} or None
+    task.result = _unpack(packed.result)
+    task.checkpoint = _unpack(packed.checkpoint)
+    if packed.fan is not None:
+        fan = task.fan = FanOut(packed.fan[0], compiled.window)
+        _, fan.begun, fan.in_flight, fan.done, fan.failed, fan.completed = packed.fan
+    task.ready_us, task.started_us, task.finished_us, task.deadline_us, task.due_us = packed.times
+    return task

@@ -1,0 +1,212 @@
+"""An execution's state in memory: what the fold of its events is. Only `evolve` changes it.
+
+Counters and work lists (`eligible`, `fans`, `timers`) are kept so that deciding never scans the tasks. Everything here
+can be made again from the events; what holds large values only borrows them (`loaded`, `items`).
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any
+
+from podium.engine.definition import CompiledTask, Definition
+from podium.engine.transitions import check_execution_move, check_task_move
+from podium.engine.values import NULL, Value
+from podium.fleet.messages import ErrorInfo
+from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, TaskStatus
+
+STARTING = frozenset({ExecutionStatus.RUNNING})
+DECIDING = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.PAUSING, ExecutionStatus.PAUSED})
+IN_FLIGHT = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
+
+
+class Attempt:
+    """A live attempt."""
+
+    __slots__ = ("agent", "granted_us", "incarnation", "number")
+
+    def __init__(self, number: int, agent: str, incarnation: str, granted_us: int) -> None:
+        self.number = number
+        self.agent = agent
+        self.incarnation = incarnation
+        self.granted_us = granted_us
+
+
+class FanOut:
+    """A task that became instances: how many there are, have begun, are in flight, have ended."""
+
+    __slots__ = ("begun", "completed", "count", "done", "failed", "in_flight", "window")
+
+    def __init__(self, count: int, window: int) -> None:
+        self.count = count
+        self.window = window
+        self.begun = self.in_flight = self.done = self.failed = self.completed = 0
+
+
+class TaskState:
+    """A task, or an instance of one (`index` is not None, `parent` is its fan-out)."""
+
+    __slots__ = (
+        "agent", "checkpoint", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan", "finished_us",
+        "generation", "index", "interruptions", "live", "number", "parent", "path", "ready_us", "reason", "result", "started_us",
+        "status", "substitute", "unmet",
+    )  # fmt: skip
+
+    def __init__(self, path: str, compiled: CompiledTask, index: int | None = None, parent: TaskState | None = None) -> None:
+        self.path = path
+        self.compiled = compiled
+        self.index = index
+        self.parent = parent
+        self.status = TaskStatus.PENDING
+        self.unmet = len(compiled.spec.dependencies) if parent is None else 0
+        self.number = 0  # of the newest attempt
+        self.generation = 0
+        self.failures = self.crashes = self.interruptions = 0
+        self.live: dict[int, Attempt] | None = None
+        self.result: Value | None = None
+        self.error: ErrorInfo | None = None
+        self.reason = ""
+        self.checkpoint: Value | None = None
+        self.fan: FanOut | None = None
+        self.substitute: str | None = None  # the fallback that runs in its place
+        self.agent = ""  # of the newest attempt
+        self.ready_us = self.started_us = self.finished_us = self.deadline_us = self.due_us = 0
+
+    @property
+    def final(self) -> bool:
+        """Whether the task has ended."""
+        return self.status in FINAL_TASK
+
+
+class State:
+    """One execution."""
+
+    def __init__(self, execution: str, tenant: str, definition: Definition) -> None:
+        self.id = execution
+        self.tenant = tenant
+        self.definition = definition
+        self.status = ExecutionStatus.RUNNING
+        self.run = 1
+        self.sequence = 0
+        self.seed = 0
+        self.input = NULL
+        self.bindings: dict[str, str] = {}
+        self.priority = 50
+        self.deadline_us: int | None = None
+        self.created_us = self.updated_us = 0
+        self.finished_us: int | None = None
+        self.reason = ""  # of a pause or a cancellation
+        self.error: ErrorInfo | None = None
+        self.partial = False
+        self.fatal: tuple[str, ErrorInfo] | None = None  # a failure that the execution has to follow
+        self.tasks: dict[str, TaskState] = {}
+        self.counts = dict.fromkeys(TaskStatus, 0)
+        self.total = 0  # tasks and instances, begun or not
+        self.unfinished = 0  # top-level tasks to wait for
+        self.live = 0  # attempts
+        self.in_flight = 0  # tasks and instances that are ready, running or between attempts
+        self.eligible: dict[str, None] = {}  # pending with nothing unmet: to be looked at
+        self.fans: dict[str, None] = {}  # fan-outs to be looked at
+        self._timers: list[tuple[int, str, str, int]] = []
+        self.loaded: dict[str, bytes] = {}  # blobs that conditions read, by hash
+        self.items: dict[str, list[Any]] = {}  # fan-outs' lists, once evaluated
+
+    @property
+    def final(self) -> bool:
+        """Whether the execution has ended."""
+        return self.status in FINAL_EXECUTION
+
+    @property
+    def active(self) -> bool:
+        """Whether its owner must hold it in memory: something is live, ready or about to be decided."""
+        if self.final:
+            return False
+        if self.live or self.status in (ExecutionStatus.PAUSING, ExecutionStatus.FAILING, ExecutionStatus.CANCELLING):
+            return True
+        return self.status is ExecutionStatus.RUNNING and self.counts[TaskStatus.READY] > 0
+
+    def attempt_id(self, task: str, number: int) -> str:
+        """Return the id that fences an attempt, the same for ever."""
+        return f"{self.id}:{self.run}:{task}:{number}"
+
+    def idempotency_key(self, task: TaskState) -> str:
+        """Return the key of a task's effects: the same for all its attempts of one generation."""
+        return f"{self.id}:{self.run}:{task.generation}:{task.path}"
+
+    def succeeded(self, task: TaskState) -> bool:
+        """Whether the task has a result: its own or its fallback's."""
+        if task.status is TaskStatus.COMPLETED:
+            return True
+        return task.substitute is not None and self.succeeded(self.tasks[task.substitute])
+
+    def result_of(self, task: TaskState) -> TaskState:
+        """Return the task whose result stands for this one's."""
+        return self.result_of(self.tasks[task.substitute]) if task.substitute is not None else task
+
+    # --- timers: (due, kind, task, attempt number); stale ones are dropped when they come up -------------------
+
+    def add_timer(self, due_us: int, kind: str, task: str = "", number: int = 0) -> None:
+        """Set a timer."""
+        heappush(self._timers, (due_us, kind, task, number))
+
+    def timer_holds(self, timer: tuple[int, str, str, int]) -> bool:
+        """Whether a timer still means something."""
+        due_us, kind, path, number = timer
+        if self.final:
+            return False
+        if kind == "execution":
+            return self.deadline_us == due_us and self.status in DECIDING
+        task = self.tasks.get(path)
+        if task is None:
+            return False
+        if kind == "attempt":
+            return task.live is not None and number in task.live
+        if self.status not in DECIDING:
+            return False
+        if kind == "retry":
+            return task.status is TaskStatus.RETRYING and task.due_us == due_us
+        return not task.final and task.deadline_us == due_us
+
+    def next_timer_us(self) -> int | None:
+        """Return when the next timer is due; None without one."""
+        timers = self._timers
+        while timers and not self.timer_holds(timers[0]):
+            heappop(timers)
+        return timers[0][0] if timers else None
+
+    def due_timers(self, now_us: int) -> list[tuple[int, str, str, int]]:
+        """Return the timers that are due and hold, soonest first, looking only at the heap's top."""
+        timers, found, look = self._timers, [], [0]
+        while look:
+            at = look.pop()
+            if at < len(timers) and timers[at][0] <= now_us:
+                look += (2 * at + 1, 2 * at + 2)
+                if self.timer_holds(timers[at]):
+                    found.append(timers[at])
+        return sorted(found)
+
+    # --- moves, for `evolve` only -----------------------------------------------------------------------------
+
+    def move(self, status: ExecutionStatus) -> None:
+        """Go to another state, if the table has the move."""
+        check_execution_move(self.status, status)
+        self.status = status
+
+    def move_task(self, task: TaskState, status: TaskStatus) -> None:
+        """Bring a task to another state, if the table has the move, and keep the counts."""
+        before = task.status
+        check_task_move(task.path, before, status)
+        task.status = status
+        self.counts[before] -= 1
+        self.counts[status] += 1
+        if task.fan is None:
+            moved = (status in IN_FLIGHT) - (before in IN_FLIGHT)
+            if moved:
+                self.in_flight += moved
+                if task.parent is not None and task.parent.fan is not None:
+                    task.parent.fan.in_flight += moved
+
+    def add_task(self, task: TaskState) -> None:
+        """Put a task or an instance in."""
+        self.tasks[task.path] = task
+        self.counts[task.status] += 1

@@ -1,0 +1,1 @@
+"""Who goes first: queues, resources, placement. Pure: no I/O, no clock, no chance."""

@@ -1,0 +1,366 @@
+"""Placement: which ready task goes to which agent next. Pure: it is told what happens and answers with grants.
+
+One queue an agent type, by priority, then age. Slots and resources are never over capacity. Among the agents that fit, the
+least loaded one is chosen by an `AgentChoice`, so that richer policies stand behind the same protocol. A task that doesn't
+fit lets smaller ones pass, but not for ever: after `PATIENCE` of them its type waits for it.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+from msgspec import Struct
+
+from podium.scheduling.resources import NOTHING, Capacity, Vector
+
+PATIENCE = 100  # grants that may pass a task which doesn't fit
+LOOK_AHEAD = 64  # tasks that don't fit which are looked past in one go
+
+
+class ReadyTask:
+    """A task that waits for an agent."""
+
+    __slots__ = (
+        "agent_type", "attempt", "capabilities", "execution", "needs", "number", "passed_by", "priority", "queued", "ready_us", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        execution: str,
+        task: str,
+        number: int,
+        attempt: str,
+        agent_type: str,
+        priority: int,
+        ready_us: int,
+        needs: Vector = NOTHING,
+        capabilities: frozenset[str] = frozenset(),
+    ) -> None:
+        self.execution = execution
+        self.task = task
+        self.number = number  # of the attempt to come
+        self.attempt = attempt
+        self.agent_type = agent_type
+        self.priority = priority
+        self.ready_us = ready_us
+        self.needs = needs
+        self.capabilities = capabilities
+        self.passed_by = 0
+        self.queued = True
+
+
+class Slot(Struct, frozen=True, gc=False):
+    """A grant: this attempt of this task goes to this agent."""
+
+    execution: str
+    task: str
+    number: int
+    attempt: str
+    agent: str
+    incarnation: str
+
+
+class Agent:
+    """An agent as placement sees it: slots, resources, what it holds."""
+
+    __slots__ = ("capabilities", "capacity", "full", "held", "id", "incarnation", "leaving", "slots", "type")
+
+    def __init__(
+        self, agent_id: str, agent_type: str, incarnation: str, slots: int, offered: Vector = NOTHING,
+        capabilities: frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
+        self.id = agent_id
+        self.type = agent_type
+        self.incarnation = incarnation
+        self.slots = slots
+        self.capacity = Capacity(offered)
+        self.capabilities = capabilities
+        self.held = 0
+        self.full = False  # it refused; until it is heard of again it gets nothing
+        self.leaving = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it can be given something."""
+        return self.held < self.slots and not self.full and not self.leaving
+
+    @property
+    def load(self) -> float:
+        """The share of its slots that is taken."""
+        return self.held / self.slots
+
+
+class AgentChoice(Protocol):
+    """Ranks agents for a task: the smallest rank that fits gets it."""
+
+    def rank(self, agent: Agent) -> float:
+        """Return the agent's rank now."""
+        ...
+
+
+class LeastLoaded:
+    """The agent with the smallest share of its slots taken."""
+
+    def rank(self, agent: Agent) -> float:
+        """Return the share of slots taken."""
+        return agent.load
+
+
+class _Hold(Struct, frozen=True, gc=False):
+    agent: str
+    needs: Vector
+    execution: str
+
+
+_Entry = tuple[int, int, int, ReadyTask]
+
+
+class Placement:
+    """The queues and the agents' slots. What it holds is rebuilt from ready tasks and live attempts after a take-over."""
+
+    def __init__(self, choice: AgentChoice | None = None, pool: Vector = NOTHING) -> None:
+        self._choice = choice or LeastLoaded()
+        self.agents: dict[str, Agent] = {}
+        self.pool = Capacity(pool, devices_only_if_offered=False)
+        self._queues: dict[str, list[_Entry]] = {}
+        self._lengths: dict[str, int] = {}
+        self._ranks: dict[str, list[tuple[float, str]]] = {}
+        self._ready: dict[str, dict[str, ReadyTask]] = {}  # by execution, by task
+        self._holds: dict[str, _Hold] = {}
+        self._holds_of: dict[str, set[str]] = {}  # attempts, by execution
+        self._stirred: dict[str, None] = {}  # types that something has changed for
+        self._arrivals = count()
+
+    # --- agents ------------------------------------------------------------------------------------------------
+
+    def add_agent(self, agent: Agent) -> None:
+        """Take an agent in, or its new incarnation; what the earlier one held is let go."""
+        if agent.id in self.agents:
+            self.remove_agent(agent.id)
+        self.agents[agent.id] = agent
+        self._offer(agent)
+
+    def remove_agent(self, agent_id: str) -> None:
+        """Forget an agent and what it held."""
+        self.agents.pop(agent_id, None)
+        for attempt in [a for a, hold in self._holds.items() if hold.agent == agent_id]:
+            self.release(attempt)
+
+    def refuse(self, agent_id: str) -> None:
+        """An agent said that it is full: nothing goes there until it is heard of again."""
+        if agent_id in self.agents:
+            self.agents[agent_id].full = True
+
+    def heard_of(self, agent_id: str) -> None:
+        """An agent said something: it may be tried again."""
+        agent = self.agents.get(agent_id)
+        if agent is not None and agent.full:
+            agent.full = False
+            self._offer(agent)
+
+    def leave(self, agent_id: str) -> None:
+        """An agent drains: it keeps what it has and gets nothing new."""
+        if agent_id in self.agents:
+            self.agents[agent_id].leaving = True
+
+    # --- tasks -------------------------------------------------------------------------------------------------
+
+    def enqueue(self, ready: ReadyTask) -> None:
+        """Queue a task; one that is queued already is replaced."""
+        tasks = self._ready.setdefault(ready.execution, {})
+        if ready.task in tasks:
+            self._unqueue(tasks[ready.task])
+        tasks[ready.task] = ready
+        entry = (-ready.priority, ready.ready_us, next(self._arrivals), ready)
+        heappush(self._queues.setdefault(ready.agent_type, []), entry)
+        self._lengths[ready.agent_type] = self._lengths.get(ready.agent_type, 0) + 1
+        self._stirred[ready.agent_type] = None
+
+    def withdraw(self, execution: str, task: str) -> None:
+        """Take a task out of its queue, if it is in one."""
+        ready = self._ready.get(execution, {}).pop(task, None)
+        if ready is not None:
+            self._unqueue(ready)
+
+    def withdraw_all(self, execution: str) -> None:
+        """Take an execution's tasks out of the queues."""
+        for ready in self._ready.pop(execution, {}).values():
+            self._unqueue(ready)
+
+    def hold(self, attempt: str, execution: str, agent_id: str, needs: Vector = NOTHING) -> None:
+        """Count an attempt against an agent's slots: one that was granted, or is found live after a take-over."""
+        if attempt in self._holds:
+            return
+        self._holds[attempt] = _Hold(agent_id, needs, execution)
+        self._holds_of.setdefault(execution, set()).add(attempt)
+        self.pool.take(needs)
+        agent = self.agents.get(agent_id)
+        if agent is not None:
+            agent.held += 1
+            agent.capacity.take(needs)
+
+    def release(self, attempt: str) -> None:
+        """Give an attempt's slot back. Once more changes nothing."""
+        hold = self._holds.pop(attempt, None)
+        if hold is None:
+            return
+        attempts = self._holds_of[hold.execution]
+        attempts.discard(attempt)
+        if not attempts:
+            del self._holds_of[hold.execution]
+        if hold.needs:
+            self.pool.give_back(hold.needs)
+            self._stirred.update(dict.fromkeys(self._queues))
+        agent = self.agents.get(hold.agent)
+        if agent is not None:
+            agent.held -= 1
+            agent.capacity.give_back(hold.needs)
+            self._offer(agent)
+
+    def forget(self, execution: str) -> None:
+        """Forget an execution: queued tasks and held slots. Who reloads it enqueues and holds again."""
+        self.withdraw_all(execution)
+        for attempt in list(self._holds_of.get(execution, ())):
+            self.release(attempt)
+
+    # --- the decision ------------------------------------------------------------------------------------------
+
+    def place(self, limit: int = 1_000_000) -> list[Slot]:
+        """Return up to `limit` grants; their slots are taken under the attempts' ids."""
+        granted: list[Slot] = []
+        while self._stirred and len(granted) < limit:
+            agent_type = next(iter(self._stirred))
+            if not self._place_one_type(agent_type, granted, limit):
+                del self._stirred[agent_type]
+        return granted
+
+    def _place_one_type(self, agent_type: str, granted: list[Slot], limit: int) -> bool:
+        """Grant what can be granted of one type; True when the limit cut it short."""
+        queue = self._queues.get(agent_type)
+        if not queue:
+            return False
+        passed: list[_Entry] = []
+        cut = False
+        while queue and len(passed) < LOOK_AHEAD:
+            if not queue[0][3].queued:
+                heappop(queue)
+                continue
+            if len(granted) >= limit:
+                cut = True
+                break
+            entry = heappop(queue)
+            ready = entry[3]
+            agent = self._choose(ready)
+            if agent is not None:
+                granted.append(self._grant(ready, agent))
+                for waiting in passed:
+                    waiting[3].passed_by += 1
+                continue
+            passed.append(entry)
+            if not self._has_open_agent(agent_type) or ready.passed_by >= PATIENCE:
+                break
+        for entry in passed:
+            heappush(queue, entry)
+        return cut
+
+    def _grant(self, ready: ReadyTask, agent: Agent) -> Slot:
+        tasks = self._ready[ready.execution]
+        del tasks[ready.task]
+        if not tasks:
+            del self._ready[ready.execution]
+        self._unqueue(ready)
+        self.hold(ready.attempt, ready.execution, agent.id, ready.needs)
+        if agent.open:
+            heappush(self._ranks.setdefault(agent.type, []), (self._choice.rank(agent), agent.id))
+        return Slot(ready.execution, ready.task, ready.number, ready.attempt, agent.id, agent.incarnation)
+
+    def _choose(self, ready: ReadyTask) -> Agent | None:
+        """Return the best ranked open agent that fits."""
+        ranks = self._ranks.get(ready.agent_type)
+        if not ranks or (ready.needs and self.pool.lacking(ready.needs)):
+            return None
+        aside: list[tuple[float, str]] = []
+        chosen = None
+        while ranks and chosen is None:
+            rank, agent_id = heappop(ranks)
+            agent = self.agents.get(agent_id)
+            if agent is None or not agent.open or rank != self._choice.rank(agent):
+                continue  # stale: its true rank was offered when it changed
+            if self._fits(agent, ready):
+                chosen = agent
+            else:
+                aside.append((rank, agent_id))
+        for entry in aside:
+            heappush(ranks, entry)
+        return chosen
+
+    @staticmethod
+    def _fits(agent: Agent, ready: ReadyTask) -> bool:
+        if ready.capabilities and not ready.capabilities <= agent.capabilities:
+            return False
+        return not ready.needs or not agent.capacity.lacking(ready.needs)
+
+    def _has_open_agent(self, agent_type: str) -> bool:
+        ranks = self._ranks.get(agent_type, [])
+        return any(a in self.agents and self.agents[a].open for _, a in ranks)
+
+    def _offer(self, agent: Agent) -> None:
+        if agent.open:
+            heappush(self._ranks.setdefault(agent.type, []), (self._choice.rank(agent), agent.id))
+            if self._lengths.get(agent.type):
+                self._stirred[agent.type] = None
+
+    def _unqueue(self, ready: ReadyTask) -> None:
+        if ready.queued:
+            ready.queued = False
+            self._lengths[ready.agent_type] -= 1
+
+    # --- for people --------------------------------------------------------------------------------------------
+
+    def queued(self, agent_type: str | None = None) -> int:
+        """Return how many tasks wait, of one agent type or of all."""
+        return self._lengths.get(agent_type, 0) if agent_type is not None else sum(self._lengths.values())
+
+    def held(self) -> int:
+        """Return how many slots are taken."""
+        return len(self._holds)
+
+    def why(self, execution: str, task: str) -> str:
+        """Return why a ready task hasn't an agent yet; empty if it isn't queued here."""
+        ready = self._ready.get(execution, {}).get(task)
+        if ready is None:
+            return ""
+        agents = [a for a in self.agents.values() if a.type == ready.agent_type]
+        if not agents:
+            return f"no agent of type {ready.agent_type} is registered"
+        able = [a for a in agents if ready.capabilities <= a.capabilities]
+        if not able:
+            missing = ", ".join(sorted(ready.capabilities))
+            return f"none of the {len(agents)} agents of type {ready.agent_type} has the capabilities {missing}"
+        if all(a.capacity.never_fits(ready.needs) for a in able):
+            short = able[0].capacity.never_fits(ready.needs)
+            return f"no agent of type {ready.agent_type} is large enough: {_amounts(short)} short"
+        if self.pool.never_fits(ready.needs):
+            return f"the pool is too small: {_amounts(self.pool.never_fits(ready.needs))} short"
+        lacking = self.pool.lacking(ready.needs)
+        if lacking:
+            return f"the pool is used up at the moment: {_amounts(lacking)} short"
+        return self._why_no_slot(ready, able)
+
+    def _why_no_slot(self, ready: ReadyTask, able: list[Agent]) -> str:
+        ahead = sum(
+            1 for p, at, _, r in self._queues[ready.agent_type] if r.queued and (p, at) < (-ready.priority, ready.ready_us)
+        )
+        slots, held = sum(a.slots for a in able), sum(a.held for a in able)
+        busy = f"{held} of {slots} slots of {len(able)} {'agent' if len(able) == 1 else 'agents'} of type {ready.agent_type} are taken"
+        if all(a.leaving for a in able):
+            return f"every agent of type {ready.agent_type} is leaving"
+        if any(a.open for a in able) and ready.needs:
+            return f"no agent has enough left for it ({_amounts(ready.needs)}); {busy}"
+        return f"{busy}; {ahead} {'task is' if ahead == 1 else 'tasks are'} ahead of it" if ahead else busy
+
+
+def _amounts(amounts: Vector) -> str:
+    return ", ".join(f"{name} {amount:g}" for name, amount in amounts.items())
