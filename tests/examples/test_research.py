@@ -6,6 +6,7 @@ import csv
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podium.agents.sdk import Context, definition_of
+from podium.clock import SystemClock
+from podium.examples.research import Researcher, Supervisor
 from podium.examples.research import index as index_module
 from podium.examples.research.documents import SHIPPED, decoded, document_folder, read_documents, text_at
 from podium.examples.research.exceptions import (
@@ -26,7 +30,8 @@ from podium.examples.research.findings import Finding, ShardFindings, find, shar
 from podium.examples.research.index import Index, open_index
 from podium.examples.research.passages import first_heading, header_fields, split_passages
 from podium.examples.research.report import LONGEST_SLUG, Report, slug, write_report
-from podium.examples.research.topics import MOST_TOPICS, decompose
+from podium.examples.research.topics import MOST_TOPICS, Topic, decompose
+from podium.exceptions import TaskCancelledError
 
 HERE = Path(__file__).parent
 SHARED_QUESTIONS = HERE.parents[1].parent / "shared" / "data" / "documents" / "questions.csv"
@@ -367,6 +372,82 @@ def test_the_workflow_is_the_one_of_the_document_with_inputs() -> None:
     assert [task["id"] for task in workflow["tasks"]] == ["decompose", "research", "synthesize"]
     assert workflow["agents"]["researchers"]["count"] == RESEARCHERS
     assert workflow["inputs"]["question"]["default"] == questions("questions.csv")[0]["question"]
+
+
+class Recorder:
+    """Keeps what a task says through its context."""
+
+    def __init__(self) -> None:
+        self.fractions: list[float] = []
+        self.lines: list[str] = []
+
+    def progress(self, fraction: float, message: str) -> None:
+        assert message
+        self.fractions.append(fraction)
+
+    def save(self, checkpoint: msgspec.Raw) -> None:
+        raise AssertionError("the example saves no checkpoint")
+
+    def log(self, level: str, text: str) -> None:
+        self.lines.append(f"{level} {text}")
+
+
+def context_with(recorder: Recorder, task: str) -> Context:
+    return Context(
+        recorder,
+        SystemClock(),
+        attempt_id=f"{task}-1",
+        attempt=1,
+        execution="e",
+        task=task,
+        function=task,
+        idempotency_key=f"{task}-key",
+    )
+
+
+def travelled(value: Any, target: Any) -> Any:
+    """A value as the next task gets it: through JSON and back to its type."""
+    return msgspec.convert(msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(value))), target)
+
+
+def test_the_agents_do_the_workflow_and_say_what_they_do(tmp_path: Path) -> None:
+    question = questions("questions.csv")[0]["question"]
+    recorder = Recorder()
+    topics = Supervisor().decompose(question, context_with(recorder, "decompose"))
+    research = [
+        Researcher().research(travelled(topics, list[Topic]), shard, RESEARCHERS, context_with(recorder, "research"))
+        for shard in range(RESEARCHERS)
+    ]
+    report = Supervisor().synthesize(
+        question,
+        travelled(research, list[ShardFindings]),
+        context_with(recorder, "synthesize"),
+        report_dir=str(tmp_path / "reports"),
+    )
+    assert travelled(report, dict[str, Any])["cited"][0] == "pep-0492.rst"
+    assert Path(report.report).parent == tmp_path / "reports"
+    assert recorder.fractions.count(1.0) == 2 + RESEARCHERS
+    assert any("pep-0492.rst" in line for line in recorder.lines)
+
+
+def test_a_cancelled_researcher_stops_before_the_next_topic(peps: Index) -> None:
+    context = context_with(Recorder(), "research")
+    context.cancelled = True
+    with pytest.raises(TaskCancelledError):
+        Researcher().research(decompose("generator", peps), 0, 1, context)
+
+
+def test_the_agents_declare_the_types_and_capabilities_of_the_workflow() -> None:
+    workflow = yaml.safe_load((SHIPPED.parent / "research.yaml").read_text(encoding="utf-8"))["workflow"]
+    for name, cls in (("supervisor", Supervisor), ("researchers", Researcher)):
+        definition = definition_of(cls)
+        assert definition is not None
+        assert definition.type == workflow["agents"][name]["type"]
+        assert list(definition.capabilities) == workflow["agents"][name]["capabilities"]
+        for task in (task for task in workflow["tasks"] if task["agent"] == name):
+            function = definition.function(task["id"])
+            assert function is not None
+            assert {parameter.name for parameter in function.parameters} - {"context"} == set(task["input"])
 
 
 def test_a_finding_is_immutable(peps: Index) -> None:

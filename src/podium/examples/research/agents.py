@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from podium import Context, agent, task
+from podium.agents.sdk import Context, agent, task
 from podium.examples.research import topics as asking
 from podium.examples.research.documents import document_folder
 from podium.examples.research.findings import Finding, ShardFindings, find, shard_of
@@ -27,7 +27,7 @@ class Supervisor:
         index = _opened(documents, context)
         found = asking.decompose(question, index)
         for topic in found:
-            context.logger.info("topic", text=topic.text, weight=topic.weight)
+            context.logger.info("topic", asked=topic.text, weight=topic.weight)
         context.progress(1.0, f"{len(found)} topics")
         return found
 

@@ -21,7 +21,7 @@ import msgspec
 from podium.examples.research.documents import Document, document_paths, read_documents
 from podium.examples.research.exceptions import SearchUnavailable
 from podium.examples.research.passages import Passage
-from podium.examples.research.vocabulary import ALTERNATIVES, all_words
+from podium.examples.research.vocabulary import all_words, alternatives_of
 
 Part = Literal["title", "fields", "opening", "headings"]
 """What a document says about itself: title, header fields, abstract or first paragraphs, headings."""
@@ -107,7 +107,7 @@ class Index:
 
     def _holding(self, phrase: str) -> frozenset[int]:
         """All passages that hold a phrase or an alternative of it, words reduced to their stems."""
-        return self._positions(_HOLDING, _any_of([phrase, *ALTERNATIVES.get(phrase, ())]))
+        return self._positions(_HOLDING, _any_of(alternatives_of(phrase)))
 
     def _holding_form(self, phrase: str) -> frozenset[int]:
         """All passages that hold a phrase in just this form: `interpreters`, not `interpreter`."""
@@ -115,7 +115,7 @@ class Index:
 
     def _naming(self, part: Part, phrase: str) -> frozenset[int]:
         """The documents that hold a phrase or an alternative of it in one part of what they say about themselves."""
-        match = _any_of([phrase, *ALTERNATIVES.get(phrase, ())])
+        match = _any_of(alternatives_of(phrase))
         return self._positions(_NAMING, f"{{{part}}} : ({match})" if match else "")
 
     def _positions(self, query: str, match: str) -> frozenset[int]:

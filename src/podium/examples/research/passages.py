@@ -80,6 +80,12 @@ class Block(msgspec.Struct, frozen=True):
         """Its first line."""
         return self.lines[0].text
 
+    @property
+    def is_list_item(self) -> bool:
+        """Whether it begins like an item of a list, or is a term with its indented definition."""
+        is_definition = len(self.lines) > 1 and not self.lines[0].is_indented and self.lines[1].is_indented
+        return is_definition or _LIST_ITEM.match(self.opening) is not None
+
 
 def split_passages(text: str) -> list[Passage]:
     """The passages of `text` in their order; they do not overlap, and none is blank."""
@@ -205,7 +211,7 @@ def _continues(group: list[Block], block: Block) -> bool:
     if before.lines[-1].text.rstrip().endswith(":"):
         return True
     is_short = before.end - group[0].start < SHORT_PASSAGE
-    is_list = bool(_LIST_ITEM.match(block.opening)) and any(_LIST_ITEM.match(earlier.opening) for earlier in group)
+    is_list = block.is_list_item and any(earlier.is_list_item for earlier in group)
     return (is_short or is_list) and length <= JOINED_UP_TO
 
 

@@ -39,13 +39,21 @@ HELD_ALREADY = 0.7
 FRONT_MATTER_ASKED = frozenset({"who", "author", "authors", "wrote", "written", "when", "date", "version", "status"})
 """A question with one of these may be answered by a document's header, which otherwise counts little."""
 
+NAME_ASKED = frozenset({"call", "calls", "called", "name", "named", "term", "mean", "means", "definition"})
+NAMING_SECTIONS = ("glossary", "terminology", "definition", "naming")
+"""A question for a name may be answered where a document explains its words."""
+
+ASKED_FOR = 1.3
+"""The prior of such passages."""
+
 
 def scored_passages(topic: Topic, index: Index) -> dict[int, float]:
     """The passages that hold something of the topic, best first; scores are 0 to about 1.2."""
     ranked = index.ranked_passages((*topic.words, *topic.phrases), PASSAGES_RANKED)
     best = max(ranked.values(), default=1.0)
+    weights = _word_weights(topic, index)
     scores = {
-        row: (0.6 * score / best + 0.4 * coverage(topic, row, index)) * index.entries[row].prior
+        row: (0.6 * score / best + 0.4 * _share_held(weights, row, index)) * index.entries[row].prior
         for row, score in ranked.items()
     }
     return _best_first(scores)
@@ -59,11 +67,11 @@ def scored_documents(topic: Topic, passages: dict[int, float], index: Index) -> 
     top_passages: dict[int, float] = {}
     for row, score in passages.items():
         top_passages.setdefault(index.document_of[row], score / best_passage)
+    subjects = _subject_scores(topic, index)
     scores: dict[int, float] = {}
     for number, body in bodies.items():
-        subject = _subject_score(topic, number, index)
-        score = BODY * body / best_body + SUBJECT * subject + BEST_PASSAGE * top_passages.get(number, 0.0)
-        scores[number] = score * _validity(number, index)
+        about = SUBJECT * subjects.get(number, 0.0) + BEST_PASSAGE * top_passages.get(number, 0.0)
+        scores[number] = (BODY * body / best_body + about) * _validity(number, index)
     return _best_first(scores)
 
 
@@ -95,7 +103,14 @@ def passages_within(topic: Topic, number: int, ranked: dict[int, float], limit: 
 
 def coverage(topic: Topic, row: int, index: Index) -> float:
     """How much of the topic's words, each weighed by its rarity, a passage holds: 0 to 1."""
-    weights = {word: _weight(word, index) for word in topic.words}
+    return _share_held(_word_weights(topic, index), row, index)
+
+
+def _word_weights(topic: Topic, index: Index) -> dict[str, float]:
+    return {word: _weight(word, index) for word in topic.words}
+
+
+def _share_held(weights: dict[str, float], row: int, index: Index) -> float:
     total = sum(weights.values())
     return sum(weight for word, weight in weights.items() if row in index.holding(word)) / total if total else 0.0
 
@@ -122,15 +137,17 @@ def _occurrences(topic: Topic, index: Index) -> list[tuple[frozenset[int], float
     return [(rows, share * _weight_of(rows, index)) for rows, share in (*words, *phrases, *forms)]
 
 
-def _subject_score(topic: Topic, number: int, index: Index) -> float:
-    """How much of the topic's words a document names in its title, its first paragraphs, its fields and headings."""
+def _subject_scores(topic: Topic, index: Index) -> dict[int, float]:
+    """How much of the topic each document names in its title, its first paragraphs, its fields and headings."""
     weights = {word: _weight(word, index) + _weight_of(index.holding_form(word), index) for word in topic.words}
-    total = sum(weights.values())
-    named = sum(
-        weight * sum(counts for part, counts in PARTS.items() if number in index.naming(part, word))
-        for word, weight in weights.items()
-    )
-    return named / total if total else 0.0
+    weights |= {phrase: PHRASE * _weight(phrase, index) for phrase in topic.phrases if index.holding(phrase)}
+    total = sum(weights.values()) or 1.0
+    scores: defaultdict[int, float] = defaultdict(float)
+    for term, weight in weights.items():
+        for part, counts in PARTS.items():
+            for number in index.naming(part, term):
+                scores[number] += weight * counts / total
+    return scores
 
 
 def _weight(word: str, index: Index) -> float:
@@ -152,8 +169,14 @@ def _validity(number: int, index: Index) -> float:
 
 
 def _prior(topic: Topic, row: int, index: Index) -> float:
-    is_asked = index.entries[row].passage.kind == "header" and not FRONT_MATTER_ASKED.isdisjoint(all_words(topic.text))
-    return 1.3 if is_asked else index.entries[row].prior
+    """A passage's prior, raised when it stands where questions of the topic's kind are answered."""
+    entry = index.entries[row]
+    asked = set(all_words(topic.text))
+    if entry.passage.kind == "header" and asked & FRONT_MATTER_ASKED:
+        return ASKED_FOR
+    if any(word in entry.passage.section.lower() for word in NAMING_SECTIONS) and asked & NAME_ASKED:
+        return ASKED_FOR
+    return entry.prior
 
 
 def _best_first(scores: dict[int, float]) -> dict[int, float]:

@@ -29,8 +29,8 @@ errors, exceptions
 forbid, forbids, disallow, disallows, prevent, prevents, prohibit, prohibits
 allow, allows, permit, permits, enable, enables
 delete, remove
-begin, begins, start, starts
-finish, end
+begin, begins, start, starts, open, opens
+finish, finishes, end, ends, close, closes
 option, flag
 argument, parameter
 arguments, parameters
@@ -77,6 +77,17 @@ def literals_of(text: str) -> list[str]:
     """Code and quoted names in a text: what stands in backticks or quotation marks, and words that look like code."""
     marked = [next(filter(None, groups)) for groups in _MARKED_LITERAL.findall(text)]
     return list(dict.fromkeys([*marked, *_CODE_WORD.findall(_MARKED_LITERAL.sub(" ` ", text))]))
+
+
+def alternatives_of(phrase: str) -> list[str]:
+    """The phrase itself, then what may stand in its place: `multiple interpreters` for `several interpreters`."""
+    words = phrase.split(" ")
+    replaced = (
+        " ".join([*words[:place], other, *words[place + 1 :]])
+        for place, word in enumerate(words)
+        for other in ALTERNATIVES.get(word, ())
+    )
+    return list(dict.fromkeys([phrase, *ALTERNATIVES.get(phrase, ()), *replaced]))
 
 
 def without_literals(text: str) -> tuple[str, list[str]]:
