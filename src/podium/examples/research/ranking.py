@@ -24,8 +24,8 @@ PARTS: dict[Part, float] = {"title": 0.4, "opening": 0.4, "fields": 0.3, "headin
 PHRASE, FORM = 0.7, 0.5
 """What a phrase, and a word in exactly the asked form, count beside a word in any form (1)."""
 
-SATURATION, LENGTH = 1.2, 0.75
-"""BM25's k1 and b."""
+SATURATION, LENGTH = 3.0, 0.75
+"""BM25's k1 and b; k1 is above the usual 1.2 because here a whole passage counts as one occurrence."""
 
 OUTDATED = 0.92
 """The factor for a document whose own header says that another one has replaced it."""
