@@ -42,8 +42,9 @@ class Job(Struct, frozen=True, tag="job"):
 
 
 class Flag(Struct, frozen=True, tag="flag"):
-    """The attempt is cancelled: let the task see it."""
+    """This attempt is cancelled: let its task see it."""
 
+    attempt: str
     reason: str
 
 

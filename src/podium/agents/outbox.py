@@ -67,9 +67,13 @@ class Outbox:
         return tuple(self._held)
 
     @property
-    def settled(self) -> bool:
-        """Whether everything was taken and every result confirmed."""
-        return not self._held and not self._unsent
+    def held_count(self) -> int:
+        """How many results are not confirmed yet."""
+        return len(self._held)
+
+    def holds(self, attempt: str) -> bool:
+        """Whether this attempt's result is not confirmed yet."""
+        return attempt in self._held
 
     def say(self, message: FromAgent) -> None:
         """Say this, or keep it until the receiver has room."""
@@ -101,12 +105,16 @@ class Outbox:
     def close(self) -> None:
         """Say a last time what was not taken, then nothing more."""
         self._say_unsent()
+        self.abandon()
+        if self._unsent or self._held:
+            logger.info("left with %d messages unsent, %d results unconfirmed", len(self._unsent), len(self._held))
+
+    def abandon(self) -> None:
+        """Say nothing more, not even what waits."""
         self._closed = True
         for timer in (self._retry, self._resend):
             if timer is not None:
                 timer.cancel()
-        if self._unsent or self._held:
-            logger.info("left with %d messages unsent, %d results unconfirmed", len(self._unsent), len(self._held))
 
     def _keep(self, message: FromAgent) -> None:
         key = (type(message), getattr(message, "attempt", ""))

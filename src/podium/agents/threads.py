@@ -45,7 +45,7 @@ class Threads:
         while (work := self._work.get()) is not None:
             try:
                 work()
-            except BaseException:  # noqa: BLE001 - a thread of the pool outlives whatever its work does
+            except BaseException:  # a thread of the pool outlives whatever its work does
                 logger.exception("a piece of work raised in %s", threading.current_thread().name)
             del work  # what it holds must not live until the next comes
             self._idle.release()

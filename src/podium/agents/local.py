@@ -1,0 +1,112 @@
+"""The agents of this process: makes them, carries the orchestrator's messages to them, sees them out.
+
+This is the carrier without a wire: a direct call. A bus is another `Carrier`, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from podium.agents.attempt import StuckAttempt
+from podium.agents.host import AgentHost, HostLimits
+from podium.agents.outbox import Timers
+from podium.agents.renewal import Renewer, process_renewer
+from podium.agents.sdk import AgentDefinition
+from podium.clock import Clock, SystemClock
+from podium.exceptions import AgentBindingError
+from podium.fleet.messages import LogSink, Receiver, ToAgent
+from podium.ids import IdSource
+
+logger = logging.getLogger(__name__)
+
+
+class LocalAgents:
+    """Agents of this process by type: `researcher-1`, `researcher-2` and so on; a Carrier for the orchestrator.
+
+    `renewer` defaults to the thread that all agents of a process share; with `renews=False` nobody renews.
+    """
+
+    def __init__(
+        self,
+        bindings: Mapping[str, AgentDefinition],
+        receiver: Receiver,
+        logs: LogSink,
+        *,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        timers: Timers | None = None,
+        renewer: Renewer | None = None,
+        renews: bool = True,
+        limits: HostLimits = HostLimits(),
+    ) -> None:
+        self._bindings = dict(bindings)
+        self._receiver = receiver
+        self._logs = logs
+        self._clock = clock or SystemClock()
+        self._ids = ids or IdSource(self._clock)
+        self._timers = timers
+        self._renewer = (renewer or process_renewer()) if renews else None
+        self._limits = limits
+        self._hosts: dict[str, AgentHost] = {}
+        self._counts: dict[str, int] = {}
+        self._growing = asyncio.Lock()
+        self._leaving = False
+
+    def bind(self, bindings: Mapping[str, AgentDefinition]) -> None:
+        """Add types; one that is bound already keeps its code, since its agents run it."""
+        self._bindings = {**bindings, **self._bindings}
+
+    async def ensure(self, type: str, count: int = 1) -> None:
+        """Have at least so many agents of a type, started and registered; never fewer than before.
+
+        Raises AgentBindingError for a type without code, AgentError when an agent's own `start` fails.
+        """
+        definition = self._bindings.get(type)
+        if definition is None:
+            raise AgentBindingError(f"agent type {type!r} has no code behind it; bound are {_listed(self._bindings)}")
+        async with self._growing:
+            while self._counts.get(type, 0) < count and not self._leaving:
+                number = self._counts.get(type, 0) + 1
+                agent_id = f"{type}-{number}"
+                host = self._host(definition, agent_id)
+                await host.start()
+                self._hosts[agent_id] = host
+                self._counts[type] = number
+
+    def send(self, agent: str, message: ToAgent) -> None:
+        """Give a message to an agent; one that isn't here loses it, and its lease ends."""
+        host = self._hosts.get(agent)
+        if host is None:
+            logger.warning("a message to %s is lost: no such agent in this process", agent)
+            return
+        host.deliver(message)
+
+    @property
+    def hosts(self) -> Mapping[str, AgentHost]:
+        """The agents by id."""
+        return self._hosts
+
+    @property
+    def stuck(self) -> tuple[StuckAttempt, ...]:
+        """The attempts of all agents that hold a slot though their end was reported."""
+        return tuple(stuck for host in self._hosts.values() for stuck in host.stuck)
+
+    async def drain(self, grace_seconds: float = 10.0) -> None:
+        """Have all agents finish within the grace, hand back the rest and leave."""
+        self._leaving = True
+        async with self._growing:
+            hosts = tuple(self._hosts.values())
+        await asyncio.gather(*(host.drain(grace_seconds) for host in hosts))
+
+    async def stop(self) -> None:
+        """Have all agents hand back what runs and leave. Safe to call twice, and while they drain."""
+        self._leaving = True
+        async with self._growing:
+            hosts = tuple(self._hosts.values())
+        await asyncio.gather(*(host.stop() for host in hosts))
+
+
+def _listed(types: Mapping[str, AgentDefinition]) -> str:
+    return ", ".join(sorted(types)) or "none"
