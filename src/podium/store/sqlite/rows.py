@@ -1,0 +1,74 @@
+"""Rows to parameters, and what SQLite answers back to rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from podium.store.protocol import ExecutionRow, InboxRow, LogRow, ShardRow, Snapshot
+
+POSITION_BITS = 40
+_POSITION = (1 << POSITION_BITS) - 1
+
+
+def row_id(shard: int, position: int) -> int:
+    """Return the log's key of a shard's position."""
+    return shard << POSITION_BITS | position
+
+
+def list_argument(values: Sequence[object]) -> str:
+    """Return a list as the JSON that `json_each` takes."""
+    return msgspec.json.encode(values).decode()
+
+
+def listed(answer: str) -> Any:
+    """Return what a JSON text holds: a list of rows."""
+    return msgspec.json.decode(answer)
+
+
+def log_row(row: Sequence[Any]) -> LogRow:
+    """Return a row of the log as `history` and `follow` select it."""
+    (key, tenant, execution, sequence, count, input_id, kind, now_us, payload, events, blob, form, checksum) = row
+    return LogRow(
+        key >> POSITION_BITS,
+        key & _POSITION,
+        tenant,
+        execution,
+        sequence,
+        count,
+        input_id,
+        kind,
+        now_us,
+        bytes.fromhex(payload),
+        bytes.fromhex(events),
+        blob,
+        form,
+        checksum,
+    )
+
+
+def execution_row(row: Sequence[Any]) -> ExecutionRow:
+    """Return an execution's row; its summary is bytes, or hexadecimal text within a list."""
+    summary = row[16] if isinstance(row[16], bytes) else bytes.fromhex(row[16])
+    columns = (*row[:10], bool(row[10]), *row[11:16], summary)
+    return ExecutionRow(*columns)
+
+
+def inbox_row(row: Sequence[Any]) -> InboxRow:
+    """Return a row of the inbox."""
+    execution, input_id, tenant, shard, kind, payload, posted_us, key = row
+    return InboxRow(execution, input_id, tenant, shard, kind, bytes.fromhex(payload), posted_us, key)
+
+
+def shard_row(row: Sequence[Any]) -> ShardRow:
+    """Return a shard's row."""
+    return ShardRow(*row)
+
+
+def snapshot_checksum(snapshot: Snapshot) -> int:
+    """Return the CRC-32 over a snapshot: one that is damaged is passed over, not believed."""
+    head = f"{snapshot.execution}|{snapshot.sequence}|{snapshot.run}|{snapshot.created_us}|{snapshot.format}|"
+    return crc32(snapshot.state, crc32(head.encode()))

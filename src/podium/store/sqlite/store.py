@@ -1,0 +1,339 @@
+"""The store in one SQLite file, method by method as `store/memory.py`: a writer's thread, and readers.
+
+Other processes open the same file to post and to read while the owner writes. All writes of this process go through the
+writer's one connection, so its `data_version` moves only by the commits of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from podium.clock import Clock, SystemClock
+from podium.exceptions import CorruptHistoryError, StoreUnavailableError
+from podium.store.batch import check_history, check_row, check_sequences, shard_moves
+from podium.store.protocol import Append, Blob, ExecutionRow, InboxRow, Loaded, LogRow, ShardRow, Snapshot
+from podium.store.sqlite.append import Statements
+from podium.store.sqlite.connection import (
+    Synchronous,
+    check_file,
+    connect_read_only,
+    connect_reader,
+    connect_writer,
+    prepare_file,
+    translated,
+)
+from podium.store.sqlite.queries import named_blocks
+from podium.store.sqlite.reader import Reader
+from podium.store.sqlite.rows import (
+    execution_row,
+    inbox_row,
+    list_argument,
+    listed,
+    log_row,
+    row_id,
+    shard_row,
+    snapshot_checksum,
+)
+from podium.store.sqlite.writer import Writer
+
+T = TypeVar("T")
+_END_OF_TIME = (1 << 63) - 1
+_TAIL_PAGE = 5_000
+_SQL = named_blocks("sqlite.sql")
+
+
+class SqliteStore:
+    """Log, Blobs and Views in one file. Make it with `open`."""
+
+    def __init__(self, path: Path, reader: Reader, writer: Writer | None, data_version: int) -> None:
+        self._path = path
+        self._reader = reader
+        self._writer = writer
+        self._data_version = data_version
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        synchronous: Synchronous = "FULL",
+        read_only: bool = False,
+        clock: Clock | None = None,
+    ) -> SqliteStore:
+        """Open or create the file and bring its schema up to date (blocks for some milliseconds).
+
+        `read_only` changes nothing, not even the schema. Raises SchemaTooNewError, StoreUnavailableError.
+        """
+        path = Path(path)
+        with translated(path):
+            if read_only:
+                check_file(path)
+                return cls(path, Reader(path, connect_read_only), None, 0)
+            prepare_file(path, (clock or SystemClock()).now_us())
+            connection = connect_writer(path, synchronous)
+            version = _data_version(connection)
+        return cls(path, Reader(path, connect_reader), Writer(path, connection), version)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
+
+    # --- Log ---------------------------------------------------------------------------------------------------
+
+    async def take(self, owner: str, shards: Sequence[int], now_us: int) -> dict[int, ShardRow]:
+        """Raise the fences of these shards and return their rows."""
+        arguments = {"owner": owner, "shards": list_argument(sorted(set(shards)))}
+
+        def work(connection: sqlite3.Connection) -> dict[int, ShardRow]:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_SQL["take"], arguments)
+            (answer,) = connection.execute(_SQL["shards"], arguments).fetchone()
+            connection.execute("COMMIT")
+            return {row.shard: row for row in map(shard_row, listed(answer))}
+
+        return await self._write(work)
+
+    async def append(self, batch: Append) -> None:
+        """Write the batch in one statement, which is one transaction."""
+        moves = shard_moves(batch)
+        check_sequences(batch)
+        await self._write(Statements(batch, moves).execute)
+
+    async def load(self, execution: str) -> Loaded | None:
+        """Return the execution's row, newest snapshot and tail."""
+        below = _END_OF_TIME
+        while True:
+            found = await self._row("load", {"execution": execution, "below": below, "limit": _TAIL_PAGE}, tuple)
+            if found is None:
+                return None
+            row = execution_row(found[:17])
+            snapshot = _sound_snapshot(execution, found[17:23])
+            if found[17] is None or snapshot is not None:
+                break
+            below = found[17]
+        tail = [log_row(each) for each in listed(found[23])]
+        page = len(tail)
+        while page == _TAIL_PAGE:  # rows never change, so what was read after the first page fits it
+            more = await self._history(execution, tail[-1].sequence, row.sequence, _TAIL_PAGE)
+            tail += more
+            page = len(more)
+        check_history(execution, tail, snapshot.sequence if snapshot else 0, row.sequence)
+        return Loaded(row, snapshot, tail)
+
+    async def recorded(self, inputs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of the inputs that are in the log."""
+        answer = await self._list("recorded", {"inputs": list_argument(inputs)}, tuple)
+        return set(answer)
+
+    async def post(self, row: InboxRow) -> bool:
+        """Write an input to the inbox, once."""
+        arguments = {
+            "execution": row.execution,
+            "input_id": row.input_id,
+            "tenant": row.tenant,
+            "shard": row.shard,
+            "kind": row.kind,
+            "payload": row.payload,
+            "posted_us": row.posted_us,
+        }
+        return await self._write(lambda connection: connection.execute(_SQL["post"], arguments).rowcount == 1)
+
+    async def inbox(self, shards: Sequence[int], after: int, limit: int) -> list[InboxRow]:
+        """Return inbox rows of these shards, oldest first."""
+        return await self._list("inbox", {"shards": list_argument(shards), "after": after, "limit": limit}, inbox_row)
+
+    async def due(self, shards: Sequence[int], until_us: int, limit: int) -> list[ExecutionRow]:
+        """Return executions whose timer is due, soonest first."""
+        arguments = {"shards": list_argument(shards), "until_us": until_us, "limit": limit}
+        return await self._list("due", arguments, execution_row)
+
+    async def active(self, shards: Sequence[int]) -> list[ExecutionRow]:
+        """Return active executions, oldest first."""
+        return await self._list("active", {"shards": list_argument(shards)}, execution_row)
+
+    async def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, and the one before it."""
+        arguments = {
+            "execution": snapshot.execution,
+            "sequence": snapshot.sequence,
+            "run": snapshot.run,
+            "state": snapshot.state,
+            "created_us": snapshot.created_us,
+            "format": snapshot.format,
+            "checksum": snapshot_checksum(snapshot),
+        }
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_SQL["put_snapshot"], arguments)
+            connection.execute(_SQL["drop_old_snapshots"], {"execution": snapshot.execution})
+            connection.execute("COMMIT")
+
+        await self._write(work)
+
+    async def changed(self) -> bool:
+        """Return whether another process has committed since the last call."""
+        if self._writer is None:
+            return False
+        version = await self._write(_data_version)
+        seen, self._data_version = self._data_version, version
+        return version != seen
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the file."""
+        await asyncio.to_thread(self.close_now)
+
+    def close_now(self) -> None:
+        """Do what `close` does, blocking: for who has no event loop."""
+        if self._writer is not None:
+            self._writer.stop()
+        self._reader.stop()
+
+    # --- Blobs -------------------------------------------------------------------------------------------------
+
+    async def get(self, tenant: str, digest: str) -> bytes:
+        """Return the content of a blob."""
+        content = await self._row("get_blob", {"tenant": tenant, "hash": digest}, lambda row: bytes(row[0]))
+        if content is None:
+            raise KeyError(tenant, digest)
+        if sha256(content).hexdigest() != digest:
+            raise CorruptHistoryError(f"the blob {digest} of tenant {tenant} doesn't match its hash")
+        return content
+
+    async def put(self, blobs: Sequence[Blob], now_us: int) -> None:
+        """Keep the blobs."""
+        await self._write(Statements(Append({}, (), (), blobs=blobs, now_us=now_us), []).execute)
+
+    async def sweep(self, mentioned: set[tuple[str, str]], older_than_us: int) -> int:
+        """Delete old blobs that nothing mentions."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            connection.execute("BEGIN IMMEDIATE")
+            (answer,) = connection.execute(_SQL["old_blobs"], {"older_than_us": older_than_us}).fetchone()
+            unmentioned = [each for each in listed(answer) if tuple(each) not in mentioned]
+            arguments = {"older_than_us": older_than_us, "unmentioned": list_argument(unmentioned)}
+            deleted = connection.execute(_SQL["drop_blobs"], arguments).rowcount
+            connection.execute("COMMIT")
+            return deleted
+
+        return await self._write(work)
+
+    # --- Views -------------------------------------------------------------------------------------------------
+
+    async def execution(self, execution: str) -> ExecutionRow | None:
+        """Return the execution's row."""
+        return await self._row("execution", {"execution": execution}, execution_row)
+
+    async def executions(
+        self,
+        tenant: str | None,
+        statuses: Sequence[str] = (),
+        prefix: str = "",
+        limit: int = 100,
+        before_us: int | None = None,
+    ) -> list[ExecutionRow]:
+        """Return executions, newest first."""
+        if prefix:
+            name = "executions_by_prefix"
+        else:
+            name = "executions_of_all" if tenant is None else "executions_of_tenant"
+        arguments = {
+            "tenant": tenant,
+            "statuses": list_argument(statuses),
+            "prefix": prefix,
+            "prefix_end": prefix + "\U0010ffff",
+            "before_us": _END_OF_TIME if before_us is None else before_us,
+            "limit": limit,
+        }
+        return await self._list(name, arguments, execution_row)
+
+    async def history(self, execution: str, after: int = 0, limit: int = 1_000) -> list[LogRow]:
+        """Return an execution's rows."""
+        page = await self._history(execution, after, _END_OF_TIME, limit)
+        for row in page:
+            check_row(row)
+        return page
+
+    async def follow(self, shard: int, after: int, limit: int = 1_000) -> list[LogRow]:
+        """Return a shard's rows."""
+        arguments = {"after": row_id(shard, after), "until": row_id(shard + 1, 0), "limit": limit}
+        return await self._list("follow", arguments, log_row)
+
+    async def shards(self) -> list[ShardRow]:
+        """Return all shards that were ever taken."""
+        return await self._list("shards", {"shards": None}, shard_row)
+
+    async def cursor(self, name: str, shard: int) -> int:
+        """Return a reader's saved position."""
+        return await self._row("cursor", {"name": name, "shard": shard}, _first_number) or 0
+
+    async def save_cursor(self, name: str, shard: int, position: int) -> None:
+        """Save a reader's position."""
+        arguments = {"name": name, "shard": shard, "position": position}
+        await self._write(lambda connection: connection.execute(_SQL["save_cursor"], arguments))
+
+    async def counter(self, tenant: str, key: str) -> int:
+        """Return a guarded counter."""
+        return await self._row("counter", {"tenant": tenant, "key": key}, _first_number) or 0
+
+    async def tenants(self) -> list[str]:
+        """Return the tenants in order of name."""
+        return await self._list("tenants", {}, str)
+
+    async def add_tenant(self, tenant: str, now_us: int) -> None:
+        """Make a tenant known."""
+        arguments = {"tenant": tenant, "now_us": now_us}
+        await self._write(lambda connection: connection.execute(_SQL["add_tenant"], arguments))
+
+    async def mentions(self) -> AsyncIterator[LogRow]:
+        """Yield every row of the log."""
+        after = -1
+        while True:
+            arguments = {"after": after, "until": _END_OF_TIME, "limit": 1_000}
+            page = await self._list("follow", arguments, log_row)
+            if not page:
+                return
+            for row in page:
+                yield row
+            after = row_id(page[-1].shard, page[-1].position)
+
+    # --- ways to the file --------------------------------------------------------------------------------------
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._writer is None:
+            raise StoreUnavailableError(f"{self._path} was opened read-only; open it for writing to change it")
+        return await self._writer.do(work)
+
+    async def _row(self, name: str, arguments: dict[str, Any], shape: Callable[[Any], T]) -> T | None:
+        return await self._reader.row(name, arguments, shape)
+
+    async def _list(self, name: str, arguments: dict[str, Any], shape: Callable[[Any], T]) -> list[T]:
+        rows = await self._reader.row(name, arguments, lambda row: [shape(each) for each in listed(row[0])])
+        return rows or []
+
+    async def _history(self, execution: str, after: int, until: int, limit: int) -> list[LogRow]:
+        arguments = {"execution": execution, "after": after, "until": until, "limit": limit}
+        return await self._list("history", arguments, log_row)
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _first_number(row: Any) -> int:
+    return int(row[0])
+
+
+def _sound_snapshot(execution: str, columns: Sequence[Any]) -> Snapshot | None:
+    """Return the snapshot of `load`'s columns; None if there is none, or if it doesn't match its checksum."""
+    sequence, run, state, created_us, form, checksum = columns
+    if sequence is None:
+        return None
+    snapshot = Snapshot(execution, sequence, run, state, created_us, form)
+    return snapshot if snapshot_checksum(snapshot) == checksum else None
