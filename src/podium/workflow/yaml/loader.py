@@ -1,0 +1,237 @@
+"""From YAML to a `Workflow`: `load_workflow` raises with every problem, `check_workflow` returns them.
+
+The text is read into a tree (`reader`), the tree into the model (`language`), and the model is validated like any
+other (`podium.workflow.validation`), whose findings get their line and column here.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from podium.workflow.model import NAMED_RETRY_POLICIES, AgentGroup, RetryPolicy, Task, Workflow, WorkflowConfig
+from podium.workflow.problems import Path, Problem, Problems, quoted, raise_problems, shown_path
+from podium.workflow.validation import MAX_TASKS, rule_problems
+from podium.workflow.yaml.fields import read_block
+from podium.workflow.yaml.language import AGENT, TASK, WORKFLOW, WRITTEN_AS
+from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence
+from podium.workflow.yaml.reader import read_tree
+from podium.workflow.yaml.values import Reading
+
+_OF_CONFIG = ("timeout", "priority")  # may stand at the workflow's own level too
+
+
+def load_workflow(text: str | bytes, file: str = "<text>") -> Workflow:
+    """Return the workflow that a YAML text describes; `file` is what problems call it.
+
+    Raises WorkflowSyntaxError if the text can't be parsed, WorkflowInvalidError if what it says is invalid; the
+    exception's `problems` lists everything that is wrong.
+    """
+    workflow, problems = check_workflow(text, file)
+    if workflow is None:
+        raise_problems(problems)
+    return workflow
+
+
+def check_workflow(text: str | bytes, file: str = "<text>") -> tuple[Workflow | None, list[Problem]]:
+    """Return the workflow and no problems, or None and every problem, in the order of the file."""
+    problems = Problems()
+    root = read_tree(text, file, problems)
+    body = None if root is None else _body(Reading(file, problems), root)
+    workflow = None
+    if body is not None:
+        reading = Reading(file, problems)
+        workflow = _workflow(reading, body)
+        if not _too_many_tasks(reading, body):
+            _validate(reading, body, workflow)
+    return (workflow, []) if workflow is not None and not len(problems) else (None, problems.listed())
+
+
+def _body(reading: Reading, root: Node) -> Mapping | None:
+    """Return the mapping with the workflow's fields: the root, or what stands under `workflow:`."""
+    if type(root) is not Mapping:
+        reading.wrong_type("a mapping of fields", root, (), "begin with name: … and tasks: …")
+        return None
+    inner = root.get("workflow")
+    if inner is None:
+        return root
+    if type(inner) is not Mapping:
+        reading.wrong_type("a mapping of fields", inner, ("workflow",))
+        return None
+    for name, (key, _) in root.entries.items():
+        if name != "workflow":
+            message = f'{quoted(name)} stands beside "workflow"'
+            hint = "move it under workflow" if name in WORKFLOW.by_name else "only workflow may stand here"
+            reading.note("unknown-field", message, key, (name,), hint)
+    return inner
+
+
+def _workflow(reading: Reading, body: Mapping) -> Workflow:
+    values = read_block(reading, body, (), WORKFLOW)
+    if "name" not in values and ("name",) not in reading.excused:
+        reading.note("missing-field", "the workflow has no name", body, ("name",), 'write name: "…"')
+    if "name" not in values:
+        reading.excused.add(("name",))
+    _move_description(reading, body, values)
+    agents = _agents(reading, values.pop("agents", None))
+    tasks = _tasks(reading, values.pop("tasks", None), agents)
+    config = _config(reading, body, values)
+    return Workflow(name=values.pop("name", "unnamed"), agents=agents, tasks=tasks, config=config, **values)
+
+
+def _move_description(reading: Reading, body: Mapping, values: dict[str, Any]) -> None:
+    description = values.pop("description", None)
+    if description is None:
+        return
+    metadata = values.setdefault("metadata", {})
+    if metadata.setdefault("description", description) != description:
+        message = 'the workflow says the same twice: "description" and "metadata.description"'
+        reading.note("given-twice", message, body.entries["description"][0], ("description",), "keep one of the two")
+
+
+def _config(reading: Reading, body: Mapping, values: dict[str, Any]) -> WorkflowConfig:
+    said = values.pop("config", {})
+    for attribute in _OF_CONFIG:
+        if attribute not in values:
+            if (attribute,) in reading.excused:
+                reading.excused.add(("config", attribute))
+            continue
+        value = values.pop(attribute)
+        if attribute in said:
+            name = next(name for name in WRITTEN_AS[attribute] if name in body.entries)
+            message = f'the workflow says the same twice: "{name}" and "config.{attribute}"'
+            reading.note("given-twice", message, body.entries[name][0], (name,), "keep one of the two")
+        said[attribute] = value
+    return WorkflowConfig(**said)
+
+
+def _agents(reading: Reading, node: Node | None) -> dict[str, AgentGroup]:
+    if node is None:
+        return {}
+    if type(node) is not Mapping:
+        reading.wrong_type("a mapping of roles", node, ("agents",), "write agents: {ROLE: {type: …}}")
+        reading.excused.add(("agents",))
+        return {}
+    groups = {}
+    for role, (_, block) in node.entries.items():
+        values = read_block(reading, block, ("agents", role), AGENT)
+        values.setdefault("type", "")
+        groups[role] = AgentGroup(name=role, **values)
+    return groups
+
+
+def _tasks(reading: Reading, node: Node | None, agents: dict[str, AgentGroup]) -> tuple[Task, ...]:
+    if node is None:
+        return ()
+    if type(node) is Mapping:
+        if len(node.entries) > MAX_TASKS:
+            return ()
+        return tuple(
+            _task(reading, block, ("tasks", at), agents, key) for at, (key, block) in enumerate(node.entries.values())
+        )
+    if type(node) is Sequence:
+        if len(node.items) > MAX_TASKS:
+            return ()
+        return tuple(_task(reading, block, ("tasks", at), agents) for at, block in enumerate(node.items))
+    reading.wrong_type("a list of tasks", node, ("tasks",), "write tasks: [{id: …, agent: …}]")
+    reading.excused.add(("tasks",))
+    return ()
+
+
+def _too_many_tasks(reading: Reading, body: Mapping) -> bool:
+    node = body.get("tasks")
+    count = len(node.entries) if type(node) is Mapping else len(node.items) if type(node) is Sequence else 0
+    if node is None or count <= MAX_TASKS:
+        return False
+    reading.note("too-many-tasks", f"there are {count:,} tasks; at most {MAX_TASKS:,} are allowed", node, ("tasks",))
+    return True
+
+
+def _task(reading: Reading, node: Node, path: Path, agents: dict[str, AgentGroup], key: Scalar | None = None) -> Task:
+    values = read_block(reading, node, path, TASK)
+    if type(node) is Scalar and key is None and node.value is None:
+        reading.wrong_type("a mapping of fields", node, path)
+        reading.excused.update((*path, field.target) for field in TASK.fields)
+    _name_task(reading, node, path, values, key)
+    _resolve_agent(values, agents)
+    _resolve_retry(reading, node, path, values)
+    return Task(**values)
+
+
+def _name_task(reading: Reading, node: Node, path: Path, values: dict[str, Any], key: Scalar | None) -> None:
+    if key is not None:
+        if values.setdefault("id", key.text) != key.text:
+            message = f"{shown_path(path)}: the id {quoted(values['id'])} differs from its key {quoted(key.text)}"
+            reading.note("given-twice", message, key, (*path, "id"), "leave the id out")
+        return
+    if "id" in values:
+        return
+    if (*path, "id") not in reading.excused:
+        reading.note("missing-field", f"{shown_path(path)} has no id", node, (*path, "id"), 'write id: "…"')
+    reading.excused.add((*path, "id"))
+    values["id"] = shown_path(path)  # no task can be called so: nothing depends on it by chance
+
+
+def _resolve_agent(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None:
+    """Tell a role from an agent type: what isn't declared as a role is a type, if it can be one."""
+    name = values.get("agent")
+    if name is None:
+        return
+    group = agents.get(name)
+    if group is not None:
+        values.setdefault("agent_type", group.type)
+    elif "agent_type" not in values and (not agents or any(group.type == name for group in agents.values())):
+        values["agent_type"] = values.pop("agent")
+
+
+def _resolve_retry(reading: Reading, node: Node, path: Path, values: dict[str, Any]) -> None:
+    """A `retry` block wins over a policy's name, that over `retries`; a block may fill itself up from the others."""
+    policy = NAMED_RETRY_POLICIES.get(values.pop("retry_policy", ""))
+    block = values.pop("retry", None)
+    if block is None:
+        if policy is not None:
+            values["retry"] = policy
+        return
+    if "max_attempts" not in block and policy is None:
+        if "retries" in values:
+            block["max_attempts"] = values["retries"] + 1
+        elif (*path, "retry", "max_attempts") not in reading.excused:
+            message = f"{shown_path((*path, 'retry'))} has no max_attempts, so nothing would be tried again"
+            at = node.get("retry") if type(node) is Mapping else None
+            reading.note("missing-field", message, at or node, (*path, "retry"), "write max_attempts: 3")
+    base = {name: getattr(policy, name) for name in RetryPolicy.__struct_fields__} if policy is not None else {}
+    values["retry"] = RetryPolicy(**{**base, **block})
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def _validate(reading: Reading, body: Mapping, workflow: Workflow) -> None:
+    found = Problems()
+    rule_problems(workflow, found)
+    for problem in found.listed():
+        if any(problem.path[:length] in reading.excused for length in range(1, len(problem.path) + 1)):
+            continue
+        node = _node_at(body, problem.path)
+        if problem.rule == "more":
+            reading.problems.add(problem)
+        else:
+            reading.note(problem.rule, problem.message, node, problem.path, problem.hint)
+
+
+def _node_at(body: Mapping, path: Path) -> Node:
+    """Return the node that a path of the model stands for, or the nearest one around it."""
+    node: Node = body
+    for part in path:
+        found: Node | None = None
+        if type(node) is Sequence and isinstance(part, int) and part < len(node.items):
+            found = node.items[part]
+        elif type(node) is Mapping and isinstance(part, int):
+            found = next((value for _, value in islice(node.entries.values(), part, None)), None)
+        elif type(node) is Mapping and isinstance(part, str):
+            names = (part, *WRITTEN_AS.get(part, ()))
+            found = next((value for name in names if (value := node.get(name)) is not None), None)
+        if found is None and not (node is body and part == "config"):
+            break
+        node = found if found is not None else node
+    return node
