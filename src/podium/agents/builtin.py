@@ -40,7 +40,7 @@ class Sleep:
     """Waits."""
 
     @task(name="*")
-    async def sleep(self, context: Context, seconds: Annotated[float, Meta(ge=0)] = 1.0) -> float:
+    async def sleep(self, seconds: Annotated[float, Meta(ge=0)] = 1.0) -> float:
         """Wait so many seconds and return them."""
         await asyncio.sleep(seconds)
         return seconds

@@ -70,7 +70,17 @@ class LocalAgents:
             while self._counts.get(type, 0) < count and not self._leaving:
                 number = self._counts.get(type, 0) + 1
                 agent_id = f"{type}-{number}"
-                host = self._host(definition, agent_id)
+                host = AgentHost(
+                    definition,
+                    agent_id,
+                    self._ids.token(),
+                    self._receiver,
+                    self._clock,
+                    self._logs,
+                    timers=self._timers,
+                    renewer=self._renewer,
+                    limits=self._limits,
+                )
                 await host.start()
                 self._hosts[agent_id] = host
                 self._counts[type] = number
