@@ -21,8 +21,8 @@ from podium.store.protocol import LogRow
 UPCASTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 _encode = msgspec.json.Encoder().encode
-_input_decoder = msgspec.json.Decoder(inp.Input)
-_events_decoder = msgspec.json.Decoder(list[ev.Event])
+_input_decoder: msgspec.json.Decoder[inp.Input] = msgspec.json.Decoder(inp.Input)
+_events_decoder: msgspec.json.Decoder[list[ev.Event]] = msgspec.json.Decoder(list[ev.Event])
 _objects_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 
 

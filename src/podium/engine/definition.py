@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from podium.scheduling.resources import vector_of
 from podium.workflow.expressions import Expression, Reference, Template, compile_condition, compile_template
 from podium.workflow.model import ConstraintType, FailureAction, RetryPolicy, Task, Workflow
 
@@ -21,7 +22,7 @@ class CompiledTask:
 
     __slots__ = (
         "agent_type", "arguments", "capabilities", "condition", "constant_arguments", "dependents", "fallback", "function",
-        "id", "items", "policy", "priority", "reads", "spec", "stands_in_for", "window",
+        "id", "items", "needs", "policy", "priority", "reads", "spec", "stands_in_for", "window",
     )  # fmt: skip
 
     def __init__(self, task: Task, workflow: Workflow) -> None:
@@ -33,10 +34,12 @@ class CompiledTask:
         self.function = task.function or task.id
         self.policy: RetryPolicy = task.retry_policy
         self.priority = task.priority
+        self.needs = vector_of(task.resources)
         self.condition: Expression | None = compile_condition(task.when) if task.when is not None else None
         self.items: Template | None = None
         if task.for_each is not None:
-            self.items = compile_template(task.for_each)
+            bare = isinstance(task.for_each, str) and "${" not in task.for_each
+            self.items = compile_template(f"${{{task.for_each}}}" if bare else task.for_each)
         elif task.parallel:
             count = group.count if group else 1
             self.items = compile_template([{"index": i, "count": count} for i in range(count)])

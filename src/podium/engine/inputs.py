@@ -56,6 +56,7 @@ class Failed(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="fai
     number: int
     error: ErrorInfo
     how: str = "error"  # error, timeout, crash, cancelled
+    holds_slot: bool = False  # its thread couldn't be stopped
 
 
 class Refused(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="refused"):

@@ -17,11 +17,11 @@ from podium.workflow.expressions import Reference
 
 
 class BlobMissing(LookupError):  # noqa: N818 - not an error for anybody but the shell that loads it
-    """A value's text isn't at hand."""
+    """Values' texts aren't at hand: these blobs."""
 
-    def __init__(self, digest: str) -> None:
-        super().__init__(digest)
-        self.digest = digest
+    def __init__(self, digests: tuple[str, ...]) -> None:
+        super().__init__(*digests)
+        self.digests = digests
 
 
 def text_of(state: State, value: Value) -> bytes:
@@ -32,7 +32,7 @@ def text_of(state: State, value: Value) -> bytes:
     try:
         return state.loaded[digest]
     except KeyError:
-        raise BlobMissing(digest) from None
+        raise BlobMissing((digest,)) from None
 
 
 def result_text(state: State, task: TaskState) -> bytes:
@@ -40,11 +40,16 @@ def result_text(state: State, task: TaskState) -> bytes:
     task = state.result_of(task)
     if task.fan is None:
         return b"null" if task.result is None else text_of(state, task.result)
-    parts = []
-    for index in range(task.fan.count):
-        instance = state.tasks.get(f"{task.path}[{index}]")
-        parts.append(b"null" if instance is None or instance.result is None else text_of(state, instance.result))
-    return b"[" + b",".join(parts) + b"]"
+    results = [_instance_result(state, task, index) for index in range(task.fan.count)]
+    missing = {r.blob for r in results if r is not None and r.blob is not None and r.blob not in state.loaded}
+    if missing:
+        raise BlobMissing(tuple(d for d in missing if d))
+    return b"[" + b",".join(b"null" if r is None else text_of(state, r) for r in results) + b"]"
+
+
+def _instance_result(state: State, task: TaskState, index: int) -> Value | None:
+    instance = state.tasks.get(f"{task.path}[{index}]")
+    return None if instance is None else instance.result
 
 
 def scope_for(state: State, references: Iterable[Reference], task: TaskState | None = None) -> dict[str, Any]:

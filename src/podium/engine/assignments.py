@@ -1,0 +1,74 @@
+"""Assignments and results: a task's arguments resolved from the execution's state, and the execution's own result.
+
+The log keeps references; here they become JSON, at the last moment. Raises BlobMissing when a large value must be loaded
+first, ExpressionError when a reference leads nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from podium.engine.scope import effective_input, result_text, scope_for, text_of
+from podium.engine.state import State, TaskState
+from podium.fleet.messages import Assignment
+from podium.workflow.expressions import Reference
+
+_INSTANCE = (Reference("item"),)
+_encode = msgspec.json.encode
+_NO_ARGUMENTS = Raw(b"{}")
+
+
+def assignment_for(state: State, task: TaskState, number: int, agent: str, lease_seconds: float) -> Assignment:
+    """Return the message that hands an attempt to its agent."""
+    compiled = task.compiled
+    return Assignment(
+        attempt=state.attempt_id(task.path, number),
+        agent=agent,
+        execution=state.id,
+        tenant=state.tenant,
+        task=task.path,
+        function=compiled.function,
+        arguments=arguments_of(state, task),
+        idempotency_key=state.idempotency_key(task),
+        number=number,
+        lenient=compiled.arguments is None,
+        timeout_seconds=compiled.spec.timeout,
+        lease_seconds=lease_seconds,
+        checkpoint=None if task.checkpoint is None else Raw(text_of(state, task.checkpoint)),
+    )
+
+
+def arguments_of(state: State, task: TaskState) -> Raw:
+    """Return the task's arguments, a JSON object."""
+    compiled = task.compiled
+    if compiled.constant_arguments is not None:
+        return Raw(compiled.constant_arguments)
+    if compiled.arguments is None:
+        return _default_arguments(state, task)
+    return Raw(_encode(compiled.arguments.render(scope_for(state, compiled.arguments.references, task))))
+
+
+def _default_arguments(state: State, task: TaskState) -> Raw:
+    """Return the workflow's input, each dependency's result under its id, and an instance's item, index and shard."""
+    given = effective_input(state)
+    arguments: dict[str, Any] = dict(given) if isinstance(given, dict) else {} if given is None else {"input": given}
+    for dependency in task.compiled.spec.dependencies:
+        arguments[dependency] = Raw(result_text(state, state.tasks[dependency]))
+    if task.parent is not None:
+        instance = scope_for(state, _INSTANCE, task)
+        arguments.update({name: instance[name] for name in ("item", "index", "shard") if name in instance})
+    return Raw(_encode(arguments)) if arguments else _NO_ARGUMENTS
+
+
+def execution_result(state: State) -> bytes:
+    """Return the execution's result as JSON: its `output`, or the last task's result, or each last task's by id."""
+    output = state.definition.output
+    if output is not None:
+        return _encode(output.render(scope_for(state, output.references)))
+    last = [state.tasks[task_id] for task_id in state.definition.last_tasks]
+    if len(last) == 1:
+        return result_text(state, last[0])
+    return _encode({task.path: Raw(result_text(state, task)) for task in last})

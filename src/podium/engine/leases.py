@@ -1,0 +1,82 @@
+"""Leases of attempts: who works on what, and until when that is believed without another word.
+
+In memory, on the owner's own clock; fresh after a take-over and after the owner's own stall. What ends here is an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from podium.clock import seconds_to_us
+
+STALL_US = 3_000_000  # a look that comes so late says something about us, not about the agents
+
+
+class Lease:
+    """One live attempt's lease, with what people ask about it."""
+
+    __slots__ = ("accepted_us", "agent", "execution", "expires_us", "fraction", "incarnation", "message", "number", "task")
+
+    def __init__(self, execution: str, task: str, number: int, agent: str, incarnation: str, expires_us: int) -> None:
+        self.execution = execution
+        self.task = task
+        self.number = number
+        self.agent = agent
+        self.incarnation = incarnation
+        self.expires_us = expires_us
+        self.accepted_us = 0
+        self.fraction: float | None = None
+        self.message = ""
+
+
+class Leases:
+    """The leases by attempt id."""
+
+    def __init__(self, seconds: float) -> None:
+        self.length_us = seconds_to_us(seconds)
+        self._leases: dict[str, Lease] = {}
+        self._looked_us = 0
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def get(self, attempt: str) -> Lease | None:
+        """Return an attempt's lease."""
+        return self._leases.get(attempt)
+
+    def begin(self, attempt: str, lease: Lease) -> None:
+        """Begin a lease."""
+        self._leases[attempt] = lease
+
+    def end(self, attempt: str) -> None:
+        """End a lease. Once more changes nothing."""
+        self._leases.pop(attempt, None)
+
+    def renew(self, attempts: tuple[str, ...], now_us: int) -> None:
+        """Believe in these for another lease."""
+        for attempt in attempts:
+            lease = self._leases.get(attempt)
+            if lease is not None:
+                lease.expires_us = now_us + self.length_us
+
+    def of_agent(self, agent: str, other_than: str = "") -> list[tuple[str, Lease]]:
+        """Return an agent's leases, those of one incarnation left out."""
+        return [(a, lease) for a, lease in self._leases.items() if lease.agent == agent and lease.incarnation != other_than]
+
+    def of_agent_unlike(self, is_here: Callable[[str, str], bool]) -> list[tuple[str, Lease]]:
+        """Return the leases of agents that aren't here, asked by agent and incarnation."""
+        return [(a, lease) for a, lease in self._leases.items() if not is_here(lease.agent, lease.incarnation)]
+
+    def expired(self, now_us: int) -> list[tuple[str, Lease]]:
+        """Return the leases that have ended. After a stall of our own all begin anew instead."""
+        stalled = self._looked_us and now_us - self._looked_us > STALL_US
+        self._looked_us = now_us
+        if stalled:
+            for lease in self._leases.values():
+                lease.expires_us = now_us + self.length_us
+            return []
+        return [(a, lease) for a, lease in self._leases.items() if lease.expires_us <= now_us]
+
+    def rest(self) -> None:
+        """Nothing is held: the next look isn't late, however long that takes."""
+        self._looked_us = 0

@@ -1,0 +1,308 @@
+"""Between executions and agents: ready tasks into the queue, grants out of it, leases of what is live, what agents say.
+
+Placement is fed with what has been decided, before it is committed, so that a slot is taken in the batch that made the task
+ready; messages to agents leave only afterwards, when the engine says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+import structlog
+
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.arrivals import Arrival
+from podium.engine.leases import Lease, Leases
+from podium.engine.state import State, TaskState
+from podium.engine.values import value_of
+from podium.exceptions import InvalidInputError
+from podium.fleet import messages as msg
+from podium.scheduling.placement import Agent, Placement, ReadyTask
+from podium.scheduling.resources import vector_of
+from podium.workflow.model import ExecutionStatus, TaskStatus
+
+FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
+MAX_ERROR_TEXT = 8 * 1024
+MAX_TRACEBACK = 16 * 1024
+_log = structlog.get_logger("podium.engine")
+_STOPS_STARTING = (ev.ExecutionPausing, ev.ExecutionFailing, ev.ExecutionCancelling)
+_ENDS_ATTEMPT = (ev.TaskCompleted, ev.AttemptFailed, ev.AttemptReturned)
+
+
+def split_attempt(attempt: str) -> tuple[str, str, int]:
+    """Return execution, task and number of an attempt's id. Raises InvalidInputError for what is none."""
+    execution, _, rest = attempt.partition(":")
+    _, _, rest = rest.partition(":")
+    task, _, number = rest.rpartition(":")
+    if not task or not number.isdecimal():
+        raise InvalidInputError(f"{attempt[:100]!r} is not an attempt's id")
+    return execution, task, int(number)
+
+
+class Member:
+    """A registered agent and when it was last heard of."""
+
+    __slots__ = ("registration", "seen_us")
+
+    def __init__(self, registration: msg.Registration, seen_us: int) -> None:
+        self.registration = registration
+        self.seen_us = seen_us
+
+
+class Staffing:
+    """The queue, the leases and the registered agents of one owner."""
+
+    def __init__(self, placement: Placement, leases: Leases, arrive: Callable[[Arrival], None]) -> None:
+        self.placement = placement
+        self.leases = leases
+        self.members: dict[str, Member] = {}
+        self._arrive = arrive
+        self._turn = 0
+
+    # --- from executions to the queue --------------------------------------------------------------------------
+
+    def follow(self, state: State, given: inp.Input, events: list[ev.Event]) -> None:
+        """Bring the queue and the slots up to what was just decided."""
+        for event in events:
+            kind = type(event)
+            if kind is ev.TasksReady:
+                self._enqueue_all(state, event.tasks)  # type: ignore[union-attr]
+            elif kind in _ENDS_ATTEMPT:
+                self._end_attempt(state, given, event)  # type: ignore[arg-type]
+            else:
+                self._follow_rarer(state, given, event)
+
+    def _follow_rarer(self, state: State, given: inp.Input, event: ev.Event) -> None:
+        match event:
+            case ev.InstancesReady(task, first, stop):
+                self._enqueue_all(state, (f"{task}[{i}]" for i in range(first, stop)))
+            case ev.InputIgnored(task=task, number=number) if isinstance(given, inp.Grant):
+                self.placement.release(state.attempt_id(task, number))
+            case ev.InputIgnored(task=task, number=number) if task:
+                self._release_unless_held(state, given, task, number)
+            case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task):
+                self.placement.withdraw(state.id, task)
+            case ev.ExecutionResumed() | ev.ExecutionRetried():
+                self._enqueue_all(state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
+            case _ if isinstance(event, _STOPS_STARTING):
+                self.placement.withdraw_all(state.id)
+            case _:
+                pass
+
+    def _end_attempt(
+        self, state: State, given: inp.Input, event: ev.TaskCompleted | ev.AttemptFailed | ev.AttemptReturned
+    ) -> None:
+        self.leases.end(state.attempt_id(event.task, event.number))
+        self._release_unless_held(state, given, event.task, event.number)
+        if isinstance(event, ev.AttemptReturned) and state.tasks[event.task].status is TaskStatus.READY:
+            self._enqueue_all(state, (event.task,))
+
+    def _release_unless_held(self, state: State, given: inp.Input, task: str, number: int) -> None:
+        """Give the slot back, unless the agent hasn't said so: a timed-out thread keeps its slot until it returns."""
+        if isinstance(given, inp.Tick | inp.Cancel):
+            return
+        if isinstance(given, inp.Failed) and given.holds_slot:
+            return
+        self.placement.release(state.attempt_id(task, number))
+
+    def _enqueue_all(self, state: State, paths: Iterable[str]) -> None:
+        if state.status is not ExecutionStatus.RUNNING:
+            return
+        for path in paths:
+            task = state.tasks[path]
+            if task.status is TaskStatus.READY:
+                self.placement.enqueue(_ready_task(state, task))
+
+    def adopt(self, state: State, now_us: int) -> None:
+        """Queue and hold what a loaded execution has ready and live; its leases begin anew."""
+        self._enqueue_all(state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
+        for task in state.tasks.values():
+            for attempt in (task.live or {}).values():
+                attempt_id = state.attempt_id(task.path, attempt.number)
+                self.placement.hold(attempt_id, state.id, attempt.agent, task.compiled.needs)
+                self.begin_lease(state, task, attempt.number, now_us)
+
+    def grants(self, fence: int, limit: int) -> list[Arrival]:
+        """Return what placement decides now, an input for each execution."""
+        found: dict[str, list[inp.Granted]] = {}
+        for slot in self.placement.place(limit):
+            found.setdefault(slot.execution, []).append(inp.Granted(slot.task, slot.number, slot.agent, slot.incarnation))
+        arrivals = []
+        for execution, granted in found.items():
+            self._turn += 1
+            given = inp.Grant(fence, self._turn, tuple(granted))
+            arrivals.append(Arrival(execution, f"grant:{fence}:{self._turn}", given))
+        return arrivals
+
+    def begin_lease(self, state: State, task: TaskState, number: int, now_us: int) -> None:
+        """Begin the lease of a live attempt; without effect for one that has ended meanwhile."""
+        attempt = (task.live or {}).get(number)
+        if attempt is None:
+            return
+        length_us = self._lease_us(attempt.agent)
+        lease = Lease(state.id, task.path, number, attempt.agent, attempt.incarnation, now_us + length_us)
+        self.leases.begin(state.attempt_id(task.path, number), lease)
+
+    def lease_seconds(self, agent: str) -> float:
+        """Return how long this agent's leases are."""
+        return self._lease_us(agent) / 1_000_000
+
+    def _lease_us(self, agent: str) -> int:
+        member = self.members.get(agent)
+        if member is not None and not member.registration.renews:
+            return int(FOREIGN_LEASE_SECONDS * 1_000_000)
+        return self.leases.length_us
+
+    # --- what agents say ---------------------------------------------------------------------------------------
+
+    def hear(self, message: msg.FromAgent, now_us: int) -> Arrival | None:
+        """Take a message; return the input that it is, if it is one."""
+        if isinstance(message, msg.Registration):
+            self._register(message, now_us)
+            return None
+        member = self.members.get(message.agent)
+        if member is not None:
+            member.seen_us = now_us
+            if not member.registration.renews:
+                self.leases.renew(tuple(a for a, _ in self.leases.of_agent(message.agent)), now_us)
+        if not isinstance(message, msg.Refused):
+            self.placement.heard_of(message.agent)
+        match message:
+            case msg.Succeeded() | msg.Failed() | msg.Refused() | msg.HandedBack() | msg.Saved():
+                return _input_of(message)
+            case msg.Freed():
+                self.placement.release(message.attempt)
+            case msg.Renewal():
+                self.leases.renew(message.attempts, now_us)
+            case msg.Accepted():
+                self._note(message.attempt, accepted_us=now_us)
+            case msg.Progress():
+                self._note(message.attempt, fraction=message.fraction, text=message.message)
+            case msg.Left():
+                self._gone(message.agent, message.incarnation, "its agent left")
+            case _:
+                assert_never(message)
+        return None
+
+    def refused(self, agent: str, reason: str) -> None:
+        """An agent refused: it gets nothing more until it is heard of again."""
+        if reason == "draining":
+            self.placement.leave(agent)
+        else:
+            self.placement.refuse(agent)
+
+    def expire(self, now_us: int) -> None:
+        """Turn leases that have ended into inputs."""
+        if not len(self.leases):
+            self.leases.rest()
+            return
+        for attempt, lease in self.leases.expired(now_us):
+            seconds = self._lease_us(lease.agent) / 1_000_000
+            self._lose(attempt, lease, f"agent {lease.agent} gave no sign of life for {seconds:g} s")
+
+    def lose_inherited(self, reason: str = "owner_died") -> None:
+        """Give up the attempts whose agent isn't registered: after a take-over of agents that lived in the process."""
+        for attempt, lease in self.leases.of_agent_unlike(self._is_here):
+            self._lose(attempt, lease, reason)
+
+    def _is_here(self, agent: str, incarnation: str) -> bool:
+        member = self.members.get(agent)
+        return member is not None and member.registration.incarnation == incarnation
+
+    def _register(self, registration: msg.Registration, now_us: int) -> None:
+        known = self.members.get(registration.agent)
+        if known is not None and known.registration == registration:
+            known.seen_us = now_us
+            return
+        for attempt, lease in self.leases.of_agent(registration.agent, other_than=registration.incarnation):
+            self._lose(attempt, lease, f"agent {registration.agent} was started anew")
+        self.members[registration.agent] = Member(registration, now_us)
+        self.placement.add_agent(
+            Agent(
+                registration.agent,
+                registration.type,
+                registration.incarnation,
+                max(registration.slots, 1),
+                vector_of(registration.resources),
+                frozenset(registration.capabilities),
+            )
+        )
+
+    def _gone(self, agent: str, incarnation: str, reason: str) -> None:
+        member = self.members.get(agent)
+        if member is None or member.registration.incarnation != incarnation:
+            return
+        del self.members[agent]
+        for attempt, lease in self.leases.of_agent(agent):
+            self._lose(attempt, lease, reason)
+        self.placement.remove_agent(agent)
+
+    def _lose(self, attempt: str, lease: Lease, reason: str) -> None:
+        self.leases.end(attempt)
+        _log.info("attempt lost", attempt=attempt, agent=lease.agent, reason=reason)
+        self._arrive(Arrival(lease.execution, f"lost:{attempt}", inp.Lost(lease.task, lease.number, reason)))
+
+    def _note(self, attempt: str, accepted_us: int = 0, fraction: float | None = None, text: str = "") -> None:
+        lease = self.leases.get(attempt)
+        if lease is None:
+            return
+        lease.accepted_us = accepted_us or lease.accepted_us
+        if fraction is not None:
+            lease.fraction, lease.message = fraction, text
+
+
+def _ready_task(state: State, task: TaskState) -> ReadyTask:
+    compiled = task.compiled
+    number = task.number + 1
+    return ReadyTask(
+        state.id,
+        task.path,
+        number,
+        state.attempt_id(task.path, number),
+        compiled.agent_type,
+        compiled.priority if compiled.priority is not None else state.priority,
+        task.ready_us,
+        compiled.needs,
+        compiled.capabilities,
+    )
+
+
+def _input_of(message: msg.Succeeded | msg.Failed | msg.Refused | msg.HandedBack | msg.Saved) -> Arrival:
+    attempt = message.attempt
+    execution, task, number = split_attempt(attempt)
+    blobs: tuple[tuple[str, bytes], ...] = ()
+    given: inp.Input
+    match message:
+        case msg.Succeeded():
+            value, content = value_of(bytes(message.value))
+            blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
+            input_id, given = f"succeeded:{attempt}", inp.Succeeded(task, number, value)
+        case msg.Failed():
+            how = "timeout" if message.timed_out else "crash" if message.crashed else "cancelled" if message.cancelled else "error"
+            input_id, given = f"failed:{attempt}", inp.Failed(task, number, cut(message.error), how, message.holds_slot)
+        case msg.Refused():
+            input_id, given = f"refused:{attempt}", inp.Refused(task, number, message.reason[:1_000])
+        case msg.HandedBack():
+            input_id, given = f"handed_back:{attempt}", inp.Refused(task, number, "handed back by its agent")
+        case msg.Saved():
+            value, content = value_of(bytes(message.checkpoint))
+            blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
+            input_id, given = f"saved:{attempt}:{message.number}", inp.Saved(task, number, message.number, value)
+        case _:
+            assert_never(message)
+    return Arrival(execution, input_id, given, blobs=blobs, agent=message.agent, attempt=attempt)
+
+
+def cut(error: msg.ErrorInfo) -> msg.ErrorInfo:
+    """Return an error with its texts cut to their limits; the cut says how much was left out."""
+    if len(error.message) <= MAX_ERROR_TEXT and len(error.traceback) <= MAX_TRACEBACK and len(error.type) <= 200:
+        return error
+    return msg.ErrorInfo(
+        error.type[:200], _cut(error.message, MAX_ERROR_TEXT), _cut(error.traceback, MAX_TRACEBACK), error.retryable
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} characters left out)"
