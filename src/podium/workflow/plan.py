@@ -1,0 +1,248 @@
+"""What the planner foresees of a workflow: stages, the critical path, how much can go on side by side, what it needs.
+
+A plan supposes agents without number; what a given fleet makes of it is the scheduler's to say. Nobody knows how long a
+task takes before it has run, so a plan says where its numbers come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from podium.exceptions import WorkflowInvalidError
+from podium.workflow.graph import DependencyGraph
+from podium.workflow.model import ConstraintType, FailureAction, ResourceRequirements, Task, Workflow
+from podium.workflow.units import parse_duration
+
+UNIT_SECONDS = 1.0  # what a task is taken to last when nothing is known of it
+
+
+class Estimates(StrEnum):
+    """Where a plan's durations come from."""
+
+    GIVEN = "given"  # each task's is given
+    PARTLY_GIVEN = "partly given"  # the others are taken to last one second
+    UNIT = "unit"  # none is: every task is taken to last one second
+
+
+class ExecutionStage(Struct, frozen=True):
+    """Tasks that need nothing of each other, and all of whose dependencies are in earlier stages (document 002)."""
+
+    stage_number: int  # from 1
+    tasks: tuple[Task, ...]
+    max_parallelism: int  # instances at once; one of unknown number counts as one
+    estimated_duration: float  # seconds, of the longest
+
+
+class ExecutionPlan(Struct, frozen=True):
+    """How a workflow will run if dependencies alone hold it back (document 002). Durations are in seconds."""
+
+    workflow_id: str
+    stages: tuple[ExecutionStage, ...]
+    critical_path: tuple[str, ...]
+    estimated_duration: float  # of the critical path
+    parallelism_factor: float  # work / critical path: how many agents it can keep busy on average
+    resource_requirements: ResourceRequirements  # the peak of each resource, when all starts as early as it can
+    task_count: int
+    edge_count: int
+    work_seconds: float  # of all instances together
+    durations: dict[str, float]  # of a task with all its instances
+    slack_seconds: dict[str, float]
+    instances: dict[str, int | None]  # of each task that fans out; None where only the run will tell
+    fallbacks: tuple[str, ...]  # tasks that run only when others fail: no time is counted for them
+    estimates: Estimates
+
+    @property
+    def depth(self) -> int:
+        """The number of stages."""
+        return len(self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-like values, as `podium plan --json` prints it."""
+        return {
+            "workflow_id": self.workflow_id,
+            "tasks": self.task_count,
+            "edges": self.edge_count,
+            "depth": self.depth,
+            "critical_path": list(self.critical_path),
+            "critical_path_seconds": self.estimated_duration,
+            "work_seconds": self.work_seconds,
+            "parallelism_factor": self.parallelism_factor,
+            "estimates": str(self.estimates),
+            "stages": [_stage_as_dict(stage, self.instances) for stage in self.stages],
+            "durations": self.durations,
+            "slack_seconds": self.slack_seconds,
+            "instances": {task: "dynamic" if count is None else count for task, count in self.instances.items()},
+            "fallbacks": list(self.fallbacks),
+            "resources": {
+                name: amount for name, amount in msgspec.to_builtins(self.resource_requirements).items() if amount
+            },
+        }
+
+
+def plan(workflow: Workflow, durations: Mapping[str, float] | None = None) -> ExecutionPlan:
+    """Return the plan of a workflow; WorkflowInvalidError for a cycle or an unknown dependency, which it names.
+
+    `durations` are the seconds of one instance by task id; without them the workflow's `metadata["durations"]` are
+    taken (seconds, or texts such as "5m").
+    """
+    graph = DependencyGraph.of(workflow)
+    given = _given_durations(workflow) if durations is None else durations
+    spares = {task.on_failure.task for task in workflow.tasks if task.on_failure.action is FailureAction.FALLBACK}
+    fallbacks = tuple(task.id for task in workflow.tasks if task.id in spares)
+    instances = {task.id: _instances(task, workflow) for task in workflow.tasks if task.fans_out}
+    widths = {task.id: _width(task, instances.get(task.id, 1)) for task in workflow.tasks}
+
+    takes: dict[str, float] = {}
+    work = []
+    for task in workflow.tasks:
+        each = 0.0 if task.id in spares else _checked(task.id, given.get(task.id, UNIT_SECONDS))
+        count = _counted(instances.get(task.id, 1))
+        work.append(each * count)
+        takes[task.id] = each * math.ceil(count / widths[task.id]) if count else 0.0
+
+    timing = graph.timing(takes)
+    work_seconds = math.fsum(work)
+    return ExecutionPlan(
+        workflow_id=workflow.id,
+        stages=_stages(workflow, graph, takes, widths),
+        critical_path=tuple(timing.critical_path),
+        estimated_duration=timing.seconds,
+        parallelism_factor=work_seconds / timing.seconds if timing.seconds else float(bool(workflow.tasks)),
+        resource_requirements=_peak(workflow.tasks, timing.earliest_start, takes, widths),
+        task_count=len(graph),
+        edge_count=graph.edge_count,
+        work_seconds=work_seconds,
+        durations=takes,
+        slack_seconds=graph.slack_of(timing),
+        instances=instances,
+        fallbacks=fallbacks,
+        estimates=_estimates(workflow, given),
+    )
+
+
+# --- durations and instances ---------------------------------------------------------------------------------------
+
+
+def _given_durations(workflow: Workflow) -> Mapping[str, float]:
+    found = workflow.metadata.get("durations")
+    if not isinstance(found, Mapping):
+        return {}
+    try:
+        return {str(task_id): parse_duration(value) for task_id, value in found.items()}
+    except ValueError as error:
+        raise WorkflowInvalidError(f"metadata.durations: {error}") from error
+
+
+def _checked(task_id: str, seconds: float) -> float:
+    if not math.isfinite(seconds) or seconds < 0:
+        raise WorkflowInvalidError(f"the duration of the task '{task_id}' is {seconds}; expected zero or more seconds")
+    return float(seconds)
+
+
+def _estimates(workflow: Workflow, given: Mapping[str, float]) -> Estimates:
+    known = sum(task.id in given for task in workflow.tasks)
+    if not known:
+        return Estimates.UNIT
+    return Estimates.GIVEN if known == len(workflow.tasks) else Estimates.PARTLY_GIVEN
+
+
+def _instances(task: Task, workflow: Workflow) -> int | None:
+    """Return how many instances a task that fans out has; None where only the run will tell."""
+    if isinstance(task.for_each, list):
+        return len(task.for_each)
+    if task.for_each is not None:
+        return None
+    group = workflow.agents.get(task.agent)
+    return group.count if group is not None else None
+
+
+def _counted(instances: int | None) -> int:
+    return 1 if instances is None else instances
+
+
+def _width(task: Task, instances: int | None) -> int:
+    """Return how many instances of a task run at once."""
+    count = _counted(instances)
+    return max(1, count if task.max_parallel is None else min(count, task.max_parallel))
+
+
+# --- stages and resources ------------------------------------------------------------------------------------------
+
+
+def _stages(
+    workflow: Workflow, graph: DependencyGraph, takes: Mapping[str, float], widths: Mapping[str, int]
+) -> tuple[ExecutionStage, ...]:
+    tasks = {task.id: task for task in workflow.tasks}
+    of_parallelism = {ConstraintType.MAX_PARALLEL}
+    limits = [constraint.value for constraint in workflow.constraints if constraint.type in of_parallelism]
+    if workflow.config.max_parallel_tasks is not None:
+        limits.append(workflow.config.max_parallel_tasks)
+    return tuple(
+        ExecutionStage(
+            stage_number=number,
+            tasks=tuple(tasks[task_id] for task_id in ids),
+            max_parallelism=min([sum(widths[task_id] for task_id in ids), *limits]),
+            estimated_duration=max(takes[task_id] for task_id in ids),
+        )
+        for number, ids in enumerate(graph.stages(), 1)
+    )
+
+
+def _stage_as_dict(stage: ExecutionStage, instances: Mapping[str, int | None]) -> dict[str, Any]:
+    dynamic = [task.id for task in stage.tasks if instances.get(task.id, 1) is None]
+    return {
+        "stage_number": stage.stage_number,
+        "tasks": [task.id for task in stage.tasks],
+        "max_parallelism": stage.max_parallelism,
+        "estimated_duration": stage.estimated_duration,
+        **({"dynamic": dynamic} if dynamic else {}),
+    }
+
+
+def _peak(
+    tasks: tuple[Task, ...], starts: list[float], takes: Mapping[str, float], widths: Mapping[str, int]
+) -> ResourceRequirements:
+    """Return the most of each resource that is in use at once when every task starts as early as it can."""
+    changes: list[tuple[float, int, int, dict[str, float]]] = []
+    for at, (task, start) in enumerate(zip(tasks, starts, strict=True)):
+        needs = _needs(task.resources, widths[task.id])
+        if needs and takes[task.id] > 0:
+            # Rounded, so that what ends and what then begins are at one time; ends come first.
+            changes.append((round(start, 6), 1, at, needs))
+            changes.append((round(start + takes[task.id], 6), 0, at, needs))
+    changes.sort(key=lambda change: change[:3])
+    in_use: dict[str, float] = {}
+    peak: dict[str, float] = {}
+    for _, begins, _, needs in changes:
+        for resource, amount in needs.items():
+            in_use[resource] = in_use.get(resource, 0.0) + (amount if begins else -amount)
+            peak[resource] = max(peak.get(resource, 0.0), in_use[resource])
+    return _requirements(peak)
+
+
+_NAMED = ("cpu_cores", "memory_mb", "disk_mb", "network_bandwidth_mbps", "gpu_count")
+
+
+def _needs(resources: ResourceRequirements, width: int) -> dict[str, float]:
+    """Return what so many instances need, by resource; a custom one by a dot and its name, which no field has."""
+    needs = {name: (getattr(resources, name) or 0) * width for name in _NAMED}
+    needs.update({f".{name}": amount * width for name, amount in resources.custom_resources.items()})
+    return {name: amount for name, amount in needs.items() if amount}
+
+
+def _requirements(peak: Mapping[str, float]) -> ResourceRequirements:
+    network, gpus = peak.get("network_bandwidth_mbps"), peak.get("gpu_count")
+    return ResourceRequirements(
+        cpu_cores=round(peak.get("cpu_cores", 0.0), 6),
+        memory_mb=round(peak.get("memory_mb", 0)),
+        disk_mb=round(peak.get("disk_mb", 0)),
+        network_bandwidth_mbps=None if network is None else round(network),
+        gpu_count=None if gpus is None else round(gpus),
+        custom_resources={name[1:]: round(amount) for name, amount in peak.items() if name.startswith(".")},
+    )
