@@ -226,11 +226,14 @@ def _peak(
     return _requirements(peak)
 
 
+_NOTHING = ResourceRequirements()
 _NAMED = ("cpu_cores", "memory_mb", "disk_mb", "network_bandwidth_mbps", "gpu_count")
 
 
 def _needs(resources: ResourceRequirements, width: int) -> dict[str, float]:
     """Return what so many instances need, by resource; a custom one by a dot and its name, which no field has."""
+    if resources == _NOTHING:
+        return {}
     needs = {name: (getattr(resources, name) or 0) * width for name in _NAMED}
     needs.update({f".{name}": amount * width for name, amount in resources.custom_resources.items()})
     return {name: amount for name, amount in needs.items() if amount}

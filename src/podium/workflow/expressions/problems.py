@@ -6,7 +6,6 @@ Operations raise `Refusal`, which knows no place; the compiler turns it into `Ex
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from podium.exceptions import ExpressionError
@@ -44,6 +43,8 @@ def excerpt(source: str, column: int) -> str:
 
 def did_you_mean(name: str, known: Iterable[object]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or nothing."""
+    from difflib import get_close_matches  # only those who mistype pay for its import
+
     names = {str(candidate).lower(): str(candidate) for candidate in known}
     near = get_close_matches(name[:_SHOWN_CHARACTERS].lower(), names, n=1)
     return f"; did you mean '{names[near[0]]}'?" if near else ""
