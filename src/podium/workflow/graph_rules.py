@@ -5,12 +5,13 @@ Works on task indices, so that a duplicate id or an unknown dependency doesn't s
 
 from __future__ import annotations
 
+from collections import Counter
+
 from msgspec import Struct
 
+from podium.workflow.graph import shown_cycle
 from podium.workflow.model import FailureAction, Workflow
 from podium.workflow.problems import Path, Problem, Problems, quoted
-
-_SHOWN_OF_A_CYCLE = 8
 
 
 class Order(Struct, frozen=True):
@@ -69,8 +70,8 @@ def _dependencies(workflow: Workflow, index: dict[str, int], problems: Problems)
             else:
                 known.append(found)
         if len(set(known)) < len(known):
-            twice = next(name for name in task.dependencies if task.dependencies.count(name) > 1)
-            message = f"task {quoted(task.id)} depends on {quoted(twice)} twice"
+            twice, _ = Counter(task.dependencies).most_common(1)[0]
+            message = f"task {quoted(task.id)} depends on {quoted(twice)} more than once"
             problems.add(Problem("duplicate-dependency", message, ("tasks", at, "dependencies")))
             known = list(dict.fromkeys(known))
         before.append(known)
@@ -115,10 +116,7 @@ def _note_cycles(workflow: Workflow, before: list[list[int]], sequence: list[int
         at = min(cycle)
         turned = [*cycle[cycle.index(at) :], *cycle[: cycle.index(at)], at]
         names = [workflow.tasks[task].id for task in turned]
-        if len(names) > _SHOWN_OF_A_CYCLE:
-            half = _SHOWN_OF_A_CYCLE // 2
-            names = [*names[:half], f"… {len(names) - _SHOWN_OF_A_CYCLE:,} more …", *names[-half:]]
-        message = f"tasks wait for each other: {' -> '.join(quoted(name)[1:-1] for name in names)}"
+        message = f"tasks wait for each other: {shown_cycle([quoted(name)[1:-1] for name in names])}"
         problems.add(Problem("cycle", message, ("tasks", at, "dependencies"), "take one of these dependencies out"))
 
 

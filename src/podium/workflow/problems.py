@@ -6,7 +6,7 @@ go on; only `raise_problems` turns them into an exception.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Final, NoReturn
 
@@ -20,7 +20,7 @@ MAX_PROBLEMS: Final = 1_000
 """So many problems are listed; the rest are counted in one last line."""
 
 _MAX_SUGGESTIONS: Final = 50  # the search through 100,000 task ids is done so often, not for each of 1,000 problems
-_MAX_CANDIDATES: Final = 2_000
+_MAX_CANDIDATES: Final = 500
 _MAX_QUOTED: Final = 60
 
 SYNTAX_RULES: Final = frozenset(
@@ -66,34 +66,46 @@ class Problem(Struct, frozen=True):
 
 
 class Problems:
-    """A list of problems that an attacker can't make long."""
+    """A list of problems that an attacker can't make long; what lies at or below an excused path isn't noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, excused: Collection[Path] = ()) -> None:
+        self.left_out = 0
         self._found: list[Problem] = []
-        self._left_out = 0
+        self._excused = excused
         self._suggestions = 0
 
     def __len__(self) -> int:
-        return len(self._found) + self._left_out
+        return len(self._found) + self.left_out
 
     def add(self, problem: Problem) -> None:
         """Note a problem; beyond `MAX_PROBLEMS` it is only counted."""
+        path = problem.path
+        if self._excused and any(path[:length] in self._excused for length in range(1, len(path) + 1)):
+            return
         if len(self._found) < MAX_PROBLEMS:
             self._found.append(problem)
         else:
-            self._left_out += 1
+            self.left_out += 1
 
     def suggest(self, word: str, candidates: Iterable[str]) -> str:
         """Return `did_you_mean`, or nothing once it has been asked too often."""
+        return did_you_mean(word, candidates) if self.may_search() else ""
+
+    def may_search(self) -> bool:
+        """Return whether another search for a hint is worth its time; each question counts."""
         self._suggestions += 1
-        return did_you_mean(word, candidates) if self._suggestions <= _MAX_SUGGESTIONS else ""
+        return self._suggestions <= _MAX_SUGGESTIONS
+
+    def noted(self) -> list[Problem]:
+        """Return what was found in the order of the file, as far as it was kept."""
+        return sorted(self._found, key=lambda problem: (problem.line, problem.column))
 
     def listed(self) -> list[Problem]:
         """Return what was found in the order of the file, and how many more there are."""
-        found = sorted(self._found, key=lambda problem: (problem.line, problem.column))
-        if self._left_out:
+        found = self.noted()
+        if self.left_out:
             file = found[0].file
-            found.append(Problem(rule="more", message=f"{self._left_out:,} more problems are not listed", file=file))
+            found.append(Problem(rule="more", message=f"{self.left_out:,} more problems are not listed", file=file))
         return found
 
 
@@ -129,7 +141,9 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     nearest = next((candidate for candidate in known if _plain(candidate) == plain), None)
     if nearest is None:
         if len(known) > _MAX_CANDIDATES:
-            known = [c for c in known if abs(len(c) - len(word)) <= 2 and (c[:1] == word[:1] or c[-1:] == word[-1:])]
+            part = max(1, len(word) * 2 // 3)
+            alike = [c for c in known if c[:part] == word[:part] or c[-part:] == word[-part:]]
+            known = [c for c in alike if abs(len(c) - len(word)) <= 2]
         close = get_close_matches(plain, (_plain(candidate) for candidate in known[:_MAX_CANDIDATES]), n=1, cutoff=0.7)
         nearest = next((candidate for candidate in known if _plain(candidate) == close[0]), None) if close else None
     return f"did you mean {quoted(nearest)}?" if nearest is not None and nearest != word else ""

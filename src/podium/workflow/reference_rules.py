@@ -68,13 +68,15 @@ class _Checker:
         self._declared = declared
         self._problems = problems
         self._queries: list[Query] = []
+        self._reader = -1  # whose direct predecessors are in `_before`
+        self._before: set[int] = set()
 
     def condition(self, reader: int, what: str, text: str, path: Path, must_refer: bool = False) -> None:
         """Check a `when`, or a `for_each`, which is useless if it refers to nothing."""
         try:
             references = compile_condition(text).references
         except ExpressionError as error:
-            self._problems.add(Problem("expression", f"{what}: {error}", path))
+            self._problems.add(Problem("expression", f"{what}: {error}", path, self._hint(text)))
             return
         if must_refer and not references:
             message = f"{what}: for_each {quoted(text)} refers to nothing that could be a list"
@@ -86,7 +88,7 @@ class _Checker:
         try:
             references = compile_template(text).references
         except ExpressionError as error:
-            self._problems.add(Problem("expression", f"{what}: {error}", path))
+            self._problems.add(Problem("expression", f"{what}: {error}", path, self._hint(text)))
             return
         self._check(reader, what, references, path, roots)
 
@@ -131,14 +133,8 @@ class _Checker:
     def _check_task_reference(self, reader: int | None, what: str, reference: Reference, path: Path) -> None:
         name, part = (*reference.path, None, None)[:2]
         target = self._order.index.get(name) if isinstance(name, str) else None
-        if name is None:
-            message = f"{what} reads {reference}, which names no task"
-            self._problems.add(Problem("unknown-reference", message, path, "write tasks.TASK.result"))
-        elif target is None:
-            dashed = next((known for known in self._order.index if known.startswith(f"{name}-")), None)
-            hint = self._problems.suggest(str(name), self._order.index)
-            if dashed is not None:
-                hint = f'a "-" in an expression is a minus; write tasks[{dashed!r}]'
+        if target is None:
+            hint = self._hint(str(reference)) or self._problems.suggest(str(name), self._order.index)
             message = f"{what} reads {reference}, but {quoted(name)} is no task"
             self._problems.add(Problem("unknown-reference", message, path, hint))
         elif part not in PARTS:
@@ -150,8 +146,20 @@ class _Checker:
         elif reader is not None and target == reader:
             message = f"{what} reads its own {part}"
             self._problems.add(Problem("unknown-reference", message, path))
-        elif reader is not None and target not in self._order.before[reader]:
+        elif reader is not None and not self._is_dependency(target, reader):
             self._queries.append((reader, target, path))
+
+    def _hint(self, text: str) -> str:
+        """Return a hint if an expression seems to mean a task whose id has a character that means something else."""
+        if "tasks." not in text or not self._problems.may_search():
+            return ""
+        odd = next((name for name in self._order.index if not name.isidentifier() and f"tasks.{name}" in text), None)
+        return "" if odd is None else f"in an expression this task is written tasks[{odd!r}]"
+
+    def _is_dependency(self, target: int, reader: int) -> bool:
+        if reader != self._reader:
+            self._reader, self._before = reader, set(self._order.before[reader])
+        return target in self._before
 
 
 def _reached(order: Order, queries: list[Query]) -> list[bool]:

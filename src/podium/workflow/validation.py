@@ -23,6 +23,8 @@ MAX_EDGES: Final = 1_000_000
 MAX_NAME: Final = 200  # characters of an id, a role, a type, a capability, a workflow's or task's name
 MAX_TEXT: Final = 10_000  # characters of a description
 MAX_AGENTS: Final = 100_000  # of one role
+MAX_INPUTS: Final = 1_000
+MAX_ROLES: Final = 10_000
 MAX_ATTEMPTS: Final = 1_000
 MAX_SECONDS: Final = 10 * 366 * 86_400.0  # ten years
 
@@ -46,7 +48,7 @@ def validate(workflow: Workflow) -> Workflow:
     found = problems_of(workflow)
     if found:
         raise_problems(found)
-    plain: Workflow = msgspec.convert(msgspec.to_builtins(workflow), Workflow)
+    plain = _through_json(workflow)
     tasks = tuple(_with_agent_type(task, plain.agents) for task in plain.tasks)
     return msgspec.structs.replace(plain, tasks=tasks)
 
@@ -93,14 +95,19 @@ def _check_types(workflow: Workflow, problems: Problems) -> None:
     if len(problems):
         return
     try:
-        msgspec.convert(msgspec.to_builtins(workflow), Workflow)
-    except (TypeError, ValueError, RecursionError) as error:
+        _through_json(workflow)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         said, _, where = str(error).partition(" - at `")
         problems.add(Problem("wrong-type", f"{where.rstrip('`') or 'the workflow'}: {said}", _path_of(where)))
 
 
+def _through_json(workflow: Workflow) -> Workflow:
+    return msgspec.json.decode(msgspec.json.encode(workflow), type=Workflow)
+
+
 def _path_of(where: str) -> Path:
-    parts = re.findall(r"\.(\w+)|\[(\d+)\]", where)
+    named, _, _ = where.partition("[...]")  # msgspec doesn't say which key of a mapping it means
+    parts = re.findall(r"\.(\w+)|\[(\d+)\]", named)
     return tuple(int(index) if index else name for name, index in parts)
 
 
@@ -122,7 +129,15 @@ def _too_large(workflow: Workflow, problems: Problems) -> bool:
     if edges > MAX_EDGES:
         message = f"there are {edges:,} dependencies; at most {MAX_EDGES:,} are allowed"
         problems.add(Problem("too-many-edges", message, ("tasks",)))
-    return tasks > MAX_TASKS or edges > MAX_EDGES
+    before = len(problems)
+    for name, count, most in (
+        ("inputs", len(workflow.inputs), MAX_INPUTS),
+        ("agents", len(workflow.agents), MAX_ROLES),
+    ):
+        if count > most:
+            message = f"there are {count:,} {name}; at most {most:,} are allowed"
+            problems.add(Problem("too-many-names", message, (name,)))
+    return tasks > MAX_TASKS or edges > MAX_EDGES or len(problems) > before
 
 
 def _check_workflow(workflow: Workflow, problems: Problems) -> None:
@@ -263,13 +278,15 @@ _NOTHING: Final = ResourceRequirements()
 def _check_fits(task: Task, group: AgentGroup, what: str, path: Path, problems: Problems) -> None:
     """A role that says nothing of its resources may have any; one that says something has no more than it says."""
     need, offer = task.resources, group.resources
-    needs = [(name, getattr(need, name) or 0, getattr(offer, name) or 0) for name in _AMOUNTS]
-    needs += [(name, amount, offer.custom_resources.get(name, 0)) for name, amount in need.custom_resources.items()]
-    for name, wanted, offered in needs:
+    at: Path = (*path, "resources")
+    needs = [(name, getattr(need, name) or 0, getattr(offer, name) or 0, (*at, name)) for name in _AMOUNTS]
+    for name, amount in need.custom_resources.items():
+        needs.append((name, amount, offer.custom_resources.get(name, 0), (*at, "custom_resources", name)))
+    for name, wanted, offered, where in needs:
         if wanted > offered:
             message = f"{what} needs {wanted:g} {name}; an agent of {quoted(group.name)} offers {offered:g}"
             hint = f"ask for less, or raise agents.{group.name}.resources"
-            problems.add(Problem("never-fits", message, (*path, "resources"), hint))
+            problems.add(Problem("never-fits", message, where, hint))
 
 
 def _check_fan_out(workflow: Workflow, task: Task, what: str, path: Path, problems: Problems) -> None:

@@ -25,7 +25,7 @@ from podium.workflow.model import (
     TaskType,
 )
 from podium.workflow.problems import Path, did_you_mean, quoted, shown_path
-from podium.workflow.validation import INPUT_TYPES
+from podium.workflow.validation import INPUT_TYPES, MAX_INPUTS
 from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table, read_block
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, plain_value
@@ -209,6 +209,10 @@ def inputs(reading: Reading, node: Node, path: Path) -> Any:
     """Read the declared inputs: name to declaration, to type, or to default."""
     if type(node) is not Mapping:
         return reading.wrong_type("a mapping of names", node, path)
+    if len(node.entries) > MAX_INPUTS:
+        message = f"there are {len(node.entries):,} inputs; at most {MAX_INPUTS:,} are allowed"
+        reading.note("too-many-names", message, node, path)
+        return INVALID
     return tuple(_parameter(reading, name, value, (*path, name)) for name, (_, value) in node.entries.items())
 
 

@@ -207,16 +207,12 @@ def _resolve_retry(reading: Reading, node: Node, path: Path, values: dict[str, A
 
 
 def _validate(reading: Reading, body: Mapping, workflow: Workflow) -> None:
-    found = Problems()
+    found = Problems(reading.excused)
     rule_problems(workflow, found)
-    for problem in found.listed():
-        if any(problem.path[:length] in reading.excused for length in range(1, len(problem.path) + 1)):
-            continue
+    reading.problems.left_out += found.left_out
+    for problem in found.noted():
         node = _node_at(body, problem.path)
-        if problem.rule == "more":
-            reading.problems.add(problem)
-        else:
-            reading.note(problem.rule, problem.message, node, problem.path, problem.hint)
+        reading.note(problem.rule, problem.message, node, problem.path, problem.hint)
 
 
 def _node_at(body: Mapping, path: Path) -> Node:

@@ -7,9 +7,11 @@ A broken limit or a scanner's error ends the reading; other problems are noted a
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import yaml
+from msgspec.structs import replace
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -29,7 +31,7 @@ from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, kind_of,
 MAX_DEPTH: Final = 64
 """So many lists and mappings may lie inside each other, aliases expanded (rule `depth`)."""
 
-MAX_NODES: Final = 6_000_000
+MAX_NODES: Final = 4_000_000
 """So many scalars, lists and mappings may be in a file, before aliases are expanded (rule `nodes`)."""
 
 MAX_ALIAS_EXPANSION: Final = 32 * 1024 * 1024
@@ -39,6 +41,7 @@ _NODE_WEIGHT: Final = 16
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_HALF: Final = re.compile("[\ud800-\udfff]")  # the C parser refuses such escapes itself
 _STANDARD: Final = "tag:yaml.org,2002:"
 _SCALAR_TAGS: Final[dict[str, tuple[type, ...]]] = {
     f"{_STANDARD}int": (int,),
@@ -149,6 +152,8 @@ class _TreeBuilder:
     def _scalar(self, event: ScalarEvent) -> None:
         mark: Any = event.start_mark
         line, column, text = mark.line + 1, mark.column + 1, event.value
+        if not text.isascii() and _HALF.search(text):
+            raise self._refuse("syntax", "an escape gives half a character", event)
         value: str | int | float | bool | None = text
         tag = event.tag
         if tag is not None or event.implicit[0]:
@@ -179,7 +184,7 @@ class _TreeBuilder:
             return value
         kinds = _SCALAR_TAGS[tag]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            self._note("tag", f"{quoted(text)} is not a {tag.removeprefix(_STANDARD)}", line, column)
+            self._note("tag", f"{quoted(text)} is no {tag.removeprefix(_STANDARD)}", line, column)
             return text
         return float(value) if kinds[0] is float and value is not None else value
 
@@ -230,9 +235,7 @@ class _TreeBuilder:
         frame = self._stack[-1] if self._stack else None
         if frame is not None and frame.wants_key:
             mark: Any = event.start_mark
-            if isinstance(node, Scalar):
-                node = Scalar(node.value, node.text, mark.line + 1, mark.column + 1)
-            self._key(frame, node, plain=False)
+            self._key(frame, replace(node, line=mark.line + 1, column=mark.column + 1), plain=False)
         else:
             self._add(node)
 
@@ -242,7 +245,7 @@ class _TreeBuilder:
         frame.wants_key = False
         frame.key = None
         if not isinstance(node, Scalar):
-            self._note("non-string-key", f"a key is a text, not {kind_of(node)}", node.line, node.column)
+            self._note("non-string-key", f"a key must be a text, not {kind_of(node)}", node.line, node.column)
             return
         mapping = frame.node
         assert isinstance(mapping, Mapping)
@@ -253,7 +256,7 @@ class _TreeBuilder:
             return
         if not isinstance(node.value, str):
             hint = f'put it in quotes: "{node.text}"' if len(node.text) <= 40 and node.text else "give it a name"
-            self._note("non-string-key", f"a key is a text, not {kind_of(node)}", node.line, node.column, hint)
+            self._note("non-string-key", f"a key must be a text, not {kind_of(node)}", node.line, node.column, hint)
             return
         first = mapping.entries.get(node.text)
         if first is not None:

@@ -38,7 +38,7 @@ class Reading:
 
     def wrong_type(self, expected: str, node: Node, path: Path, hint: str = "") -> Any:
         """Note that a value is of the wrong kind; return INVALID."""
-        self.note("wrong-type", f"{shown_path(path)} is {expected}, not {kind_of(node)}", node, path, hint)
+        self.note("wrong-type", f"{shown_path(path)} must be {expected}, not {kind_of(node)}", node, path, hint)
         return INVALID
 
     def wrong_value(self, why: str, node: Node, path: Path, hint: str = "") -> Any:
