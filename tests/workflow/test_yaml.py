@@ -327,9 +327,12 @@ def test_too_many_tasks_and_dependencies_are_refused():
 def test_of_very_many_problems_the_first_are_listed_and_the_rest_counted():
     _, problems = check_workflow("name: w\ntasks:\n" + "- {x: 1}\n" * 2_000, "w.yaml")
     assert len(problems) == 1_001
-    assert str(problems[-1]) == "w.yaml: more: 5,000 more problems are not listed"
+    assert str(problems[-1]) == "w.yaml: more: at least 5,000 more problems are not listed"
     _, problems = check_workflow("name: w\ntasks:\n" + "".join(f"- {{id: a{n}}}\n" for n in range(2_000)))
     assert len(problems) == 1_001
+    assert len(check_workflow("a: 1\n" * 2_000)[1]) == 1_001
+    places = "".join(f"x{n}: '${{nope}}', " for n in range(2_000))
+    assert len(check_workflow(one_task(f"    input: {{{places}}}\n    when: nope\n"))[1]) == 1_000
 
 
 def test_a_python_escape_that_is_no_character_is_a_syntax_problem(monkeypatch):

@@ -91,6 +91,11 @@ class Problems:
         """Return `did_you_mean`, or nothing once it has been asked too often."""
         return did_you_mean(word, candidates) if self.may_search() else ""
 
+    @property
+    def full(self) -> bool:
+        """Whether further problems are only counted; costly searches for them may end."""
+        return len(self._found) >= MAX_PROBLEMS
+
     def may_search(self) -> bool:
         """Return whether another search for a hint is worth its time; each question counts."""
         self._suggestions += 1
@@ -105,7 +110,9 @@ class Problems:
         found = self.noted()
         if self.left_out:
             file = found[0].file
-            found.append(Problem(rule="more", message=f"{self.left_out:,} more problems are not listed", file=file))
+            found.append(
+                Problem(rule="more", message=f"at least {self.left_out:,} more problems are not listed", file=file)
+            )
         return found
 
 

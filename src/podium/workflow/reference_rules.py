@@ -73,6 +73,8 @@ class _Checker:
 
     def condition(self, reader: int, what: str, text: str, path: Path, must_refer: bool = False) -> None:
         """Check a `when`, or a `for_each`, which is useless if it refers to nothing."""
+        if self._problems.full:
+            return
         try:
             references = compile_condition(text).references
         except ExpressionError as error:
@@ -85,6 +87,8 @@ class _Checker:
 
     def template(self, reader: int | None, what: str, text: str, path: Path, roots: frozenset[str]) -> None:
         """Check a text with `${…}` in it."""
+        if self._problems.full:
+            return
         try:
             references = compile_template(text).references
         except ExpressionError as error:

@@ -1,4 +1,4 @@
-"""From bytes to text: UTF-8 only, not too large, none of the characters that YAML forbids; refusals have their place."""
+"""From bytes to text: UTF-8 only, not too large, none of the characters that YAML forbids; a refusal has its place."""
 
 from __future__ import annotations
 

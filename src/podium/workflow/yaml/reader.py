@@ -24,7 +24,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from podium.workflow.problems import Path, Problem, Problems, quoted
+from podium.workflow.problems import MAX_PROBLEMS, Path, Problem, Problems, quoted
 from podium.workflow.yaml.decoding import decoded
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, kind_of, resolved
 
@@ -337,6 +337,8 @@ class _TreeBuilder:
 
     def _note(self, rule: str, message: str, line: int, column: int, hint: str = "") -> None:
         self._problems.add(Problem(rule, message, self._path(), hint, line, column, self._file))
+        if len(self._problems) > MAX_PROBLEMS:
+            raise _Refused
 
     def _note_tag(self, tag: str, line: int, column: int) -> None:
         shown = f"!!{tag.removeprefix(_STANDARD)}" if tag.startswith(_STANDARD) else tag
