@@ -1,1 +1,98 @@
-"""Podium: one engine that registers agents, gives them work and runs workflows durably."""
+"""Podium: one engine that registers agents, gives them work and runs workflows durably.
+
+The public names; each is imported when it is first used, so that `import podium` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from podium.agents.sdk import Context, agent, task
+    from podium.api.orchestrator import Orchestrator, OrchestratorConfig, WorkflowStatus
+    from podium.api.running import run
+    from podium.exceptions import NonRetryableError, PodiumError
+    from podium.workflow.model import (
+        AgentGroup,
+        Checkpoint,
+        Constraint,
+        ConstraintType,
+        ExecutionStatus,
+        OnFailure,
+        OrchestrationPattern,
+        ResourceRequirements,
+        RetryPolicy,
+        RunIf,
+        Task,
+        TaskResult,
+        TaskStatus,
+        TaskType,
+        Workflow,
+        WorkflowConfig,
+        WorkflowResult,
+    )
+    from podium.workflow.plan import ExecutionPlan, ExecutionStage
+    from podium.workflow.yaml import load_workflow
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "podium.agents.sdk": ("Context", "agent", "task"),
+    "podium.api.orchestrator": ("Orchestrator", "OrchestratorConfig", "WorkflowStatus"),
+    "podium.api.running": ("run",),
+    "podium.exceptions": ("NonRetryableError", "PodiumError"),
+    "podium.workflow.model": (
+        "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure", "OrchestrationPattern",
+        "ResourceRequirements", "RetryPolicy", "RunIf", "Task", "TaskResult", "TaskStatus", "TaskType", "Workflow",
+        "WorkflowConfig", "WorkflowResult",
+    ),
+    "podium.workflow.plan": ("ExecutionPlan", "ExecutionStage"),
+    "podium.workflow.yaml": ("load_workflow",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AgentGroup",
+    "Checkpoint",
+    "Constraint",
+    "ConstraintType",
+    "Context",
+    "ExecutionPlan",
+    "ExecutionStage",
+    "ExecutionStatus",
+    "NonRetryableError",
+    "OnFailure",
+    "OrchestrationPattern",
+    "Orchestrator",
+    "OrchestratorConfig",
+    "PodiumError",
+    "ResourceRequirements",
+    "RetryPolicy",
+    "RunIf",
+    "Task",
+    "TaskResult",
+    "TaskStatus",
+    "TaskType",
+    "Workflow",
+    "WorkflowConfig",
+    "WorkflowResult",
+    "WorkflowStatus",
+    "agent",
+    "load_workflow",
+    "run",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'podium' has no attribute {name!r}")
+    found = getattr(import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

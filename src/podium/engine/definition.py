@@ -29,7 +29,7 @@ class CompiledTask:
         group = workflow.agents.get(task.agent)
         self.spec = task
         self.id = task.id
-        self.agent_type = task.agent_type or (group.type if group else task.agent)
+        self.agent_type = workflow.agent_type_of(task)
         self.capabilities = frozenset(group.capabilities) if group else frozenset[str]()
         self.function = task.function or task.id
         self.policy: RetryPolicy = task.retry_policy
@@ -79,16 +79,9 @@ class Definition:
         """The tasks that nothing waits for, fallbacks left out: their results are the execution's."""
         return [c.id for c in self.tasks.values() if not c.dependents and c.stands_in_for is None]
 
-    def agent_counts(self) -> dict[str, int]:
-        """Return how many agents of each type the workflow wants."""
-        counts = dict.fromkeys((c.agent_type for c in self.tasks.values()), 1)
-        for group in self.workflow.agents.values():
-            counts[group.type] = max(counts.get(group.type, 0), group.count)
-        return counts
-
 
 def _max_parallel(workflow: Workflow) -> int | None:
-    limits = [c.value for c in workflow.constraints if c.type is ConstraintType.MAX_PARALLEL]
+    limits = [constraint.value for constraint in workflow.constraints if constraint.type == ConstraintType.MAX_PARALLEL]
     if workflow.config.max_parallel_tasks is not None:
         limits.append(workflow.config.max_parallel_tasks)
     return min(limits, default=None)

@@ -63,6 +63,10 @@ class Leases:
         """Return an agent's leases, those of one incarnation left out."""
         return [(a, lease) for a, lease in self._leases.items() if lease.agent == agent and lease.incarnation != other_than]
 
+    def of_execution(self, execution: str) -> list[Lease]:
+        """Return an execution's leases."""
+        return [lease for lease in self._leases.values() if lease.execution == execution]
+
     def of_agent_unlike(self, is_here: Callable[[str, str], bool]) -> list[tuple[str, Lease]]:
         """Return the leases of agents that aren't here, asked by agent and incarnation."""
         return [(a, lease) for a, lease in self._leases.items() if not is_here(lease.agent, lease.incarnation)]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from collections.abc import Coroutine
-from typing import Any, assert_never
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -19,14 +18,15 @@ from msgspec import Struct
 from podium.clock import Clock, SystemClock, seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.arrivals import Arrival, Batch, Decided, posted
-from podium.engine.assignments import assignment_for
+from podium.engine.arrivals import Arrival, Batch
 from podium.engine.codec import decode_input
-from podium.engine.commands import Assign, Command, Stop
+from podium.engine.dispatch import Dispatcher
+from podium.engine.intake import Intake
 from podium.engine.leases import Leases
-from podium.engine.recovery import Definitions, Offload, in_thread, load_texts, restore, take_snapshot
-from podium.engine.residency import HORIZON_US, Residency
-from podium.engine.scope import BlobMissing
+from podium.engine.loading import ALL_SHARDS, Loader
+from podium.engine.recovery import Definitions, Offload, in_thread, restore
+from podium.engine.residency import Residency
+from podium.engine.snapshots import Snapshots
 from podium.engine.staffing import Staffing
 from podium.engine.state import State
 from podium.engine.step import step
@@ -38,7 +38,6 @@ from podium.exceptions import (
     DuplicateInputError,
     EngineStoppedError,
     ExecutionNotFoundError,
-    ExpressionError,
     FenceLostError,
     InvalidInputError,
     LimitReachedError,
@@ -47,12 +46,11 @@ from podium.exceptions import (
     StoreUnavailableError,
 )
 from podium.fleet import messages as msg
-from podium.ids import SHARDS, IdSource, execution_id_for
+from podium.ids import IdSource, execution_id_for
 from podium.scheduling.placement import Placement
 from podium.store.protocol import DEFAULT_TENANT, CounterChange, Store
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
 
-ALL_SHARDS = tuple(range(SHARDS))
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 _log = structlog.get_logger("podium.engine")
 
@@ -70,6 +68,7 @@ class EngineSettings(Struct, frozen=True):
     max_arrivals: int = 100_000
     snapshot_bytes: int = 1 << 20  # of history since the last one
     agents_end_with_process: bool = True  # in-process agents: what they held is lost at a take-over
+    starts_tasks: bool = True  # False: inputs are decided, nothing is given to agents
 
 
 class Engine:
@@ -85,41 +84,42 @@ class Engine:
         settings: EngineSettings | None = None,
         placement: Placement | None = None,
         offload: Offload[Any] = in_thread,
+        adopted: Callable[[State], None] | None = None,
     ) -> None:
+        """`adopted` is told of each execution that was loaded, so that its agents can be had."""
         self._store = store
-        self._carrier = carrier
         self._clock = clock or SystemClock()
         self._ids = ids or IdSource(self._clock)
         self._settings = settings or EngineSettings()
-        self._offload = offload
         self.definitions = Definitions(store)
         self.residency = Residency(seconds_to_us(self._settings.idle_seconds))
-        self.staffing = Staffing(placement or Placement(), Leases(self._settings.lease_seconds), self._arrive_again)
         self.watchers = Watchers()
-        self._arrivals: deque[Arrival] = deque()
-        self._known: dict[tuple[str, str], Arrival] = {}  # under way: queued or decided, not yet committed
-        self._doubtful: list[Arrival] = []
+        self._intake = Intake(store, self._settings.max_arrivals, self._settings.unavailable_pause_seconds, self._spawn)
+        self._intake.repeated = self._repeated
+        leases = Leases(self._settings.lease_seconds)
+        self.staffing = Staffing(placement or Placement(), leases, self._intake.put_once)
+        self._dispatcher = Dispatcher(
+            store, carrier, self.staffing, self._clock,
+            arrive=self._intake.put_once, spawn=self._spawn, retrying=self._intake.retrying,
+        )  # fmt: skip
+        self._loader = Loader(
+            store, self.definitions, self.residency, self.staffing, self._intake, self._clock,
+            spawn=self._spawn, adopted=adopted, reject=self._reject,
+        )  # fmt: skip
+        self._snapshots = Snapshots(store, self.definitions, offload, self._settings.snapshot_bytes)
         self._fences: dict[int, int] = {}
-        self._positions: dict[int, int] = {}
+        self._positions: dict[int, int] = {}  # as decided
         self._committed: dict[int, int] = {}
         self._batch = Batch(self._positions)
         self._flying: Batch | None = None
         self._flight: asyncio.Task[None] | None = None
-        self._snapshots_due: dict[str, None] = {}
-        self._tail: dict[str, tuple[int, int]] = {}  # bytes since the last snapshot, and its size
-        self._inbox_after = 0
-        self._wake = asyncio.Event()
-        self._inbox_wake = asyncio.Event()
-        self._snapshot_wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._blocked_until_us = 0
+        self._blocked_until_us = 0  # the store was unavailable; it is tried again then
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_us = 0
         self._group: asyncio.TaskGroup | None = None
         self._main: asyncio.Task[None] | None = None
         self._thread = 0
-        self._draining = False
+        self._draining = not self._settings.starts_tasks
         self._closing = False
         self._failure: BaseException | None = None
 
@@ -129,23 +129,29 @@ class Engine:
         """Take the shards over, load what is active, and begin."""
         self._thread = threading.get_ident()
         self._loop = asyncio.get_running_loop()
-        await self._take_over()
+        rows = await self._store.take(self._ids.token(), ALL_SHARDS, self._clock.now_us())
+        self._fences = {shard: row.fence for shard, row in rows.items()}
+        self._positions.update({shard: row.position for shard, row in rows.items()})
+        self._committed = dict(self._positions)
+        await self._loader.load_active()
+        if self._settings.agents_end_with_process:
+            self.staffing.lose_inherited()
         self._main = asyncio.create_task(self._run(), name="podium-engine")
 
     async def stop(self) -> None:
         """Decide nothing more, finish the append under way, let go. Safe twice."""
         self._closing = True
-        self._wake.set()
+        self._intake.wake.set()
         if self._main is not None:
-            await asyncio.shield(asyncio.wait({self._main}))
+            await asyncio.wait({self._main})
 
     def drain(self) -> None:
         """Start nothing more; what agents still say is recorded until `stop`."""
         self._draining = True
 
     async def settled(self) -> None:
-        """Return when nothing is live, queued or on its way to the disk."""
-        while len(self.staffing.leases) or self._arrivals or self._flight or not self._batch.empty or self._doubtful:
+        """Return when no attempt is live and nothing is on its way to the disk."""
+        while len(self.staffing.leases) or not self._intake.quiet or self._flight or not self._batch.empty:
             if self._main is None or self._main.done():
                 return
             await self.watchers.next_commit()
@@ -156,15 +162,17 @@ class Engine:
         return self._failure
 
     async def _run(self) -> None:
+        pauses = self._settings
+        works = {
+            "podium-inbox": self._loader.watch_inbox(pauses.inbox_poll_seconds),
+            "podium-timers": self._loader.load_due(pauses.timer_poll_seconds),
+            "podium-snapshots": self._snapshots.write(),
+            "podium-leases": self._look_at_leases(),
+        }
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                helpers = [
-                    group.create_task(self._watch_inbox(), name="podium-inbox"),
-                    group.create_task(self._look_at_leases(), name="podium-leases"),
-                    group.create_task(self._load_due(), name="podium-timers"),
-                    group.create_task(self._write_snapshots(), name="podium-snapshots"),
-                ]
+                helpers = [group.create_task(work, name=name) for name, work in works.items()]
                 try:
                     await self._conduct()
                 finally:
@@ -174,30 +182,20 @@ class Engine:
             self._failure = group_error.exceptions[0]
             _log.error("the engine ended", error=str(self._failure), exc_info=self._failure)
         finally:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            reason = self._failure if isinstance(self._failure, PodiumError) else None
-            self._give_up(reason or EngineStoppedError("the engine has stopped"))
+            self._give_up()
 
-    def _give_up(self, error: PodiumError) -> None:
+    def _give_up(self) -> None:
         """Answer everybody who still waits."""
         self._closing = True
-        self._room.set()
-        for arrival in [*self._known.values(), *self._doubtful]:
-            _answer(arrival, error)
-        self._known.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        error = self._failure if isinstance(self._failure, PodiumError) else EngineStoppedError("the engine has stopped")
+        self._intake.close(error)
         self.watchers.close(error)
 
-    async def _take_over(self) -> None:
-        now_us = self._clock.now_us()
-        rows = await self._store.take(self._ids.token(), ALL_SHARDS, now_us)
-        self._fences = {shard: row.fence for shard, row in rows.items()}
-        self._positions.update({shard: row.position for shard, row in rows.items()})
-        self._committed = dict(self._positions)
-        for row in await self._store.active(ALL_SHARDS):
-            await self._load(row.id)
-        if self._settings.agents_end_with_process:
-            self.staffing.lose_inherited()
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start a task that the engine owns: its failure is the engine's."""
+        return self._loop.create_task(work, name=name) if self._group is None else self._group.create_task(work, name=name)
 
     # --- doors -------------------------------------------------------------------------------------------------
 
@@ -217,6 +215,7 @@ class Engine:
         `given` is the input, JSON. Raises ConflictError when the submission's id was used for something else, or the
         workflow's `max_concurrent_executions` is reached.
         """
+        self._check_open()
         definition, encoded = self.definitions.compile(workflow)
         execution = execution_id_for(tenant, submission_id) if submission_id is not None else self._ids.uuid7()
         value, content = value_of(given)
@@ -230,22 +229,20 @@ class Engine:
             blobs.append((value.blob, content))
         arrival = Arrival(execution, "start", start, tenant, blobs)
         arrival.definition = definition
-        await self._await(arrival)
+        await self._intake.decided(arrival)
         return execution
 
     async def _is_submitted(self, execution: str, start: inp.Start) -> bool:
-        under_way = self._known.get((execution, "start"))
+        rows = await self._store.history(execution, limit=1)
+        under_way = self._intake.known.get((execution, "start"))
         if under_way is not None and isinstance(under_way.given, inp.Start):
             _same_submission(under_way.given, start)
-            await self._joined(under_way)
+            await self._intake.joined(under_way)
             return True
-        rows = await self._store.history(execution, limit=1)
         if not rows:
             return False
-        payload = rows[0].payload
-        if rows[0].payload_blob:
-            payload = await self._store.get(rows[0].tenant, rows[0].payload_blob)
-        known = decode_input(payload)
+        row = rows[0]
+        known = decode_input(await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else row.payload)
         if isinstance(known, inp.Start):
             _same_submission(known, start)
         return True
@@ -253,10 +250,14 @@ class Engine:
     async def command(self, execution: str, given: inp.Input, input_id: str | None = None) -> list[ev.Event]:
         """Give an execution an input and return the events it caused, once committed.
 
-        Raises ExecutionNotFoundError for an unknown execution. An `input_id` makes a repetition harmless.
+        Raises ExecutionNotFoundError for an unknown execution. An `input_id` makes a repetition harmless: of one that is
+        recorded already, no events are returned.
         """
+        self._check_open()
+        if input_id is not None and await self._store.recorded([(execution, input_id)]):
+            return []
         kind = given.__struct_config__.tag
-        return await self._await(Arrival(execution, input_id or f"{kind}:{self._ids.token()}", given))
+        return await self._intake.decided(Arrival(execution, input_id or f"{kind}:{self._ids.token()}", given))
 
     async def state_of(self, execution: str) -> State:
         """Return an execution's state as committed, folded from the store. Raises ExecutionNotFoundError."""
@@ -268,18 +269,17 @@ class Engine:
     async def finished(self, execution: str) -> ExecutionStatus:
         """Wait for an execution's end and return its final status. Raises ExecutionNotFoundError."""
         with self.watchers.watch(execution) as watch:
-            row = await self._store.execution(execution)
-            if row is None:
-                raise ExecutionNotFoundError(f"there is no execution {execution}")
-            status = ExecutionStatus(row.status)
+            status = await self._status_of(execution)
             while status not in FINAL_EXECUTION:
                 news = await watch.next()
-                status = news.status if news is not None else ExecutionStatus((await self._row_status(execution)) or status)
+                status = news.status if news is not None else await self._status_of(execution)
             return status
 
-    async def _row_status(self, execution: str) -> str:
+    async def _status_of(self, execution: str) -> ExecutionStatus:
         row = await self._store.execution(execution)
-        return row.status if row is not None else ""
+        if row is None:
+            raise ExecutionNotFoundError(f"there is no execution {execution}")
+        return ExecutionStatus(row.status)
 
     def watch(self, execution: str) -> Watch:
         """Return a watch of an execution's committed events, a context manager."""
@@ -287,24 +287,7 @@ class Engine:
 
     def look_into_inbox(self) -> None:
         """Somebody has written to the inbox: look now instead of at the next poll."""
-        self._inbox_wake.set()
-
-    async def _await(self, arrival: Arrival) -> list[ev.Event]:
-        if self._closing or self._draining or self._main is None:
-            raise EngineStoppedError("the engine is stopping and takes nothing new")
-        while len(self._arrivals) >= self._settings.max_arrivals:
-            self._room.clear()
-            await self._room.wait()
-            if self._closing:
-                raise EngineStoppedError("the engine is stopping and takes nothing new")
-        return await self._joined(arrival, new=True)
-
-    async def _joined(self, arrival: Arrival, new: bool = False) -> list[ev.Event]:
-        if arrival.waiter is None:
-            arrival.waiter = self._loop.create_future()
-        if new:
-            self._queue(arrival)
-        return await asyncio.shield(arrival.waiter)
+        self._loader.inbox_wake.set()
 
     def receive(self, message: msg.FromAgent) -> bool:
         """Take what an agent says, from any thread. False when the queue is full: it must be said again."""
@@ -316,61 +299,27 @@ class Engine:
         except InvalidInputError as error:
             _log.warning("a message was dropped", error=str(error), agent=message.agent)
             return True
-        if isinstance(message, msg.Registration):
-            self._wake.set()
-        if arrival is None or arrival.key in self._known:
+        if arrival is None:
+            self._intake.wake.set()  # a slot may be free, an agent new
             return True
-        if len(self._arrivals) >= self._settings.max_arrivals:
+        if arrival.key in self._intake.known:
+            return True
+        if self._intake.full:
             return False
         if self.staffing.leases.get(arrival.attempt) is not None:
-            self._queue(arrival)
+            self._intake.put(arrival)
         else:
-            self._doubt(arrival)
+            self._intake.doubt(arrival)
         return True
 
-    def _queue(self, arrival: Arrival) -> None:
-        self._known[arrival.key] = arrival
-        self._arrivals.append(arrival)
-        self._wake.set()
-
-    def _arrive_again(self, arrival: Arrival) -> None:
-        """An input of the engine's own making."""
-        if arrival.key not in self._known:
-            self._queue(arrival)
-
-    # --- what may be recorded already --------------------------------------------------------------------------
-
-    def _doubt(self, arrival: Arrival) -> None:
-        """Ask the log first: the attempt isn't live, so this may be a repetition."""
-        self._known[arrival.key] = arrival
-        self._doubtful.append(arrival)
-        if len(self._doubtful) == 1:
-            self._spawn(self._resolve_doubts(), "podium-doubts")
-
-    async def _resolve_doubts(self) -> None:
-        while self._doubtful:
-            asked = list(self._doubtful)
-            recorded = await self._retrying(lambda asked=asked: self._store.recorded([a.key for a in asked]))
-            for arrival in asked:
-                if arrival.key in recorded:
-                    self._known.pop(arrival.key, None)
-                    self._confirm(arrival, accepted=True)
-                else:
-                    self._queue(arrival)
-            del self._doubtful[: len(asked)]
-
-    async def _retrying(self, ask: Any) -> Any:
-        """Ask the store until it answers."""
-        while True:
-            try:
-                return await ask()
-            except StoreUnavailableError as error:
-                _log.warning("the store doesn't answer", error=str(error))
-                await asyncio.sleep(self._settings.unavailable_pause_seconds)
+    def _check_open(self) -> None:
+        if self._closing or self._main is None:
+            raise EngineStoppedError("the engine is stopping and takes nothing new")
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
     async def _conduct(self) -> None:
+        wake = self._intake.wake
         while True:
             now_us = self._clock.now_us()
             if self._flight is not None and self._flight.done():
@@ -384,27 +333,24 @@ class Engine:
             elif self._closing and self._flight is None:
                 return
             self._set_alarm(now_us)
-            await self._wake.wait()
-            self._wake.clear()
+            await wake.wait()
+            wake.clear()
 
     def _fire_timers(self, now_us: int) -> None:
         for state in self.residency.due(now_us):
-            self._arrive_again(Arrival(state.id, f"tick:{state.sequence + 1}", inp.Tick()))
+            self._intake.put_once(Arrival(state.id, f"tick:{state.sequence + 1}", inp.Tick()))
 
     def _decide_arrivals(self, now_us: int) -> None:
-        arrivals, batch, limit = self._arrivals, self._batch, self._settings.max_batch
-        while arrivals and len(batch) < limit:
-            arrival = arrivals.popleft()
+        intake, batch, limit = self._intake, self._batch, self._settings.max_batch
+        while intake.queue and len(batch) < limit:
+            arrival = intake.take()
             state = self._state_for(arrival)
             if state is not None:
                 self._decide(arrival, state, now_us)
-        if not self._room.is_set() and len(arrivals) < self._settings.max_arrivals:
-            self._room.set()
 
     def _state_for(self, arrival: Arrival) -> State | None:
         """Return the state that an arrival is for; None when it must be loaded first or can't be."""
-        execution = arrival.execution
-        residency = self.residency
+        execution, residency = arrival.execution, self.residency
         state = residency.states.get(execution)
         if state is not None:
             return state
@@ -413,15 +359,13 @@ class Engine:
         elif execution in residency.quarantined:
             self._reject(arrival, CorruptHistoryError(residency.quarantined[execution]))
         elif arrival.definition is not None:
-            state = State(execution, arrival.tenant, arrival.definition)
-            residency.states[execution] = state
+            state = residency.states[execution] = State(execution, arrival.tenant, arrival.definition)
             state.loaded.update(arrival.blobs)
             return state
         elif arrival.renewable:
-            self._known.pop(arrival.key, None)
+            self._intake.known.pop(arrival.key, None)
         else:
-            residency.loading[execution] = [arrival]
-            self._spawn(self._load_for(execution), f"podium-load-{execution}")
+            self._loader.load_for(execution, [arrival])
         return None
 
     def _decide(self, arrival: Arrival, state: State, now_us: int) -> None:
@@ -435,15 +379,13 @@ class Engine:
         self._batch.add(arrival, state, before, decision, now_us)
         self.staffing.follow(state, given, decision.events)
         self.residency.schedule(state)
-        self._count(state, given, decision.events)
+        if state.definition.workflow.config.max_concurrent_executions is not None:
+            self._count(state, given, decision.events)
 
     def _count(self, state: State, given: inp.Input, events: list[ev.Event]) -> None:
-        """Move the counter of concurrent executions, where the workflow limits them."""
+        """Move the counter of concurrent executions of a workflow that limits them."""
         workflow = state.definition.workflow
-        limit = workflow.config.max_concurrent_executions
-        if limit is None:
-            return
-        key = f"workflow:{workflow.name}"
+        key, limit = f"workflow:{workflow.name}", workflow.config.max_concurrent_executions
         if isinstance(given, inp.Start) or any(isinstance(e, ev.ExecutionRetried) for e in events):
             self._batch.counters.append(CounterChange(state.tenant, key, 1, limit))
         if any(isinstance(e, _ENDS) for e in events):
@@ -454,16 +396,14 @@ class Engine:
         if self._draining or room <= 0:
             return
         for arrival in self.staffing.grants(self._fences[0], room):
-            state = self.residency.states.get(arrival.execution)
-            if state is not None:
-                self._decide(arrival, state, now_us)
+            self._decide(arrival, self.residency.states[arrival.execution], now_us)
 
     def _set_alarm(self, now_us: int) -> None:
         """See to it that the loop wakes for the next timer, or when the store may be tried again."""
         due = self.residency.next_due_us()
         if self._blocked_until_us > now_us:
             due = min(due or self._blocked_until_us, self._blocked_until_us)
-        if due is None or (self._alarm is not None and not self._alarm.cancelled() and self._alarm_us == due):
+        if due is None or (self._alarm is not None and self._alarm_us == due):
             return
         if self._alarm is not None:
             self._alarm.cancel()
@@ -472,253 +412,7 @@ class Engine:
 
     def _ring(self) -> None:
         self._alarm = None
-        self._wake.set()
-
-    # --- to the store and back ---------------------------------------------------------------------------------
-
-    def _launch(self, now_us: int) -> None:
-        self._flying, self._batch = self._batch, Batch(self._positions)
-        append = self._flying.sealed(self._fences, now_us)
-        self._flight = self._spawn(self._store.append(append), "podium-append", watched=True)
-        self._flight.add_done_callback(lambda _: self._wake.set())
-
-    async def _land(self) -> None:
-        flight, landed = self._flight, self._flying
-        if flight is None or landed is None:
-            return
-        self._flight = self._flying = None
-        error = flight.exception()
-        if error is None:
-            for row in landed.rows:
-                self._committed[row.shard] = row.position
-            self._release(landed)
-        elif isinstance(error, FenceLostError):
-            raise error
-        elif isinstance(error, SequenceConflictError | DuplicateInputError | LimitReachedError | StoreUnavailableError):
-            _log.warning("an append failed", error=str(error))
-            self._redo(landed, error)
-        else:
-            raise error
-
-    def _release(self, landed: Batch) -> None:
-        """Let out what was waiting for the commit: commands, answers, confirmations, news; put out what has ended."""
-        known = self._known
-        for decided in landed.decided:
-            arrival = decided.arrival
-            known.pop(arrival.key, None)
-            for command in decided.commands:
-                self._give(command, decided.state)
-            if arrival.waiter is not None and not arrival.waiter.done():
-                arrival.waiter.set_result(decided.events)
-            if arrival.agent:
-                self._confirm_decided(decided)
-        now_us = self._clock.now_us()
-        for execution, (state, _) in landed.touched.items():
-            self._after_commit(execution, state, landed, now_us)
-        self.watchers.committed(landed)
-
-    def _after_commit(self, execution: str, state: State, landed: Batch, now_us: int) -> None:
-        if state.final:
-            if execution not in self._batch.touched:
-                self.residency.drop(execution)
-                self.staffing.placement.withdraw_all(execution)
-                self._tail.pop(execution, None)
-                self._snapshots_due.pop(execution, None)
-            return
-        self.residency.note_rest(state, now_us)
-        tail, last = self._tail.get(execution, (0, 0))
-        tail += landed.bytes_of.get(execution, 0)
-        self._tail[execution] = (tail, last)
-        if tail > max(last, self._settings.snapshot_bytes) and execution not in self._snapshots_due:
-            self._snapshots_due[execution] = None
-            self._snapshot_wake.set()
-
-    def _redo(self, landed: Batch, error: PodiumError) -> None:
-        """Discard what the failed append and the batch behind it decided, keep their inputs, decide again."""
-        discarded = [*landed.decided, *self._batch.decided]
-        touched = {**landed.touched, **self._batch.touched}
-        self._batch = Batch(self._positions)
-        self._batch.drained += [*landed.drained] if not landed.decided else []
-        self._positions.update(self._committed)
-        for execution in touched:
-            self.residency.drop(execution)
-            self.staffing.placement.forget(execution)
-        if isinstance(error, StoreUnavailableError):
-            pause_us = seconds_to_us(self._settings.unavailable_pause_seconds)
-            self._blocked_until_us = self._clock.now_us() + pause_us
-        kept = [d.arrival for d in discarded if self._keeps(d.arrival, error)]
-        self._arrivals.extendleft(reversed(kept))
-        for execution in touched:
-            if execution not in self.residency.loading and not any(a.execution == execution and a.definition for a in kept):
-                self.residency.loading[execution] = []
-                self._spawn(self._load_for(execution), f"podium-load-{execution}")
-        self._wake.set()
-
-    def _keeps(self, arrival: Arrival, error: PodiumError) -> bool:
-        """Whether a discarded input is decided again; who waits for one that isn't is told why."""
-        if arrival.renewable:
-            self._known.pop(arrival.key, None)
-            return False
-        if isinstance(error, DuplicateInputError) and arrival.key in error.inputs:
-            self._repeated(arrival)
-            return False
-        refused = isinstance(error, StoreUnavailableError) and arrival.waiter is not None and not arrival.inbox_id
-        full = isinstance(error, LimitReachedError) and self._is_over_the_limit(arrival)
-        if refused or full:
-            self._reject(arrival, ConflictError(str(error)) if full else error)
-            return False
-        return True
-
-    @staticmethod
-    def _is_over_the_limit(arrival: Arrival) -> bool:
-        definition = arrival.definition
-        limited = definition is not None and definition.workflow.config.max_concurrent_executions is not None
-        return limited or isinstance(arrival.given, inp.Retry)
-
-    def _repeated(self, arrival: Arrival) -> None:
-        """The input is recorded already: drop it, and let whoever sent it know that it counts."""
-        self._known.pop(arrival.key, None)
-        if arrival.inbox_id:
-            self._batch.drained.append(arrival.inbox_id)
-        if arrival.waiter is not None and not arrival.waiter.done():
-            arrival.waiter.set_result([])
-        self._confirm(arrival, accepted=True)
-
-    def _reject(self, arrival: Arrival, error: PodiumError) -> None:
-        self._known.pop(arrival.key, None)
-        if arrival.inbox_id:
-            self._batch.drained.append(arrival.inbox_id)
-        _answer(arrival, error)
-
-    # --- commands ----------------------------------------------------------------------------------------------
-
-    def _give(self, command: Command, state: State) -> None:
-        match command:
-            case Assign(task, number, agent):
-                self._assign(state, task, number, agent)
-            case Stop(attempt, agent, reason, force):
-                self._carrier.send(agent, msg.Cancel(attempt, reason, force))
-            case _:
-                assert_never(command)
-
-    def _assign(self, state: State, path: str, number: int, agent: str) -> None:
-        task = state.tasks[path]
-        self.staffing.begin_lease(state, task, number, self._clock.now_us())
-        try:
-            self._carrier.send(agent, assignment_for(state, task, number, agent, self.staffing.lease_seconds(agent)))
-        except BlobMissing:
-            self._spawn(self._assign_loaded(state, path, number, agent), "podium-assign")
-        except (ExpressionError, TypeError, ValueError) as error:
-            self._fail_assignment(state, path, number, error)
-
-    async def _assign_loaded(self, state: State, path: str, number: int, agent: str) -> None:
-        """Assign a task whose arguments hold large values: load them, build the message, let them go again."""
-        task = state.tasks[path]
-        before = set(state.loaded)
-        try:
-            while True:
-                try:
-                    message = assignment_for(state, task, number, agent, self.staffing.lease_seconds(agent))
-                    break
-                except BlobMissing as missing:
-                    await self._retrying(lambda m=missing: load_texts(self._store, state, m.digests))
-            self._carrier.send(agent, message)
-        except (ExpressionError, TypeError, ValueError, KeyError, CorruptHistoryError) as error:
-            self._fail_assignment(state, path, number, error)
-        finally:
-            for digest in set(state.loaded) - before:
-                del state.loaded[digest]
-
-    def _fail_assignment(self, state: State, path: str, number: int, error: Exception) -> None:
-        info = msg.ErrorInfo("ArgumentError", f"its arguments can't be made: {error}", retryable=False)
-        attempt = state.attempt_id(path, number)
-        self._arrive_again(Arrival(state.id, f"failed:{attempt}", inp.Failed(path, number, info)))
-
-    def _confirm_decided(self, decided: Decided) -> None:
-        given, arrival = decided.arrival.given, decided.arrival
-        if isinstance(given, inp.Refused):
-            self.staffing.refused(arrival.agent, given.reason)
-        elif isinstance(given, inp.Succeeded | inp.Failed):
-            self._confirm(arrival, accepted=not isinstance(decided.events[0], ev.InputIgnored))
-
-    def _confirm(self, arrival: Arrival, accepted: bool) -> None:
-        if arrival.agent and isinstance(arrival.given, inp.Succeeded | inp.Failed):
-            self._carrier.send(arrival.agent, msg.Confirmation(arrival.attempt, accepted))
-
-    # --- loading and looking -----------------------------------------------------------------------------------
-
-    async def _load_for(self, execution: str) -> None:
-        """Load an execution and let the inputs that wait for it go on."""
-        error: PodiumError | None = None
-        try:
-            waiting = self.residency.loading[execution]
-            first = waiting[0].given if waiting else None
-            if not await self._retrying(lambda: self._load(execution)):
-                if isinstance(first, inp.Start):
-                    definition = await self._retrying(lambda: self.definitions.get(waiting[0].tenant, first.definition))
-                    waiting[0].definition = definition
-                    if first.input.blob is not None:
-                        waiting[0].blobs = ((first.input.blob, await self._store.get(waiting[0].tenant, first.input.blob)),)
-                elif execution not in self.residency.quarantined:
-                    error = ExecutionNotFoundError(f"there is no execution {execution}")
-        except (PodiumError, KeyError) as problem:
-            error = problem if isinstance(problem, PodiumError) else CorruptHistoryError(f"a blob is missing: {problem}")
-        waiting = self.residency.loading.pop(execution)
-        if error is None:
-            self._arrivals.extendleft(reversed(waiting))
-        else:
-            for arrival in waiting:
-                self._reject(arrival, error)
-        self._wake.set()
-
-    async def _load(self, execution: str) -> bool:
-        """Bring an execution into memory; False if there is none, it has ended or it can't be read."""
-        if execution in self.residency.states:
-            return True
-        try:
-            found = await restore(self._store, self.definitions, execution)
-        except (CorruptHistoryError, KeyError) as error:
-            self.residency.quarantined[execution] = f"execution {execution} is set aside: {error}"
-            _log.error("an execution is set aside", execution=execution, error=str(error))
-            return False
-        if found is None:
-            return False
-        state = found[1]
-        self.residency.add(state)
-        self.staffing.adopt(state, self._clock.now_us())
-        self.residency.note_rest(state, self._clock.now_us())
-        return True
-
-    async def _watch_inbox(self) -> None:
-        """Read what others wrote to the inbox: at a wake-up, else at each poll if anything has changed."""
-        woken = True
-        while True:
-            try:
-                if woken or await self._store.changed():
-                    await self._read_inbox()
-            except StoreUnavailableError as error:
-                _log.warning("the inbox can't be read", error=str(error))
-            try:
-                async with asyncio.timeout(self._settings.inbox_poll_seconds):
-                    await self._inbox_wake.wait()
-                self._inbox_wake.clear()
-                woken = True
-            except TimeoutError:
-                woken = False
-
-    async def _read_inbox(self) -> None:
-        while rows := await self._store.inbox(ALL_SHARDS, self._inbox_after, 500):
-            for row in rows:
-                self._inbox_after = row.id
-                try:
-                    arrival = posted(row, decode_input(row.payload))
-                except CorruptHistoryError as error:
-                    _log.error("an input from the inbox can't be read", execution=row.execution, error=str(error))
-                    self._batch.drained.append(row.id)
-                    continue
-                if arrival.key not in self._known:
-                    self._queue(arrival)
-            self._wake.set()
+        self._intake.wake.set()
 
     async def _look_at_leases(self) -> None:
         """End leases, and put idle executions out of memory."""
@@ -729,46 +423,121 @@ class Engine:
             for execution in self.residency.overdue_rest(now_us):
                 if execution not in self._batch.touched and not (self._flying and execution in self._flying.touched):
                     self.residency.drop(execution)
-                    self._tail.pop(execution, None)
+                    self._snapshots.forget(execution)
 
-    async def _load_due(self) -> None:
-        """Load the executions whose timers are due within the horizon."""
-        while True:
-            until_us = self._clock.now_us() + HORIZON_US
-            for row in await self._retrying(lambda until=until_us: self._store.due(ALL_SHARDS, until, 10_000)):
-                if row.id not in self.residency.states and row.id not in self.residency.loading:
-                    self.residency.loading[row.id] = []
-                    await self._load_for(row.id)
-            await asyncio.sleep(self._settings.timer_poll_seconds)
+    # --- to the store and back ---------------------------------------------------------------------------------
 
-    async def _write_snapshots(self) -> None:
-        while True:
-            await self._snapshot_wake.wait()
-            self._snapshot_wake.clear()
-            while self._snapshots_due:
-                execution = next(iter(self._snapshots_due))
-                try:
-                    size = await take_snapshot(self._store, self.definitions, execution, self._offload)
-                    if execution in self._tail:
-                        self._tail[execution] = (0, size)
-                except (StoreUnavailableError, CorruptHistoryError) as error:
-                    _log.warning("no snapshot", execution=execution, error=str(error))
-                self._snapshots_due.pop(execution, None)
+    def _launch(self, now_us: int) -> None:
+        self._flying, self._batch = self._batch, Batch(self._positions)
+        append = self._flying.sealed(self._fences, now_us)
+        self._flight = self._loop.create_task(self._store.append(append), name="podium-append")
+        self._flight.add_done_callback(lambda _: self._intake.wake.set())
 
-    def _spawn(self, work: Coroutine[Any, Any, Any], name: str, watched: bool = False) -> asyncio.Task[Any]:
-        """Start a task that the engine owns. A `watched` one's failure is looked at by who started it."""
-        if watched or self._group is None:
-            return self._loop.create_task(work, name=name)
-        return self._group.create_task(work, name=name)
+    async def _land(self) -> None:
+        flight, landed = self._flight, self._flying
+        if flight is None or landed is None:
+            return
+        self._flight = self._flying = None
+        error = flight.exception()
+        if error is None:
+            self._release(landed)
+        elif isinstance(error, SequenceConflictError | DuplicateInputError | LimitReachedError | StoreUnavailableError):
+            _log.warning("an append failed", error=str(error))
+            await self._intake.retrying(self._look_up_positions)
+            self._redo(landed, error)
+        else:
+            if isinstance(error, FenceLostError):
+                _log.error("another owner has taken over")
+            raise error
+
+    def _release(self, landed: Batch) -> None:
+        """Let out what was waiting for the commit: commands, answers, confirmations, news; put out what has ended."""
+        for row in landed.rows:
+            self._committed[row.shard] = row.position
+        for decided in landed.decided:
+            for command in decided.commands:
+                self._dispatcher.give(command, decided.state)
+            self._intake.settle(decided.arrival, decided.events)
+            if decided.arrival.agent:
+                self._dispatcher.answer(decided)
+        now_us = self._clock.now_us()
+        for execution, (state, _) in landed.touched.items():
+            if not state.final:
+                self.residency.note_rest(state, now_us)
+                self._snapshots.grown(execution, landed.bytes_of[execution])
+            elif execution not in self._batch.touched:
+                self.residency.drop(execution)
+                self._snapshots.forget(execution)
+        self.watchers.committed(landed)
+
+    async def _look_up_positions(self) -> None:
+        """Ask the store where the shards are: an append that was reported as failed may have been committed."""
+        for row in await self._store.shards():
+            if row.fence != self._fences.get(row.shard, row.fence):
+                raise FenceLostError
+            self._committed[row.shard] = row.position
+
+    def _redo(self, landed: Batch, error: PodiumError) -> None:
+        """Discard what the failed append and the batch behind it decided, keep their inputs, decide again."""
+        discarded = [*landed.decided, *self._batch.decided]
+        touched = {**landed.touched, **self._batch.touched}
+        drained = {*landed.drained, *self._batch.drained} - {d.arrival.inbox_id for d in discarded}
+        self._batch = Batch(self._positions)
+        self._batch.drained += sorted(drained)
+        self._positions.update(self._committed)
+        for execution in touched:
+            self.residency.drop(execution)
+            self.staffing.placement.forget(execution)
+        if isinstance(error, StoreUnavailableError):
+            self._blocked_until_us = self._clock.now_us() + seconds_to_us(self._settings.unavailable_pause_seconds)
+        arrivals = [d.arrival for d in discarded]
+        over = next((a for a in reversed(arrivals) if _counts_up(a)), None) if isinstance(error, LimitReachedError) else None
+        kept = [a for a in arrivals if self._keeps(a, error, over)]
+        begun_anew = {a.execution for a in kept if a.definition is not None}
+        self._intake.put_first([a for a in kept if a.execution in begun_anew])
+        for execution in touched:
+            if execution not in begun_anew:
+                self._loader.load_for(execution, [a for a in kept if a.execution == execution])
+
+    def _keeps(self, arrival: Arrival, error: PodiumError, over: Arrival | None) -> bool:
+        """Whether a discarded input is decided again; who waits for one that isn't (`over` a limit) is told why."""
+        if arrival.renewable:
+            self._intake.known.pop(arrival.key, None)
+            return False
+        if isinstance(error, DuplicateInputError) and arrival.key in error.inputs:
+            self._repeated(arrival)
+            return False
+        if isinstance(error, StoreUnavailableError) and arrival.waiter is not None:
+            self._reject(arrival, error)
+            return False
+        if arrival is over:
+            self._reject(arrival, ConflictError(str(error)))
+            return False
+        if isinstance(error, SequenceConflictError) and arrival.execution in error.executions:
+            arrival.definition = None  # it exists: load it instead of beginning it
+        return True
+
+    def _repeated(self, arrival: Arrival) -> None:
+        """The input is recorded already: drop it, and let whoever sent it know that it counts."""
+        if arrival.inbox_id:
+            self._batch.drained.append(arrival.inbox_id)
+        self._intake.settle(arrival, [])
+        self._dispatcher.confirm(arrival, accepted=True)
+
+    def _reject(self, arrival: Arrival, error: PodiumError) -> None:
+        if arrival.inbox_id:
+            self._batch.drained.append(arrival.inbox_id)
+        self._intake.reject(arrival, error)
+        self._intake.wake.set()
 
 
-def _answer(arrival: Arrival, error: PodiumError) -> None:
-    if arrival.waiter is not None and not arrival.waiter.done():
-        arrival.waiter.set_exception(error)
-        arrival.waiter.exception()  # whoever has gone away doesn't miss it
+def _counts_up(arrival: Arrival) -> bool:
+    """Whether an arrival may be the one that passed a limit of concurrent executions."""
+    definition = arrival.definition
+    limited = definition is not None and definition.workflow.config.max_concurrent_executions is not None
+    return limited or isinstance(arrival.given, inp.Retry)
 
 
 def _same_submission(known: inp.Start, again: inp.Start) -> None:
     if (known.definition, known.input) != (again.definition, again.input):
         raise ConflictError("this submission id was used before, with another workflow or another input")
-

@@ -167,7 +167,9 @@ class Staffing:
             member.seen_us = now_us
             if not member.registration.renews:
                 self.leases.renew(tuple(a for a, _ in self.leases.of_agent(message.agent)), now_us)
-        if not isinstance(message, msg.Refused):
+        if isinstance(message, msg.Refused):
+            self._refused(message)
+        else:
             self.placement.heard_of(message.agent)
         match message:
             case msg.Succeeded() | msg.Failed() | msg.Refused() | msg.HandedBack() | msg.Saved():
@@ -186,12 +188,12 @@ class Staffing:
                 assert_never(message)
         return None
 
-    def refused(self, agent: str, reason: str) -> None:
-        """An agent refused: it gets nothing more until it is heard of again."""
-        if reason == "draining":
-            self.placement.leave(agent)
+    def _refused(self, message: msg.Refused) -> None:
+        """An agent won't: it gets nothing more until it is heard of again, or, when it leaves, at all."""
+        if message.reason == "draining":
+            self.placement.leave(message.agent)
         else:
-            self.placement.refuse(agent)
+            self.placement.refuse(message.agent)
 
     def expire(self, now_us: int) -> None:
         """Turn leases that have ended into inputs."""

@@ -30,6 +30,14 @@ def vector_of(resources: ResourceRequirements) -> Vector:
     return vector
 
 
+def vector_of_amounts(amounts: Mapping[str, float]) -> Vector:
+    """Return amounts by the names of the settings: `cpu`, `memory_mb`, `gpu`; any other name is a custom resource."""
+    short = {"cpu": "cpu_cores", "cores": "cpu_cores", "memory": "memory_mb", "disk": "disk_mb", "gpu": "gpu_count"}
+    known = {"cpu_cores", "memory_mb", "disk_mb", "network_bandwidth_mbps", "gpu_count"}
+    full = {short.get(name, name): amount for name, amount in amounts.items()}
+    return {name if name in known else f"{_MUST_BE_OFFERED}{name}": amount for name, amount in full.items()}
+
+
 class Capacity:
     """What there is of each resource and what is taken of it. Never goes over."""
 

@@ -283,7 +283,9 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
         given = self.dependencies
         if given:
             setattr_(self, "tasks", tuple(_with_dependencies(task, given.get(task.id, ())) for task in self.tasks))
-        setattr_(self, "dependencies", {task.id: task.dependencies for task in self.tasks if task.dependencies})
+        unknown = {task_id: tuple(needs) for task_id, needs in given.items()} if given else {}
+        known = {task.id: task.dependencies for task in self.tasks if task.dependencies}
+        setattr_(self, "dependencies", {**unknown, **known})  # a key that names no task stays, for validation to see
 
     def task(self, task_id: str) -> Task:
         """Return the task with this id; KeyError if there is none."""
@@ -292,9 +294,23 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
                 return task
         raise KeyError(task_id)
 
+    def agent_type_of(self, task: Task) -> str:
+        """Return the type of agent that does a task: its own, its role's, or the role's name taken as a type."""
+        group = self.agents.get(task.agent)
+        return task.agent_type or (group.type if group is not None else task.agent)
+
+    def agent_counts(self) -> dict[str, int]:
+        """Return how many agents of each type the workflow's tasks want."""
+        counts = {self.agent_type_of(task): 1 for task in self.tasks}
+        for group in self.agents.values():
+            if group.type in counts:
+                counts[group.type] = max(counts[group.type], group.count)
+        return counts
+
 
 def _with_dependencies(task: Task, more: tuple[str, ...] | list[str]) -> Task:
-    missing = tuple(d for d in more if d not in task.dependencies)
+    own = set(task.dependencies)
+    missing = tuple(d for d in more if d not in own)
     return msgspec.structs.replace(task, dependencies=(*task.dependencies, *missing)) if missing else task
 
 

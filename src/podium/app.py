@@ -1,0 +1,504 @@
+"""The composition root: the only place that constructs adapters. One `Podium` is one process' view of one store.
+
+It is the store's owner if the lock is free: then it runs the engine and the agents of this process. Otherwise it is a
+guest: it reads committed state, writes inputs to the inbox and awaits the log; a guest that follows a run takes over when
+the owner is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import structlog
+
+from podium.clock import Clock, SystemClock
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.codec import decode_row, encode_input
+from podium.engine.explain import Explanation, Sources, explain, headline
+from podium.engine.following import Follower
+from podium.engine.recovery import Definitions
+from podium.engine.runtime import Engine, EngineSettings
+from podium.engine.values import value_of
+from podium.exceptions import (
+    ConflictError,
+    EngineStoppedError,
+    ExecutionNotFoundError,
+    InvalidInputError,
+    NotTheOwnerError,
+    PayloadTooLargeError,
+    PodiumError,
+    StoreError,
+)
+from podium.ids import IdSource, execution_id_for, shard_of
+from podium.scheduling.placement import Placement
+from podium.settings import Settings
+from podium.store.calling import OwnerSocket, call_owner
+from podium.store.memory import MemoryStore
+from podium.store.protocol import Blob, ExecutionRow, InboxRow, Store
+from podium.workflow.inputs import check_input
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow, WorkflowResult
+from podium.workflow.validation import validate
+
+if TYPE_CHECKING:
+    from podium.agents.local import LocalAgents
+    from podium.agents.sdk import AgentDefinition
+    from podium.engine.state import State
+    from podium.store.logs import AttemptLogs
+    from podium.store.ownership import FileLock
+
+ANY_TYPE = "*"  # of an agent definition that stands for every type without other code
+GUEST_POLL_SECONDS = 0.1
+MAX_INPUT = 64 << 20  # bytes of JSON
+_log = structlog.get_logger("podium")
+
+
+class _Carrier:
+    """Hands messages to the agents of this process, which are made after the engine."""
+
+    def __init__(self) -> None:
+        self.agents: LocalAgents | None = None
+
+    def send(self, agent: str, message: Any) -> None:
+        if self.agents is not None:
+            self.agents.send(agent, message)
+
+
+class Podium:
+    """A store with, in its owner's process, the engine and agents. Use `async with Podium.open(settings)`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        logs: AttemptLogs,
+        *,
+        lock: FileLock | None = None,
+        agents: Iterable[str] = (),
+        definitions: Iterable[AgentDefinition] = (),
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        works: bool = True,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.logs = logs
+        self._lock = lock
+        self._specs = tuple(agents)
+        self._given = {definition.type: definition for definition in definitions}
+        self._clock = clock or SystemClock()
+        self._ids = ids or IdSource(self._clock)
+        self._works = works
+        self._definitions = Definitions(store)
+        self._bound: dict[str, str] = {}  # agent types with code in this process, and what loads it
+        self._unbound: dict[str, str] = {}  # agent types whose code can't be loaded here, and why
+        self._staffing: set[asyncio.Task[None]] = set()
+        self._taking = asyncio.Lock()
+        self.engine: Engine | None = None
+        self.agents: LocalAgents | None = None
+        self._socket: OwnerSocket | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        settings: Settings,
+        *,
+        agents: Iterable[str] = (),
+        definitions: Iterable[AgentDefinition] = (),
+        own: bool = True,
+        must_own: bool = False,
+        works: bool = True,
+    ) -> Self:
+        """Open the store, as its owner if that is wanted and possible.
+
+        `agents` are binding specs (`module:Name`), `definitions` agents that are at hand as objects. One that doesn't
+        work decides inputs, should it become the owner, but starts no task. Raises NotTheOwnerError if `must_own` and
+        another process has the lock.
+        """
+        make = cls._in_memory if settings.in_memory else cls._on_disk
+        podium = make(settings, agents=tuple(agents), definitions=tuple(definitions), works=works)
+        try:
+            if own:
+                await podium.try_to_own()
+            if must_own and not podium.owner:
+                raise NotTheOwnerError(f"another process owns {settings.database}: {podium.holder()}")
+        except BaseException:
+            await podium.close(0)
+            raise
+        return podium
+
+    @classmethod
+    def _in_memory(cls, settings: Settings, **options: Any) -> Self:
+        from podium.store.logs import MemoryLogs
+
+        return cls(settings, MemoryStore(), MemoryLogs(), **options)
+
+    @classmethod
+    def _on_disk(cls, settings: Settings, **options: Any) -> Self:
+        from podium.store.logs import SqliteLogs
+        from podium.store.ownership import FileLock
+        from podium.store.sqlite import SqliteStore
+
+        path = Path(settings.database)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"the folder {path.parent} can't be made: {error.strerror}") from error
+        store = SqliteStore.open(path, synchronous=settings.synchronous)
+        return cls(settings, store, SqliteLogs.open(settings.logs_path), lock=FileLock(path), **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def owner(self) -> bool:
+        """Whether this process runs the store's executions."""
+        return self.engine is not None
+
+    def holder(self) -> str:
+        """Return who holds the lock, in words."""
+        found = self._lock.holder() if self._lock is not None else None
+        return f"process {found.pid} on {found.host}" if found is not None else "nobody"
+
+    async def try_to_own(self) -> bool:
+        """Take the lock if it is free, and start the engine; True if this process is the owner then."""
+        async with self._taking:
+            if self.engine is not None:
+                return True
+            if self._closed or (self._lock is not None and not self._lock.try_acquire()):
+                return False
+            try:
+                await self._start()
+            except BaseException:
+                if self._lock is not None:
+                    self._lock.release()
+                raise
+            return True
+
+    async def _start(self) -> None:
+        from podium.agents.local import LocalAgents
+        from podium.scheduling.resources import vector_of_amounts
+
+        carrier = _Carrier()
+        engine = Engine(
+            self.store,
+            carrier,
+            clock=self._clock,
+            ids=self._ids,
+            settings=EngineSettings(lease_seconds=self.settings.lease_seconds, starts_tasks=self._works),
+            placement=Placement(pool=vector_of_amounts(self.settings.capacity)),
+            adopted=self._staff_later,
+        )
+        self.agents = carrier.agents = LocalAgents(self._given, engine, self.logs, clock=self._clock, ids=self._ids)
+        self._definitions = engine.definitions
+        await engine.start()
+        self.engine = engine
+        if self._lock is not None:
+            self._socket = OwnerSocket(self._socket_path(), self._answer)
+            await self._socket.open()
+
+    # --- agents ------------------------------------------------------------------------------------------------
+
+    def bind(self, workflow: Workflow, bindings: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Find the code behind each agent type of a workflow; return what loads each again.
+
+        `bindings`, an execution's recorded ones, come behind this process' own. Raises AgentBindingError.
+        """
+        from podium.agents.binding import resolve
+
+        types = workflow.agent_counts()
+        wanted = [t for t in types if t not in self._bound]
+        functions = self._given.get(ANY_TYPE)
+        if functions is not None:
+            self._given.update({t: functions.bound(t, functions.spec) for t in wanted if t not in self._given})
+        unknown = [t for t in wanted if t not in self._given]
+        found = resolve(unknown, self._specs, {**(bindings or {}), **self.settings.agents}) if unknown else {}
+        self._given.update({t: definition for t, (_, definition) in found.items()})
+        self._bound.update({t: self._given[t].spec for t in wanted})
+        return {t: self._bound[t] for t in types}
+
+    async def staff(self, workflow: Workflow, bindings: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Have the agents that a workflow wants, in the owner's process; return its bindings."""
+        bound = self.bind(workflow, bindings)
+        if self.agents is not None:
+            self.agents.bind(self._given)
+            for agent_type, count in workflow.agent_counts().items():
+                await self.agents.ensure(agent_type, count)
+        return bound
+
+    def _staff_later(self, state: State) -> None:
+        """The engine has taken an execution in: see to it that its agents are here."""
+        if not self._works:
+            return
+        task = asyncio.get_running_loop().create_task(self._staff_for(state), name=f"podium-staff-{state.id}")
+        self._staffing.add(task)
+        task.add_done_callback(self._staffing.discard)
+
+    async def _staff_for(self, state: State) -> None:
+        try:
+            await self.staff(state.definition.workflow, state.bindings)
+        except PodiumError as error:
+            for agent_type in state.definition.workflow.agent_counts():
+                if agent_type not in self._bound:
+                    self._unbound[agent_type] = str(error)
+            _log.warning("agents are missing", execution=state.id, error=str(error))
+
+    # --- executions --------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        workflow: Workflow,
+        given: Any = None,
+        *,
+        submission_id: str | None = None,
+        priority: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> str:
+        """Start an execution and return its id; it is on disk when this returns.
+
+        Raises WorkflowInvalidError, InvalidInputError or AgentBindingError before anything is recorded, ConflictError
+        when a limit is reached or the `submission_id` stands for something else.
+        """
+        validate(workflow)
+        check_input(workflow, given)
+        encoded = _encoded(given)
+        bindings = await self.staff(workflow)
+        if self.engine is not None:
+            return await self.engine.submit(
+                workflow, encoded, tenant=self.settings.tenant, submission_id=submission_id, bindings=bindings,
+                priority=priority, timeout_seconds=timeout_seconds,
+            )  # fmt: skip
+        return await self._post_start(workflow, encoded, submission_id, bindings, priority, timeout_seconds)
+
+    async def _post_start(
+        self, workflow: Workflow, encoded: bytes, submission_id: str | None, bindings: dict[str, str],
+        priority: int | None, timeout_seconds: float | None,
+    ) -> str:  # fmt: skip
+        definition, stored = self._definitions.compile(workflow)
+        tenant, now_us = self.settings.tenant, self._clock.now_us()
+        value, content = value_of(encoded)
+        blobs = [Blob(tenant, definition.digest, stored)]
+        if content is not None and value.blob is not None:
+            blobs.append(Blob(tenant, value.blob, content))
+        await self.store.put(blobs, now_us)
+        execution = execution_id_for(tenant, submission_id) if submission_id is not None else self._ids.uuid7()
+        start = inp.Start(
+            workflow.name, workflow.version, definition.digest, self._ids.seed(), value, bindings, priority, timeout_seconds
+        )
+        await self._post(execution, "start", start)
+        return execution
+
+    async def command(self, execution: str, given: inp.Input) -> list[ev.Event]:
+        """Give an execution an input and return what it caused, once that is on disk.
+
+        Raises ConflictError, with the reason, when the execution ignored it.
+        """
+        if self.engine is None:
+            await self.try_to_own()
+        if self.engine is not None:
+            events = await self.engine.command(execution, given)
+        else:
+            kind = given.__struct_config__.tag
+            events = await self._post(execution, f"{kind}:{self._ids.token()}", given)
+        if events and isinstance(events[0], ev.InputIgnored):
+            raise ConflictError(events[0].reason)
+        return events
+
+    async def _post(self, execution: str, input_id: str, given: inp.Input) -> list[ev.Event]:
+        """Write an input to the inbox, wake the owner, await the log. Takes over if the owner is gone meanwhile."""
+        if not isinstance(given, inp.Start) and await self.store.execution(execution) is None:
+            raise ExecutionNotFoundError(f"there is no execution {execution}")
+        now_us = self._clock.now_us()
+        row = InboxRow(execution, input_id, self.settings.tenant, shard_of(execution), str(given.__struct_config__.tag), encode_input(given), now_us)
+        before = await self.store.execution(execution)
+        await self.store.post(row)
+        await self.wake_owner()
+        while True:
+            if (execution, input_id) in await self.store.recorded([(execution, input_id)]):
+                return await self._events_of(execution, input_id, before.sequence if before is not None else 0)
+            if await self.try_to_own() and self.engine is not None:
+                self.engine.look_into_inbox()
+            await asyncio.sleep(GUEST_POLL_SECONDS / 4)
+
+    async def _events_of(self, execution: str, input_id: str, after: int) -> list[ev.Event]:
+        for row in await self.store.history(execution, after):
+            if row.input_id == input_id:
+                payload = await self.store.get(row.tenant, row.payload_blob) if row.payload_blob else None
+                return decode_row(row, payload)[1]
+        return []
+
+    async def find(self, beginning: str) -> ExecutionRow:
+        """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""
+        rows = await self.store.executions(self.settings.tenant, prefix=beginning, limit=3)
+        exact = [row for row in rows if row.id == beginning]
+        if exact or len(rows) == 1:
+            return (exact or rows)[0]
+        if not rows:
+            raise ExecutionNotFoundError(f"there is no execution {beginning}")
+        raise ExecutionNotFoundError(f"several executions begin with {beginning}: {', '.join(r.id for r in rows)} …")
+
+    async def follower(self, execution: str) -> Follower:
+        """Return the execution's committed state, to be brought up to date as often as one likes."""
+        return await Follower.of(self.store, self._definitions, execution)
+
+    async def finished(self, execution: str) -> ExecutionStatus:
+        """Wait for an execution's end. A guest takes over if the owner goes away before."""
+        while True:
+            if self.engine is not None:
+                try:
+                    return await self.engine.finished(execution)
+                except EngineStoppedError:
+                    if self._closed:
+                        raise
+            row = await self.store.execution(execution)
+            if row is None and not await self._is_posted(execution):
+                raise ExecutionNotFoundError(f"there is no execution {execution}")
+            if row is not None and ExecutionStatus(row.status) in FINAL_EXECUTION:
+                return ExecutionStatus(row.status)
+            await self.try_to_own()
+            await asyncio.sleep(GUEST_POLL_SECONDS)
+
+    async def _is_posted(self, execution: str) -> bool:
+        return any(row.execution == execution for row in await self.store.inbox([shard_of(execution)], 0, 1_000))
+
+    async def result(self, execution: str) -> WorkflowResult:
+        """Wait for an execution's end and return its result."""
+        await self.finished(execution)
+        return await (await self.follower(execution)).result()
+
+    async def run(self, workflow: Workflow, given: Any = None, **options: Any) -> WorkflowResult:
+        """Submit and wait for the result."""
+        return await self.result(await self.submit(workflow, given, **options))
+
+    # --- explaining --------------------------------------------------------------------------------------------
+
+    async def explain(self, execution: str) -> tuple[str, list[Explanation]]:
+        """Return a sentence about the execution and why each unfinished task waits; asks the owner if that is another."""
+        if self.engine is None:
+            answer = await self._ask_owner({"op": "explain", "execution": execution})
+            if answer is not None and "headline" in answer:
+                return answer["headline"], msgspec.convert(answer["tasks"], list[Explanation])
+        follower = await self.follower(execution)
+        now_us = self._clock.now_us()
+        owned = self.engine is not None
+        sources = self._sources() if owned else None
+        return headline(follower.state, now_us, owned), list(explain(follower.state, now_us, sources))
+
+    def _sources(self) -> Sources:
+        engine, agents = self.engine, self.agents
+        stuck = {s.attempt for s in agents.stuck} if agents is not None else set()
+
+        def why_ready(execution: str, task: str) -> str:
+            why = engine.staffing.placement.why(execution, task) if engine is not None else ""
+            lacking = next((e for t, e in self._unbound.items() if f"type {t} " in f"{why} "), "")
+            if stuck and "slots" in why:
+                why += f"; {len(stuck)} of them by timed-out threads that can't be stopped"
+            return f"{why}: {lacking}" if lacking else why
+
+        def how_live(attempt: str, now_us: int) -> str:
+            lease = engine.staffing.leases.get(attempt) if engine is not None else None
+            if lease is None:
+                return ", not sent yet"
+            if lease.fraction is None:
+                return "" if lease.accepted_us else ", not accepted yet"
+            return f", {lease.fraction:.0%} {lease.message}".rstrip()
+
+        return Sources(why_ready, how_live)
+
+    async def activity(self, execution: str) -> dict[str, dict[str, Any]]:
+        """Return what live attempts report by task: agent, fraction (0 to 1) and message. Empty without an owner."""
+        if self.engine is None:
+            answer = await self._ask_owner({"op": "activity", "execution": execution})
+            return dict(answer.get("tasks", {})) if answer is not None else {}
+        return {
+            lease.task: {"agent": lease.agent, "attempt": lease.number, "fraction": lease.fraction, "message": lease.message}
+            for lease in self.engine.staffing.leases.of_execution(execution)
+        }
+
+    async def wake_owner(self) -> None:
+        """Tell the owner that there is something in the inbox. Without an answer it looks by itself soon."""
+        await self._ask_owner({"op": "wake"})
+
+    async def _ask_owner(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        if self._lock is None or self._lock.holder() is None:
+            return None
+        return await call_owner(self._socket_path(), asked)
+
+    def _socket_path(self) -> Path:
+        from podium.store.ownership import socket_path
+
+        return socket_path(self.settings.database)
+
+    async def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answer another process that asks through the socket."""
+        try:
+            match asked:
+                case {"op": "wake"}:
+                    if self.engine is not None:
+                        self.engine.look_into_inbox()
+                    return {}
+                case {"op": "explain", "execution": str(execution)}:
+                    said, tasks = await self.explain(execution)
+                    return {"headline": said, "tasks": msgspec.to_builtins(tasks)}
+                case {"op": "activity", "execution": str(execution)}:
+                    return {"tasks": await self.activity(execution)}
+                case _:
+                    return {"error": "unknown request"}
+        except PodiumError as error:
+            return {"error": str(error)}
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    async def close(self, drain_seconds: float | None = None) -> None:
+        """Stop: live attempts may finish within the time, what doesn't is handed back. Safe twice.
+
+        The executions are not paused; the next owner goes on with them.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
+        engine, agents, socket = self.engine, self.agents, self._socket
+        if socket is not None:
+            await socket.close()
+        for task in list(self._staffing):
+            task.cancel()
+        if engine is not None:
+            engine.drain()
+        if agents is not None:
+            await agents.drain(seconds)
+        if engine is not None:
+            try:
+                async with asyncio.timeout(max(seconds, 1.0)):
+                    await engine.settled()
+            except TimeoutError:
+                _log.warning("attempts were still live at the stop; they are made good at the next start")
+            await engine.stop()
+        if agents is not None:
+            await agents.stop()
+        await self.logs.close()
+        await self.store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _encoded(given: Any) -> bytes:
+    try:
+        encoded = msgspec.json.encode(given)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the input can't be written as JSON: {error}") from error
+    if len(encoded) > MAX_INPUT:
+        raise PayloadTooLargeError(f"the input has {len(encoded)} bytes; at most {MAX_INPUT} are taken")
+    return encoded
+

@@ -1,0 +1,137 @@
+"""Explanations: for each task that hasn't ended, what it waits for; for the execution, what stands in its way.
+
+Pure over a committed state; what only the owner knows (queues, slots, leases) comes in through `Sources`. Nothing waits
+without a reason that can be said here; a state without one would be a bug, and the simulator looks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from podium.engine.state import DECIDING, State, TaskState
+from podium.workflow.model import ExecutionStatus, TaskStatus
+from podium.workflow.units import format_duration
+
+NO_OWNER = "no process runs this execution at the moment; `podium resume {id}` goes on with it"
+_SHOWN = 5
+
+
+class Explanation(Struct, frozen=True):
+    """Why one task is where it is."""
+
+    task: str
+    status: str
+    because: str
+
+
+class Sources(Struct, frozen=True):
+    """What the owner knows beyond the log: why a ready task has no agent, how a live attempt does. None: no owner."""
+
+    why_ready: Callable[[str, str], str] | None = None
+    how_live: Callable[[str, int], str] | None = None  # by attempt id and the time
+
+
+def headline(state: State, now_us: int, owned: bool = True) -> str:
+    """Return one sentence about the whole execution."""
+    done = state.counts[TaskStatus.COMPLETED] + state.counts[TaskStatus.SKIPPED]
+    text = f"{state.status}: {done} of {state.total} done"
+    if state.counts[TaskStatus.FAILED]:
+        text += f", {state.counts[TaskStatus.FAILED]} failed"
+    if state.final:
+        took = format_duration(((state.finished_us or now_us) - state.created_us) / 1e6)
+        ending = f"; {state.error.type}: {state.error.message}" if state.error else ""
+        return f"{text} after {took}{ending}"
+    match state.status:
+        case ExecutionStatus.PAUSED:
+            text += f"; paused{_reason(state)}: `podium resume {state.id}` lets it go on"
+        case ExecutionStatus.PAUSING:
+            text += f"; pausing{_reason(state)}: {_attempts(state)} settle first"
+        case ExecutionStatus.FAILING if state.error:
+            text += f"; failing, since {state.reason or 'it'} failed ({state.error.message}): {_attempts(state)} settle first"
+        case ExecutionStatus.CANCELLING:
+            text += f"; cancelling{_reason(state)}: {_attempts(state)} settle first"
+        case _:
+            pass
+    return text if owned else f"{text}; {NO_OWNER.format(id=state.id)}"
+
+
+def explain(state: State, now_us: int, sources: Sources | None = None) -> Iterator[Explanation]:
+    """Yield an explanation for each task and instance that hasn't ended."""
+    for task in state.tasks.values():
+        if not task.final:
+            yield Explanation(task.path, str(task.status), _because(state, task, now_us, sources))
+
+
+def _because(state: State, task: TaskState, now_us: int, sources: Sources | None) -> str:
+    match task.status:
+        case TaskStatus.READY:
+            return _why_ready(state, task, sources)
+        case TaskStatus.RUNNING if task.fan is not None:
+            fan = task.fan
+            failed = f", {fan.failed} failed" if fan.failed else ""
+            return f"{fan.done} of {fan.count} instances have ended{failed}, {fan.in_flight} are under way (at most {fan.window})"
+        case TaskStatus.RUNNING:
+            return _how_it_runs(state, task, now_us, sources)
+        case TaskStatus.RETRYING:
+            error = f"attempt {task.number} failed ({task.error.type}: {task.error.message})" if task.error else "it failed"
+            if state.status not in DECIDING:
+                return f"{error}; the execution is {state.status}, it isn't tried again"
+            left = format_duration(max(task.due_us - now_us, 0) / 1e6)
+            return f"{error}; the next attempt is due in {left}" + ("" if sources else f"; {NO_OWNER.format(id=state.id)}")
+        case _:
+            return _why_pending(state, task)
+
+
+def _why_ready(state: State, task: TaskState, sources: Sources | None) -> str:
+    if state.status is not ExecutionStatus.RUNNING:
+        return f"the execution is {state.status}; nothing starts"
+    if sources is None or sources.why_ready is None:
+        return NO_OWNER.format(id=state.id)
+    return sources.why_ready(state.id, task.path) or "an agent is being chosen for it"
+
+
+def _how_it_runs(state: State, task: TaskState, now_us: int, sources: Sources | None) -> str:
+    parts = []
+    for attempt in (task.live or {}).values():
+        length = format_duration(max(now_us - attempt.granted_us, 0) / 1e6)
+        text = f"attempt {attempt.number} is with {attempt.agent} for {length}"
+        if sources is not None and sources.how_live is not None:
+            text += sources.how_live(state.attempt_id(task.path, attempt.number), now_us)
+        parts.append(text)
+    text = "; ".join(parts)
+    return text if sources else f"{text}; {NO_OWNER.format(id=state.id)}"
+
+
+def _why_pending(state: State, task: TaskState) -> str:
+    primary = task.compiled.stands_in_for
+    if primary is not None and state.tasks[primary].substitute != task.path:
+        return f"it runs only if {primary} fails"
+    waits = [d for d in task.compiled.spec.dependencies if not _settled(state, state.tasks[d])]
+    if waits:
+        more = f" and {len(waits) - _SHOWN} more" if len(waits) > _SHOWN else ""
+        return f"it waits for {', '.join(waits[:_SHOWN])}{more}"
+    if state.status not in DECIDING:
+        return f"the execution is {state.status}; nothing starts"
+    limit = state.definition.max_parallel
+    if limit is not None and state.in_flight >= limit:
+        return f"{state.in_flight} tasks are under way, at most {limit} may be (max_parallel)"
+    if task.parent is not None and task.parent.fan is not None:
+        return f"{task.parent.fan.in_flight} instances are under way, at most {task.parent.fan.window} may be"
+    return "it is about to be looked at"
+
+
+def _settled(state: State, task: TaskState) -> bool:
+    if task.compiled.fallback is not None and task.status is TaskStatus.FAILED:
+        return task.substitute is not None and _settled(state, state.tasks[task.substitute])
+    return task.final
+
+
+def _attempts(state: State) -> str:
+    return "1 live attempt has to" if state.live == 1 else f"{state.live} live attempts have to"
+
+
+def _reason(state: State) -> str:
+    return f" ({state.reason})" if state.reason else ""
+

@@ -1,0 +1,100 @@
+"""Following an execution from the outside: a state of one's own, brought up to what is committed, as often as one likes.
+
+It reads the store only, so that it works the same in the owner's process and in any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+import msgspec
+
+from podium.engine.assignments import execution_result
+from podium.engine.codec import decode_row
+from podium.engine.evolve import evolve
+from podium.engine.recovery import Definitions, load_texts, restore
+from podium.engine.scope import BlobMissing, result_text
+from podium.engine.state import State, TaskState
+from podium.exceptions import ExecutionNotFoundError, ExpressionError
+from podium.store.protocol import Store
+from podium.workflow.model import ExecutionStatus, TaskResult, WorkflowResult
+
+_PAGE = 1_000
+
+
+class Follower:
+    """One execution as committed."""
+
+    def __init__(self, store: Store, definitions: Definitions, state: State) -> None:
+        self._store = store
+        self._definitions = definitions
+        self.state = state
+
+    @classmethod
+    async def of(cls, store: Store, definitions: Definitions, execution: str) -> Self:
+        """Return a follower at the execution's present. Raises ExecutionNotFoundError."""
+        found = await restore(store, definitions, execution)
+        if found is None:
+            raise ExecutionNotFoundError(f"there is no execution {execution}")
+        return cls(store, definitions, found[1])
+
+    async def catch_up(self) -> bool:
+        """Bring the state up to what is committed now; return whether anything was new."""
+        new = False
+        while rows := await self._store.history(self.state.id, self.state.sequence, _PAGE):
+            new = True
+            for row in rows:
+                payload = await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else None
+                for event in decode_row(row, payload)[1]:
+                    evolve(self.state, event, row.now_us)
+            if len(rows) < _PAGE:
+                break
+            await asyncio.sleep(0)
+        return new
+
+    async def result(self) -> WorkflowResult:
+        """Return how the execution ended, or how far it is, with its tasks' results."""
+        state = self.state
+        result, problem = None, None
+        if state.status is ExecutionStatus.COMPLETED:
+            try:
+                result = msgspec.json.decode(await self._text(None))
+            except ExpressionError as refusal:
+                problem = f"its output can't be made: {refusal}"
+        tasks = {t.path: await self._task_result(t) for t in state.tasks.values() if t.parent is None}
+        error = f"{state.error.type}: {state.error.message}" if state.error else problem
+        return WorkflowResult(
+            execution_id=state.id,
+            workflow_id=state.definition.workflow.id,
+            status=state.status,
+            result=result,
+            error=error,
+            tasks=tasks,
+            partial=state.partial,
+            duration_seconds=((state.finished_us or state.updated_us) - state.created_us) / 1e6,
+        )
+
+    async def _task_result(self, task: TaskState) -> TaskResult:
+        duration = (task.finished_us - task.started_us) / 1e6 if task.finished_us and task.started_us else 0.0
+        return TaskResult(
+            task_id=task.path,
+            status=task.status,
+            result=msgspec.json.decode(await self._text(task)) if self.state.succeeded(task) else None,
+            error=f"{task.error.type}: {task.error.message}" if task.error else task.reason or None,
+            attempts=task.number,
+            duration_seconds=duration,
+        )
+
+    async def _text(self, task: TaskState | None) -> bytes:
+        """Return a task's result, or the execution's, as JSON; large values are loaded and let go again."""
+        before = set(self.state.loaded)
+        try:
+            while True:
+                try:
+                    return execution_result(self.state) if task is None else result_text(self.state, task)
+                except BlobMissing as missing:
+                    await load_texts(self._store, self.state, missing.digests)
+        finally:
+            for digest in set(self.state.loaded) - before:
+                del self.state.loaded[digest]

@@ -1,0 +1,157 @@
+"""Bringing executions into memory: for an input, for a timer, at a take-over; and reading the inbox.
+
+An execution whose history can't be read is set aside, and the others aren't touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from podium.clock import Clock
+from podium.engine import inputs as inp
+from podium.engine.arrivals import Arrival, posted
+from podium.engine.codec import decode_input
+from podium.engine.intake import Intake
+from podium.engine.recovery import Definitions, restore
+from podium.engine.residency import HORIZON_US, Residency
+from podium.engine.staffing import Staffing
+from podium.engine.state import State
+from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
+from podium.ids import SHARDS
+from podium.store.protocol import Store
+
+ALL_SHARDS = tuple(range(SHARDS))
+_DUE_PAGE = 10_000
+_INBOX_PAGE = 500
+_log = structlog.get_logger("podium.engine")
+
+
+class Loader:
+    """Loads executions from the store into the residency, and inputs from the inbox into the intake."""
+
+    def __init__(
+        self,
+        store: Store,
+        definitions: Definitions,
+        residency: Residency,
+        staffing: Staffing,
+        intake: Intake,
+        clock: Clock,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, Any], str], object],
+        adopted: Callable[[State], None] | None,
+        reject: Callable[[Arrival, PodiumError], None],
+    ) -> None:
+        self._store = store
+        self._definitions = definitions
+        self._residency = residency
+        self._staffing = staffing
+        self._intake = intake
+        self._clock = clock
+        self._spawn = spawn
+        self._adopted = adopted
+        self._reject = reject
+        self._inbox_after = 0
+        self.inbox_wake = asyncio.Event()
+
+    def load_for(self, execution: str, waiting: list[Arrival]) -> None:
+        """Load an execution and let the inputs that wait for it go on; more may join them meanwhile."""
+        self._residency.loading[execution] = waiting
+        self._spawn(self._load_for(execution), f"podium-load-{execution}")
+
+    async def _load_for(self, execution: str) -> None:
+        error: PodiumError | None = None
+        try:
+            if not await self._intake.retrying(lambda: self.load(execution)):
+                waiting = self._residency.loading[execution]
+                if waiting and isinstance(waiting[0].given, inp.Start):
+                    await self._intake.retrying(lambda: self._prepare(waiting[0]))
+                elif execution in self._residency.quarantined:
+                    error = CorruptHistoryError(self._residency.quarantined[execution])
+                else:
+                    error = ExecutionNotFoundError(f"there is no execution {execution}")
+        except CorruptHistoryError as problem:
+            error = problem
+        waiting = self._residency.loading.pop(execution)
+        if error is None:
+            self._intake.put_first(waiting)
+            return
+        for arrival in waiting:
+            self._reject(arrival, error)
+
+    async def _prepare(self, arrival: Arrival) -> None:
+        """Have what a start from the inbox needs: its definition, and its input if that is large."""
+        start = arrival.given
+        if not isinstance(start, inp.Start):
+            return
+        try:
+            arrival.definition = await self._definitions.get(arrival.tenant, start.definition)
+            if start.input.blob is not None:
+                arrival.blobs = ((start.input.blob, await self._store.get(arrival.tenant, start.input.blob)),)
+        except KeyError as error:
+            raise CorruptHistoryError(f"a blob of the start is missing: {error}") from error
+
+    async def load(self, execution: str) -> bool:
+        """Bring an execution into memory; False if there is none or it can't be read."""
+        if execution in self._residency.states:
+            return True
+        try:
+            found = await restore(self._store, self._definitions, execution)
+        except (CorruptHistoryError, KeyError) as error:
+            self._residency.quarantined[execution] = f"execution {execution} is set aside: {error}"
+            _log.error("an execution is set aside", execution=execution, error=str(error))
+            return False
+        if found is None:
+            return False
+        state, now_us = found[1], self._clock.now_us()
+        self._residency.add(state)
+        self._staffing.adopt(state, now_us)
+        self._residency.note_rest(state, now_us)
+        if self._adopted is not None:
+            self._adopted(state)
+        return True
+
+    async def load_active(self) -> None:
+        """Load what the owner must hold, at a take-over."""
+        for row in await self._store.active(ALL_SHARDS):
+            await self.load(row.id)
+
+    async def load_due(self, poll_seconds: float) -> None:
+        """Load, for ever, the executions whose timers are due within the horizon."""
+        while True:
+            until_us = self._clock.now_us() + HORIZON_US
+            for row in await self._intake.retrying(lambda until=until_us: self._store.due(ALL_SHARDS, until, _DUE_PAGE)):  # type: ignore[misc]
+                if row.id not in self._residency.states and row.id not in self._residency.loading:
+                    self.load_for(row.id, [])
+            await asyncio.sleep(poll_seconds)
+
+    async def watch_inbox(self, poll_seconds: float) -> None:
+        """Read, for ever, what others wrote to the inbox: at a wake-up, else at each poll if anything has changed."""
+        woken = True
+        while True:
+            try:
+                if woken or await self._store.changed():
+                    await self._read_inbox()
+            except StoreUnavailableError as error:
+                _log.warning("the inbox can't be read", error=str(error))
+            try:
+                async with asyncio.timeout(poll_seconds):
+                    await self.inbox_wake.wait()
+                self.inbox_wake.clear()
+                woken = True
+            except TimeoutError:
+                woken = False
+
+    async def _read_inbox(self) -> None:
+        while rows := await self._store.inbox(ALL_SHARDS, self._inbox_after, _INBOX_PAGE):
+            for row in rows:
+                self._inbox_after = row.id
+                try:
+                    self._intake.put_once(posted(row, decode_input(row.payload)))
+                except CorruptHistoryError as error:
+                    _log.error("an input from the inbox can't be read", execution=row.execution, error=str(error))
+                    self._reject(posted(row, inp.Tick()), error)
