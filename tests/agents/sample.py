@@ -88,10 +88,8 @@ def spin(context: Context, heed: bool = True) -> int:
 
 @task(cpu=True)
 def leave_the_link(context: Context) -> None:
-    """Close every file, the link to the host among them, and go on."""
+    """Close every file, the link to the host among them."""
     os.closerange(3, 64)
-    while True:
-        time.sleep(0.01)
 
 
 @task(cpu=True)

@@ -54,15 +54,18 @@ async def read(
     folder: Path = Path(),
     since: datetime | None = None,
     limit: Annotated[int, Meta(ge=1)] = 10,
-) -> dict[str, Page]: ...
+) -> dict[str, Page]:
+    raise NotImplementedError
 
 
 @task
-def anything(first: int = 1, **others: Raw) -> Any: ...
+def anything(first: int = 1, **others: Raw) -> Any:
+    raise NotImplementedError
 
 
 @task
-def counted(context: Context, name: str, **numbers: int) -> int: ...
+def counted(context: Context, name: str, **numbers: int) -> int:
+    raise NotImplementedError
 
 
 @task
@@ -74,11 +77,13 @@ def unhinted(a, b=2): ...
 
 
 @task
-def modelled(model: Model) -> Model: ...
+def modelled(model: Model) -> Model:
+    raise NotImplementedError
 
 
 @task
-def custom(thing: Note, other: Any = None) -> object: ...
+def custom(thing: Note, other: Any = None) -> object:
+    raise NotImplementedError
 
 
 @task

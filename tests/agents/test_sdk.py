@@ -35,7 +35,7 @@ def test_a_class_is_described_by_its_tasks_and_stays_what_it_was():
     assert definition.resources == ResourceRequirements(cpu_cores=2)
     assert definition.functions["read"].kind is Kind.ASYNC
     assert definition.functions["count.words"].kind is Kind.SYNC
-    assert PageReader().count(None, "a b") == 2
+    assert PageReader().count(None, "a b") == 2  # type: ignore[arg-type]
 
 
 def test_a_bare_agent_decorator_and_a_type_both_work():

@@ -21,7 +21,7 @@ from podium.agents.sdk import Parameter, TaskFunction
 from podium.exceptions import AgentBindingError
 
 NULL = Raw(b"null")
-_EMPTY = (b"{}", b"")
+_EMPTY = b"{}"
 _SHOWN_LIMIT = 80
 _DEPTH_LIMIT = 200
 _object = msgspec.json.Decoder(dict[str, Raw])
@@ -52,12 +52,12 @@ class Call:
 
     def arguments(self, given: Raw, lenient: bool = False) -> dict[str, Any]:
         """Return the keyword arguments that a JSON object stands for, or raise ArgumentError."""
-        if not self._hints and (lenient or given in _EMPTY):
+        if not self._hints and (lenient or bytes(given) == _EMPTY):
             return {}
         try:
             if self._function.keywords:
                 return self._with_keywords(given)
-            converted = (self._decode_lenient if lenient else self._decode_strict)(given or b"{}")
+            converted = (self._decode_lenient if lenient else self._decode_strict)(given)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise ArgumentError(self._why_refused(given, lenient, error)) from None
         return msgspec.structs.asdict(converted)
@@ -82,7 +82,7 @@ class Call:
 
     def _with_keywords(self, given: Raw) -> dict[str, Any]:
         """Convert one by one: what no parameter takes goes to the `**parameter`."""
-        arguments = _object.decode(given or b"{}")
+        arguments = _object.decode(given)
         keywords = self._function.keywords or ""
         others = self._hints[keywords]
         for parameter in self._taken():

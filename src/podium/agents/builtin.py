@@ -21,7 +21,7 @@ class Noop:
     """Takes anything, does nothing, returns null."""
 
     @task(name="*")
-    async def nothing(self, **arguments: Raw) -> None:
+    async def nothing(self, /, **arguments: Raw) -> None:
         """Do nothing."""
 
 
@@ -30,7 +30,7 @@ class Echo:
     """Returns its arguments."""
 
     @task(name="*")
-    async def echo(self, **arguments: Raw) -> dict[str, Raw]:
+    async def echo(self, /, **arguments: Raw) -> dict[str, Raw]:
         """Return the arguments as they came."""
         return arguments
 
@@ -88,16 +88,9 @@ class Shell:
         check: bool = True,
     ) -> Output:
         """Run a program to its end; a non-zero exit code fails the attempt unless `check` is false."""
+        environment = {**os.environ, **(env or {}), "PODIUM_IDEMPOTENCY_KEY": context.idempotency_key}
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=cwd,
-                env={**os.environ, **(env or {}), "PODIUM_IDEMPOTENCY_KEY": context.idempotency_key},
-                start_new_session=True,
-            )
+            process = await _started(command, cwd, environment)
         except (OSError, ValueError) as error:
             raise NonRetryableError(f"{command[0]} could not be started: {error}") from error
         try:
@@ -112,6 +105,29 @@ class Shell:
             why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             raise AgentError(f"{command[0]} {why}: {(output.stderr or output.stdout).strip()[-2000:]}")
         return output
+
+
+async def _started(command: list[str], cwd: str | None, env: dict[str, str]) -> asyncio.subprocess.Process:
+    """Start the program; a cancel that comes meanwhile ends it with all that it has started already."""
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        ),
+        name=f"starts {command[0]}",
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _end_group(starting.result())
+        raise
 
 
 class _Tail:

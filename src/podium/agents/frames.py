@@ -48,6 +48,10 @@ class Flag(Struct, frozen=True, tag="flag"):
     reason: str
 
 
+class Began(Struct, frozen=True, tag="began"):
+    """The job has reached the child: from here on its code may have run."""
+
+
 class Went(Struct, frozen=True, tag="progress"):
     """The task's progress."""
 
@@ -82,7 +86,7 @@ class Raised(Struct, frozen=True, tag="raised"):
 
 
 ToWorker = Job | Flag
-FromWorker = Went | Kept | Logged | Returned | Raised
+FromWorker = Began | Went | Kept | Logged | Returned | Raised
 
 _encoder = msgspec.msgpack.Encoder()
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

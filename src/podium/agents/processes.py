@@ -18,6 +18,7 @@ from podium.agents.attempt import LiveAttempt
 from podium.agents.errors import WorkerDied, WorkerUnavailable
 from podium.agents.frames import (
     HEADER,
+    Began,
     Job,
     Kept,
     Logged,
@@ -49,6 +50,7 @@ class WorkerProcess:
         self._reader = reader
         self._writer = writer
         self.alive = True
+        self.began = False  # the job that it was given last
 
     @property
     def pid(self) -> int:
@@ -90,11 +92,14 @@ class WorkerProcess:
 
     async def run(self, job: Job, live: LiveAttempt) -> Returned | Raised:
         """Run a job, hand on what it says, and return how it ended. Raises WorkerDied."""
+        self.began = False
         self.say(job)
         try:
             while True:
                 (length,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
                 match decode_from_worker(await self._reader.readexactly(length)):
+                    case Began():
+                        self.began = True
                     case Went(fraction, message):
                         live.progress(fraction, message)
                     case Kept(checkpoint):
@@ -137,10 +142,20 @@ class Processes:
         self._all: set[WorkerProcess] = set()
 
     async def run(self, live: LiveAttempt) -> Returned | Raised:
-        """Run an attempt in an idle child or a new one."""
+        """Run an attempt in an idle child or a new one; an idle one that turns out to be dead is replaced."""
         function = self._definition.functions[live.bound.name]
         job = _job(live, self._definition, function.name)
-        worker = await self._take()
+        while (worker := await self._idle_one()) is not None:
+            try:
+                return await self._run_in(worker, job, live)
+            except WorkerDied:
+                if worker.began or live.ending is not None:
+                    raise
+        worker = await WorkerProcess.spawn()
+        self._all.add(worker)
+        return await self._run_in(worker, job, live)
+
+    async def _run_in(self, worker: WorkerProcess, job: Job, live: LiveAttempt) -> Returned | Raised:
         live.worker = worker
         try:
             if live.ending is not None:  # asked to end while its child was being started
@@ -168,16 +183,14 @@ class Processes:
             self._all.discard(worker)
             await worker.ended()
 
-    async def _take(self) -> WorkerProcess:
+    async def _idle_one(self) -> WorkerProcess | None:
         while self._idle:
             worker = self._idle.pop()
-            if worker.alive and not worker.gone:
+            if not worker.gone:
                 return worker
             self._all.discard(worker)
             await worker.ended()
-        worker = await WorkerProcess.spawn()
-        self._all.add(worker)
-        return worker
+        return None
 
 
 def how_it_ended(code: int) -> str:

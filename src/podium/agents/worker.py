@@ -22,6 +22,7 @@ from podium.agents.context import Context, current_outlet
 from podium.agents.errors import describe_error
 from podium.agents.frames import (
     HEADER,
+    Began,
     Flag,
     FromWorker,
     Job,
@@ -64,6 +65,7 @@ class Worker:
         threading.Thread(target=self._read, name="link", daemon=True).start()
         capture_logging()
         while (job := self._jobs.get()) is not None:
+            self._send(Began())
             end = self._run(job)
             self._context = None
             self._busy = False
