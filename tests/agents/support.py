@@ -147,8 +147,7 @@ def assignment(attempt: str = "a1", function: str = "work", arguments: object = 
     made = Assignment(
         attempt, "agent-1", "execution-1", "default", "task-1", function, encoded, f"key-of-{attempt}", **fields
     )
-    if made.checkpoint is None:  # `Raw | None` can't be decoded; see the remark at Assignment
-        round_trip(made, ToAgent)
+    round_trip(made, ToAgent)
     return made
 
 

@@ -220,5 +220,5 @@ def _job(live: LiveAttempt, definition: AgentDefinition, name: str) -> Job:
         function=assignment.function,
         idempotency_key=assignment.idempotency_key,
         remaining_seconds=remaining,
-        checkpoint=None if assignment.checkpoint is None else bytes(assignment.checkpoint),
+        checkpoint=bytes(assignment.checkpoint) or None,
     )
