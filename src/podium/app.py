@@ -151,7 +151,7 @@ class Podium:
         except OSError as error:
             raise StoreError(f"the folder {path.parent} can't be made: {error.strerror}") from error
         store = SqliteStore.open(path, synchronous=settings.synchronous)
-        return cls(settings, store, SqliteLogs.open(settings.logs_path), lock=FileLock(path), **options)
+        return cls(settings, store, SqliteLogs(settings.logs_path, read_only=True), lock=FileLock(path), **options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -190,6 +190,7 @@ class Podium:
         from podium.agents.local import LocalAgents
         from podium.scheduling.resources import vector_of_amounts
 
+        self._own_logs()
         carrier = _Carrier()
         engine = Engine(
             self.store,
@@ -207,6 +208,14 @@ class Podium:
         if self._lock is not None:
             self._socket = OwnerSocket(self._socket_path(), self._answer)
             await self._socket.open()
+
+    def _own_logs(self) -> None:
+        """Write attempts' logs from now on; a guest only reads them."""
+        from podium.store.logs import SqliteLogs
+
+        if not self.settings.in_memory:
+            self.logs.close()
+            self.logs = SqliteLogs(self.settings.logs_path)
 
     # --- agents ------------------------------------------------------------------------------------------------
 
@@ -270,7 +279,7 @@ class Podium:
         Raises WorkflowInvalidError, InvalidInputError or AgentBindingError before anything is recorded, ConflictError
         when a limit is reached or the `submission_id` stands for something else.
         """
-        validate(workflow)
+        workflow = validate(workflow)
         check_input(workflow, given)
         encoded = _encoded(given)
         bindings = await self.staff(workflow)
@@ -487,7 +496,7 @@ class Podium:
             await engine.stop()
         if agents is not None:
             await agents.stop()
-        await self.logs.close()
+        self.logs.close()
         await self.store.close()
         if self._lock is not None:
             self._lock.release()

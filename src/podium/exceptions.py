@@ -7,6 +7,7 @@ at the edge; nothing else in Podium raises a library's own exception at a user.
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 
 class PodiumError(Exception):
@@ -29,9 +30,13 @@ class InvalidInputError(PodiumError):
 class WorkflowSyntaxError(InvalidInputError):
     """The workflow definition can't be parsed."""
 
+    problems: tuple[Any, ...] = ()  # of `podium.workflow.problems.Problem`
+
 
 class WorkflowInvalidError(InvalidInputError):
     """The workflow definition parses, but is invalid."""
+
+    problems: tuple[Any, ...] = ()  # of `podium.workflow.problems.Problem`
 
 
 class ExpressionError(InvalidInputError):

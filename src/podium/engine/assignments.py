@@ -18,6 +18,7 @@ from podium.workflow.expressions import Reference
 
 _INSTANCE = (Reference("item"),)
 _encode = msgspec.json.encode
+_NOTHING_SAVED = Raw(b"")
 _NO_ARGUMENTS = Raw(b"{}")
 
 
@@ -37,7 +38,7 @@ def assignment_for(state: State, task: TaskState, number: int, agent: str, lease
         lenient=compiled.arguments is None,
         timeout_seconds=compiled.spec.timeout,
         lease_seconds=lease_seconds,
-        checkpoint=None if task.checkpoint is None else Raw(text_of(state, task.checkpoint)),
+        checkpoint=_NOTHING_SAVED if task.checkpoint is None else Raw(text_of(state, task.checkpoint)),
     )
 
 

@@ -92,4 +92,4 @@ def _with_result(event: ev.Event, given: inp.Succeeded) -> ev.Event:
 
 def _owned(value: Value) -> Value:
     """A decoded Raw borrows the whole row; a copy lets the row go."""
-    return value if value.json is None else Value(json=Raw(bytes(value.json)))
+    return value if value.blob is not None else Value(json=Raw(bytes(value.json)))

@@ -26,9 +26,9 @@ class BlobMissing(LookupError):  # noqa: N818 - not an error for anybody but the
 
 def text_of(state: State, value: Value) -> bytes:
     """Return a value's JSON text."""
-    if value.json is not None:
+    digest = value.blob
+    if digest is None:
         return bytes(value.json)
-    digest = value.blob or ""
     try:
         return state.loaded[digest]
     except KeyError:

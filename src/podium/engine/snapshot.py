@@ -104,14 +104,14 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
 
 
 def _pack(value: Value) -> _Value:
-    return (None if value.json is None else bytes(value.json), value.blob, value.size)
+    return (bytes(value.json) if value.blob is None else None, value.blob, value.size)
 
 
 def _unpack(value: _Value | None) -> Value | None:
     if value is None:
         return None
     text, blob, size = value
-    return Value(None if text is None else Raw(text), blob, size)
+    return Value(blob=blob, size=size) if text is None else Value(json=Raw(text))
 
 
 def _pack_task(task: TaskState) -> _Task:

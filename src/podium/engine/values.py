@@ -12,10 +12,13 @@ from msgspec import Raw, Struct
 INLINE_LIMIT = 4096  # bytes of JSON kept in the log itself
 
 
+_NO_TEXT = Raw(b"")
+
+
 class Value(Struct, frozen=True, omit_defaults=True, gc=False):
     """A JSON value: its text, or the SHA-256 (hex) of its text and where that is kept, a blob; `size` is in bytes."""
 
-    json: Raw | None = None
+    json: Raw = _NO_TEXT  # empty where the text is a blob
     blob: str | None = None
     size: int = 0
 

@@ -43,7 +43,7 @@ class Assignment(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     lenient: bool = False
     timeout_seconds: float | None = None
     lease_seconds: float = 15.0
-    checkpoint: Raw | None = None  # what the attempt before saved last
+    checkpoint: Raw = Raw(b"")  # what the attempt before saved last; empty: nothing
 
 
 class Cancel(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="cancel"):

@@ -57,6 +57,10 @@ def _index(workflow: Workflow, problems: Problems) -> dict[str, int]:
 
 def _dependencies(workflow: Workflow, index: dict[str, int], problems: Problems) -> list[list[int]]:
     before: list[list[int]] = []
+    for name in workflow.dependencies:
+        if name not in index:
+            message = f"dependencies has {quoted(name)}, which is no task"
+            problems.add(Problem("unknown-dependency", message, ("dependencies", name), problems.suggest(name, index)))
     for at, task in enumerate(workflow.tasks):
         known: list[int] = []
         for place, name in enumerate(task.dependencies):

@@ -204,6 +204,10 @@ class InputParameter(Struct, frozen=True, omit_defaults=True):
     default: Any = None
     description: str = ""
 
+    def __post_init__(self) -> None:
+        if self.default is not None:
+            msgspec.structs.force_setattr(self, "required", False)
+
 
 class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One node of a workflow.

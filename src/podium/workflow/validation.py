@@ -276,10 +276,17 @@ _NOTHING: Final = ResourceRequirements()
 
 
 def _check_fits(task: Task, group: AgentGroup, what: str, path: Path, problems: Problems) -> None:
-    """A role that says nothing of its resources may have any; one that says something has no more than it says."""
+    """A role has no more of a resource than it says, and no devices (GPUs, custom ones) that it doesn't name.
+
+    Of cores, memory, disk and bandwidth a role that says nothing has no limit of its own, as in placement.
+    """
     need, offer = task.resources, group.resources
     at: Path = (*path, "resources")
-    needs = [(name, getattr(need, name) or 0, getattr(offer, name) or 0, (*at, name)) for name in _AMOUNTS]
+    needs = [
+        (name, getattr(need, name) or 0, getattr(offer, name) or 0, (*at, name))
+        for name in _AMOUNTS
+        if getattr(offer, name) or name == "gpu_count"
+    ]
     for name, amount in need.custom_resources.items():
         needs.append((name, amount, offer.custom_resources.get(name, 0), (*at, "custom_resources", name)))
     for name, wanted, offered, where in needs:
