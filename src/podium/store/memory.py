@@ -89,23 +89,24 @@ class MemoryStore:
         self._check_expected(batch)
         self._check_inputs(batch)
         counters = self._counted(batch.counters)
+        rows = [row if row.checksum else replace(row, checksum=row.computed_checksum()) for row in batch.rows]
+        shards = {move.shard: replace(data.shards[move.shard], position=move.after) for move in moves}
+        executions = {change.row.id: change.row for change in batch.executions}
+        drained, inbox, blobs = list(batch.drained), list(batch.inbox), list(batch.blobs)
 
-        for row in batch.rows:
-            stored = row if row.checksum else replace(row, checksum=row.computed_checksum())
-            data.log.setdefault(row.shard, []).append(stored)
-            data.histories.setdefault(row.execution, []).append(stored)
+        for row in rows:  # from here on nothing fails
+            data.log.setdefault(row.shard, []).append(row)
+            data.histories.setdefault(row.execution, []).append(row)
             data.inputs.add((row.execution, row.input_id))
-        for change in batch.executions:
-            data.executions[change.row.id] = change.row
-        for move in moves:
-            data.shards[move.shard] = replace(data.shards[move.shard], position=move.after)
-        for drained in batch.drained:
-            gone = data.inbox.pop(drained, None)
+        data.executions.update(executions)
+        data.shards.update(shards)
+        for key in drained:
+            gone = data.inbox.pop(key, None)
             if gone is not None:
                 data.inbox_inputs.discard((gone.execution, gone.input_id))
-        for posted in batch.inbox:
+        for posted in inbox:
             self._post(posted)
-        self._keep_blobs(batch.blobs, batch.now_us)
+        self._keep_blobs(blobs, batch.now_us)
         data.counters.update(counters)
 
     async def load(self, execution: str) -> Loaded | None:
