@@ -303,7 +303,14 @@ class Podium:
         await self.store.put(blobs, now_us)
         execution = execution_id_for(tenant, submission_id) if submission_id is not None else self._ids.uuid7()
         start = inp.Start(
-            workflow.name, workflow.version, definition.digest, self._ids.seed(), value, bindings, priority, timeout_seconds
+            workflow.name,
+            workflow.version,
+            definition.digest,
+            self._ids.seed(),
+            value,
+            bindings,
+            priority,
+            timeout_seconds,
         )
         await self._post(execution, "start", start)
         return execution
@@ -329,7 +336,15 @@ class Podium:
         if not isinstance(given, inp.Start) and await self.store.execution(execution) is None:
             raise ExecutionNotFoundError(f"there is no execution {execution}")
         now_us = self._clock.now_us()
-        row = InboxRow(execution, input_id, self.settings.tenant, shard_of(execution), str(given.__struct_config__.tag), encode_input(given), now_us)
+        row = InboxRow(
+            execution,
+            input_id,
+            self.settings.tenant,
+            shard_of(execution),
+            str(given.__struct_config__.tag),
+            encode_input(given),
+            now_us,
+        )
         before = await self.store.execution(execution)
         await self.store.post(row)
         await self.wake_owner()
@@ -431,7 +446,12 @@ class Podium:
             answer = await self._ask_owner({"op": "activity", "execution": execution})
             return dict(answer.get("tasks", {})) if answer is not None else {}
         return {
-            lease.task: {"agent": lease.agent, "attempt": lease.number, "fraction": lease.fraction, "message": lease.message}
+            lease.task: {
+                "agent": lease.agent,
+                "attempt": lease.number,
+                "fraction": lease.fraction,
+                "message": lease.message,
+            }
             for lease in self.engine.staffing.leases.of_execution(execution)
         }
 
@@ -510,4 +530,3 @@ def _encoded(given: Any) -> bytes:
     if len(encoded) > MAX_INPUT:
         raise PayloadTooLargeError(f"the input has {len(encoded)} bytes; at most {MAX_INPUT} are taken")
     return encoded
-

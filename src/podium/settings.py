@@ -24,9 +24,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. Times are in seconds."""
 
     database: str = ".podium/podium.db"  # a SQLite file; `:memory:` keeps nothing
-    synchronous: Literal["FULL", "NORMAL"] = "FULL"  # FULL: a commit survives a power cut; NORMAL: a kill, but maybe not a power cut
+    synchronous: Literal["FULL", "NORMAL"] = (
+        "FULL"  # FULL: a commit survives a power cut; NORMAL: a kill, but maybe not a power cut
+    )
     agents: dict[str, str] = field(default_factory=dict)  # agent type -> module:Name
-    capacity: dict[str, float] = field(default_factory=dict)  # what all agents of the process share: cpu_cores, memory_mb …
+    capacity: dict[str, float] = field(
+        default_factory=dict
+    )  # what all agents of the process share: cpu_cores, memory_mb …
     lease_seconds: float = 15.0
     drain_seconds: float = 10.0  # how long a stop waits for live attempts before it hands them back
     tenant: str = "default"

@@ -220,7 +220,7 @@ class LiveAttempt:
             function=assignment.function,
             idempotency_key=assignment.idempotency_key,
             deadline_us=self.deadline_us,
-            checkpoint=assignment.checkpoint if bytes(assignment.checkpoint) else None,
+            checkpoint=assignment.checkpoint if bytes(assignment.checkpoint) != b"null" else None,
         )
         self._show_ending()  # it may have been asked to end before its thread came this far
         return self.context

@@ -25,7 +25,18 @@ from podium.workflow.model import FINAL_EXECUTION, TaskStatus
 class Arrival:
     """One input, where it came from and who waits for it."""
 
-    __slots__ = ("agent", "attempt", "blobs", "definition", "execution", "given", "inbox_id", "input_id", "tenant", "waiter")
+    __slots__ = (
+        "agent",
+        "attempt",
+        "blobs",
+        "definition",
+        "execution",
+        "given",
+        "inbox_id",
+        "input_id",
+        "tenant",
+        "waiter",
+    )
 
     def __init__(
         self,
@@ -105,7 +116,18 @@ class Batch:
         count = len(decision.events)
         self.rows.append(
             LogRow(
-                shard, position, state.tenant, state.id, before + 1, count, arrival.input_id, kind, now_us, kept, events, blob
+                shard,
+                position,
+                state.tenant,
+                state.id,
+                before + 1,
+                count,
+                arrival.input_id,
+                kind,
+                now_us,
+                kept,
+                events,
+                blob,
             )
         )
         self.decided.append(Decided(arrival, state, decision.events, decision.commands))

@@ -18,7 +18,7 @@ from podium.workflow.expressions import Reference
 
 _INSTANCE = (Reference("item"),)
 _encode = msgspec.json.encode
-_NOTHING_SAVED = Raw(b"")
+_NOTHING_SAVED = Raw(b"null")
 _NO_ARGUMENTS = Raw(b"{}")
 
 

@@ -65,7 +65,9 @@ def _cancel(state: State, given: inp.Cancel, now_us: int) -> list[ev.Event]:
     if state.status is not ExecutionStatus.CANCELLING:
         events.append(ev.ExecutionCancelling(given.reason, given.force))
     if given.force:
-        events += _end_all_attempts(state, ErrorInfo("Cancelled", given.reason or "cancelled by force", retryable=False))
+        events += _end_all_attempts(
+            state, ErrorInfo("Cancelled", given.reason or "cancelled by force", retryable=False)
+        )
     return events
 
 

@@ -75,11 +75,15 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
         case TaskStatus.RUNNING:
             return _how_it_runs(state, task, now_us, sources)
         case TaskStatus.RETRYING:
-            error = f"attempt {task.number} failed ({task.error.type}: {task.error.message})" if task.error else "it failed"
+            error = (
+                f"attempt {task.number} failed ({task.error.type}: {task.error.message})" if task.error else "it failed"
+            )
             if state.status not in DECIDING:
                 return f"{error}; the execution is {state.status}, it isn't tried again"
             left = format_duration(max(task.due_us - now_us, 0) / 1e6)
-            return f"{error}; the next attempt is due in {left}" + ("" if sources else f"; {NO_OWNER.format(id=state.id)}")
+            return f"{error}; the next attempt is due in {left}" + (
+                "" if sources else f"; {NO_OWNER.format(id=state.id)}"
+            )
         case _:
             return _why_pending(state, task)
 
@@ -134,4 +138,3 @@ def _attempts(state: State) -> str:
 
 def _reason(state: State) -> str:
     return f" ({state.reason})" if state.reason else ""
-

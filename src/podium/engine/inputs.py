@@ -116,6 +116,4 @@ class Signal(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="sig
     value: Value = NULL
 
 
-Input = (
-    Start | Grant | Succeeded | Failed | Refused | Lost | Saved | Tick | Pause | Resume | Cancel | Retry | Signal
-)
+Input = Start | Grant | Succeeded | Failed | Refused | Lost | Saved | Tick | Pause | Resume | Cancel | Retry | Signal

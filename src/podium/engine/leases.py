@@ -15,7 +15,17 @@ STALL_US = 3_000_000  # a look that comes so late says something about us, not a
 class Lease:
     """One live attempt's lease, with what people ask about it."""
 
-    __slots__ = ("accepted_us", "agent", "execution", "expires_us", "fraction", "incarnation", "message", "number", "task")
+    __slots__ = (
+        "accepted_us",
+        "agent",
+        "execution",
+        "expires_us",
+        "fraction",
+        "incarnation",
+        "message",
+        "number",
+        "task",
+    )
 
     def __init__(self, execution: str, task: str, number: int, agent: str, incarnation: str, expires_us: int) -> None:
         self.execution = execution
@@ -61,7 +71,9 @@ class Leases:
 
     def of_agent(self, agent: str, other_than: str = "") -> list[tuple[str, Lease]]:
         """Return an agent's leases, those of one incarnation left out."""
-        return [(a, lease) for a, lease in self._leases.items() if lease.agent == agent and lease.incarnation != other_than]
+        return [
+            (a, lease) for a, lease in self._leases.items() if lease.agent == agent and lease.incarnation != other_than
+        ]
 
     def of_execution(self, execution: str) -> list[Lease]:
         """Return an execution's leases."""

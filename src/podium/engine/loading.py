@@ -124,7 +124,9 @@ class Loader:
         """Load, for ever, the executions whose timers are due within the horizon."""
         while True:
             until_us = self._clock.now_us() + HORIZON_US
-            for row in await self._intake.retrying(lambda until=until_us: self._store.due(ALL_SHARDS, until, _DUE_PAGE)):  # type: ignore[misc]
+            for row in await self._intake.retrying(
+                lambda until=until_us: self._store.due(ALL_SHARDS, until, _DUE_PAGE)
+            ):  # type: ignore[misc]
                 if row.id not in self._residency.states and row.id not in self._residency.loading:
                     self.load_for(row.id, [])
             await asyncio.sleep(poll_seconds)

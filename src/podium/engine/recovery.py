@@ -139,4 +139,3 @@ async def take_snapshot(store: Store, definitions: Definitions, execution: str, 
     snapshot = await offload(encode)
     await store.put_snapshot(snapshot)
     return len(snapshot.state)
-

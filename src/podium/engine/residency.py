@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from heapq import heappop, heappush
+from typing import TYPE_CHECKING
 
-from podium.engine.arrivals import Arrival
 from podium.engine.state import State
+
+if TYPE_CHECKING:
+    from podium.engine.arrivals import Arrival
 
 HORIZON_US = 60_000_000  # timers due within it keep their execution in memory
 

@@ -189,13 +189,17 @@ class Engine:
         self._closing = True
         if self._alarm is not None:
             self._alarm.cancel()
-        error = self._failure if isinstance(self._failure, PodiumError) else EngineStoppedError("the engine has stopped")
+        error = (
+            self._failure if isinstance(self._failure, PodiumError) else EngineStoppedError("the engine has stopped")
+        )
         self._intake.close(error)
         self.watchers.close(error)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start a task that the engine owns: its failure is the engine's."""
-        return self._loop.create_task(work, name=name) if self._group is None else self._group.create_task(work, name=name)
+        return (
+            self._loop.create_task(work, name=name) if self._group is None else self._group.create_task(work, name=name)
+        )
 
     # --- doors -------------------------------------------------------------------------------------------------
 
@@ -220,7 +224,14 @@ class Engine:
         execution = execution_id_for(tenant, submission_id) if submission_id is not None else self._ids.uuid7()
         value, content = value_of(given)
         start = inp.Start(
-            workflow.name, workflow.version, definition.digest, self._ids.seed(), value, bindings or {}, priority, timeout_seconds
+            workflow.name,
+            workflow.version,
+            definition.digest,
+            self._ids.seed(),
+            value,
+            bindings or {},
+            priority,
+            timeout_seconds,
         )
         if submission_id is not None and await self._is_submitted(execution, start):
             return execution
@@ -491,7 +502,11 @@ class Engine:
         if isinstance(error, StoreUnavailableError):
             self._blocked_until_us = self._clock.now_us() + seconds_to_us(self._settings.unavailable_pause_seconds)
         arrivals = [d.arrival for d in discarded]
-        over = next((a for a in reversed(arrivals) if _counts_up(a)), None) if isinstance(error, LimitReachedError) else None
+        over = (
+            next((a for a in reversed(arrivals) if _counts_up(a)), None)
+            if isinstance(error, LimitReachedError)
+            else None
+        )
         kept = [a for a in arrivals if self._keeps(a, error, over)]
         begun_anew = {a.execution for a in kept if a.definition is not None}
         self._intake.put_first([a for a in kept if a.execution in begun_anew])
@@ -538,6 +553,10 @@ def _counts_up(arrival: Arrival) -> bool:
     return limited or isinstance(arrival.given, inp.Retry)
 
 
+def _text(start: inp.Start) -> bytes:
+    return bytes(start.input.json)
+
+
 def _same_submission(known: inp.Start, again: inp.Start) -> None:
-    if (known.definition, known.input) != (again.definition, again.input):
+    if (known.definition, known.input.blob) != (again.definition, again.input.blob) or _text(known) != _text(again):
         raise ConflictError("this submission id was used before, with another workflow or another input")

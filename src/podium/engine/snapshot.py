@@ -136,7 +136,9 @@ def _unpack_task(state: State, packed: _Task) -> TaskState:
         "status", "unmet", "number", "generation", "failures", "crashes", "interruptions", "error", "reason", "substitute", "agent",
     ):  # fmt: skip
         setattr(task, name, getattr(packed, name))
-    task.live = {number: Attempt(number, agent, incarnation, at) for number, agent, incarnation, at in packed.live} or None
+    task.live = {
+        number: Attempt(number, agent, incarnation, at) for number, agent, incarnation, at in packed.live
+    } or None
     task.result = _unpack(packed.result)
     task.checkpoint = _unpack(packed.checkpoint)
     if packed.fan is not None:

@@ -128,7 +128,9 @@ class Staffing:
         """Return what placement decides now, an input for each execution."""
         found: dict[str, list[inp.Granted]] = {}
         for slot in self.placement.place(limit):
-            found.setdefault(slot.execution, []).append(inp.Granted(slot.task, slot.number, slot.agent, slot.incarnation))
+            found.setdefault(slot.execution, []).append(
+                inp.Granted(slot.task, slot.number, slot.agent, slot.incarnation)
+            )
         arrivals = []
         for execution, granted in found.items():
             self._turn += 1
@@ -282,7 +284,15 @@ def _input_of(message: msg.Succeeded | msg.Failed | msg.Refused | msg.HandedBack
             blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
             input_id, given = f"succeeded:{attempt}", inp.Succeeded(task, number, value)
         case msg.Failed():
-            how = "timeout" if message.timed_out else "crash" if message.crashed else "cancelled" if message.cancelled else "error"
+            how = (
+                "timeout"
+                if message.timed_out
+                else "crash"
+                if message.crashed
+                else "cancelled"
+                if message.cancelled
+                else "error"
+            )
             input_id, given = f"failed:{attempt}", inp.Failed(task, number, cut(message.error), how, message.holds_slot)
         case msg.Refused():
             input_id, given = f"refused:{attempt}", inp.Refused(task, number, message.reason[:1_000])

@@ -52,7 +52,9 @@ class TaskState:
         "status", "substitute", "unmet",
     )  # fmt: skip
 
-    def __init__(self, path: str, compiled: CompiledTask, index: int | None = None, parent: TaskState | None = None) -> None:
+    def __init__(
+        self, path: str, compiled: CompiledTask, index: int | None = None, parent: TaskState | None = None
+    ) -> None:
         self.path = path
         self.compiled = compiled
         self.index = index

@@ -43,7 +43,7 @@ class Assignment(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     lenient: bool = False
     timeout_seconds: float | None = None
     lease_seconds: float = 15.0
-    checkpoint: Raw = Raw(b"")  # what the attempt before saved last; empty: nothing
+    checkpoint: Raw = Raw(b"null")  # what the attempt before saved last
 
 
 class Cancel(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="cancel"):

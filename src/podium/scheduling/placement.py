@@ -351,7 +351,9 @@ class Placement:
 
     def _why_no_slot(self, ready: ReadyTask, able: list[Agent]) -> str:
         ahead = sum(
-            1 for p, at, _, r in self._queues[ready.agent_type] if r.queued and (p, at) < (-ready.priority, ready.ready_us)
+            1
+            for p, at, _, r in self._queues[ready.agent_type]
+            if r.queued and (p, at) < (-ready.priority, ready.ready_us)
         )
         slots, held = sum(a.slots for a in able), sum(a.held for a in able)
         busy = f"{held} of {slots} slots of {len(able)} {'agent' if len(able) == 1 else 'agents'} of type {ready.agent_type} are taken"

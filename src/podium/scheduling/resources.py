@@ -26,7 +26,9 @@ def vector_of(resources: ResourceRequirements) -> Vector:
         "gpu_count": resources.gpu_count or 0,
     }
     vector: dict[str, float] = {name: amount for name, amount in found.items() if amount > 0}
-    vector.update({f"{_MUST_BE_OFFERED}{name}": amount for name, amount in resources.custom_resources.items() if amount > 0})
+    vector.update(
+        {f"{_MUST_BE_OFFERED}{name}": amount for name, amount in resources.custom_resources.items() if amount > 0}
+    )
     return vector
 
 

@@ -34,7 +34,9 @@ def check_input(workflow: Workflow, given: Any) -> None:
     for name, value in given.items():
         if name not in declared:
             close = difflib.get_close_matches(name, declared, 1)
-            problems.append(f"{name} isn't an input of {workflow.name}" + (f"; did you mean {close[0]}?" if close else ""))
+            problems.append(
+                f"{name} isn't an input of {workflow.name}" + (f"; did you mean {close[0]}?" if close else "")
+            )
         elif not _fits(declared[name], value):
             problems.append(f"{name} must be of type {declared[name].type}, not {_kind(value)}")
     if problems:
