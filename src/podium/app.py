@@ -1,8 +1,8 @@
 """The composition root: the only place that constructs adapters. One `Podium` is one process' view of one store.
 
 It is the store's owner if the lock is free: then it runs the engine and the agents of this process. Otherwise it is a
-guest: it reads committed state, writes inputs to the inbox and awaits the log; a guest that follows a run takes over when
-the owner is gone.
+guest: it reads committed state, writes inputs to the inbox and awaits the log; a guest that follows a run takes over
+when the owner is gone.
 """
 
 from __future__ import annotations
@@ -408,7 +408,7 @@ class Podium:
     # --- explaining --------------------------------------------------------------------------------------------
 
     async def explain(self, execution: str) -> tuple[str, list[Explanation]]:
-        """Return a sentence about the execution and why each unfinished task waits; asks the owner if that is another."""
+        """Return a sentence about the execution and why each unfinished task waits; another owner is asked."""
         if self.engine is None:
             answer = await self._ask_owner({"op": "explain", "execution": execution})
             if answer is not None and "headline" in answer:

@@ -156,5 +156,5 @@ class CorruptHistoryError(StoreError):
     """A stored row doesn't match its checksum; the execution is set aside, others are not touched."""
 
 
-class NotSupported(PodiumError):  # noqa: N818 - the documented name
+class NotSupported(PodiumError):
     """This adapter can't do that."""

@@ -1,4 +1,5 @@
-"""The `Orchestrator` of document 002: submit, execute, pause, resume, cancel and look at workflows, over the one engine.
+"""The `Orchestrator` of document 002: submit, execute, pause, resume, cancel and look at workflows, over the one
+engine.
 
 Ids are executions' ids; a workflow's id stands for its newest execution.
 """

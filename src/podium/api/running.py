@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from os import PathLike
 from typing import Any, TypeVar
 
-from podium.app import Podium
 from podium.api.agents import definitions_of
 from podium.api.loading import workflow_from
+from podium.app import Podium
 from podium.settings import load_settings
 from podium.workflow.model import Workflow, WorkflowResult
 
@@ -28,9 +28,10 @@ def run(
 ) -> WorkflowResult:
     """Run a workflow to its end and return its result.
 
-    `workflow` is a `Workflow`, a YAML file's path or YAML text; `agents` are specs (`module:Name`), agent classes or task
-    functions. The run is durable in `database` (default `.podium/podium.db`; `:memory:` keeps nothing): after a crash,
-    `podium resume` goes on with it. Works inside a running event loop too (Jupyter): then in a thread of its own.
+    `workflow` is a `Workflow`, a YAML file's path or YAML text; `agents` are specs (`module:Name`), agent classes or
+    task functions. The run is durable in `database` (default `.podium/podium.db`; `:memory:` keeps nothing): after a
+    crash, `podium resume` goes on with it. Works inside a running event loop too (Jupyter): then in a thread of its
+    own.
 
     Raises InvalidInputError (a subclass says what is wrong) before anything is recorded. An execution that fails is
     returned, not raised: see `WorkflowResult.status` and `error`.
@@ -58,7 +59,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     def in_thread() -> None:
         try:
             outcome.append(asyncio.run(work))
-        except BaseException as error:  # handed to the caller's thread as it is
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread as it is
             failure.append(error)
 
     thread = threading.Thread(target=in_thread, name="podium-run")

@@ -1,4 +1,5 @@
-"""`advance`: what follows from the facts so far, without any input: tasks now ready, skipped, done; the execution's end.
+"""`advance`: what follows from the facts so far, without any input: tasks now ready, skipped, done; the execution's
+end.
 
 It looks only at the work lists that `evolve` keeps, and is called again until it returns nothing.
 """

@@ -1,7 +1,7 @@
 """Assignments and results: a task's arguments resolved from the execution's state, and the execution's own result.
 
-The log keeps references; here they become JSON, at the last moment. Raises BlobMissing when a large value must be loaded
-first, ExpressionError when a reference leads nowhere.
+The log keeps references; here they become JSON, at the last moment. Raises BlobMissing when a large value must be
+loaded first, ExpressionError when a reference leads nowhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""`decide`: the facts that one input makes true, judged on the state before it. Pure: time is an argument, chance a seed.
+"""`decide`: the facts that one input makes true, judged on the state before it. Pure: time is an argument, chance a
+seed.
 
 It never changes the state; what follows from the facts is `advance`'s. An input that doesn't fit is a fact too
 (`InputIgnored`), so that every recorded input leaves a trace.

@@ -21,7 +21,8 @@ class CompiledTask:
     """One task with what the engine asks of it again and again."""
 
     __slots__ = (
-        "agent_type", "arguments", "capabilities", "condition", "constant_arguments", "dependents", "fallback", "function",
+        "agent_type", "arguments", "capabilities", "condition", "constant_arguments", "dependents", "fallback",
+        "function",
         "id", "items", "needs", "policy", "priority", "reads", "spec", "stands_in_for", "window",
     )  # fmt: skip
 

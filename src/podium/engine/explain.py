@@ -49,7 +49,8 @@ def headline(state: State, now_us: int, owned: bool = True) -> str:
         case ExecutionStatus.PAUSING:
             text += f"; pausing{_reason(state)}: {_attempts(state)} settle first"
         case ExecutionStatus.FAILING if state.error:
-            text += f"; failing, since {state.reason or 'it'} failed ({state.error.message}): {_attempts(state)} settle first"
+            cause = f"{state.reason or 'it'} failed ({state.error.message})"
+            text += f"; failing, since {cause}: {_attempts(state)} settle first"
         case ExecutionStatus.CANCELLING:
             text += f"; cancelling{_reason(state)}: {_attempts(state)} settle first"
         case _:
@@ -71,7 +72,8 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
         case TaskStatus.RUNNING if task.fan is not None:
             fan = task.fan
             failed = f", {fan.failed} failed" if fan.failed else ""
-            return f"{fan.done} of {fan.count} instances have ended{failed}, {fan.in_flight} are under way (at most {fan.window})"
+            ended = f"{fan.done} of {fan.count} instances have ended{failed}"
+            return f"{ended}, {fan.in_flight} are under way (at most {fan.window})"
         case TaskStatus.RUNNING:
             return _how_it_runs(state, task, now_us, sources)
         case TaskStatus.RETRYING:

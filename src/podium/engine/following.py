@@ -1,4 +1,5 @@
-"""Following an execution from the outside: a state of one's own, brought up to what is committed, as often as one likes.
+"""Following an execution from the outside: a state of one's own, brought up to what is committed, as often as one
+likes.
 
 It reads the store only, so that it works the same in the owner's process and in any other.
 """

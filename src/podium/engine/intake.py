@@ -1,4 +1,5 @@
-"""What comes in: the bounded queue of inputs, those that must be looked up in the log first, and who waits for an answer.
+"""What comes in: the bounded queue of inputs, those that must be looked up in the log first, and who waits for an
+answer.
 
 An input under way is known by its key, so that a repetition while it is queued or being written is dropped.
 """

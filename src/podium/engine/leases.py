@@ -1,6 +1,7 @@
 """Leases of attempts: who works on what, and until when that is believed without another word.
 
-In memory, on the owner's own clock; fresh after a take-over and after the owner's own stall. What ends here is an input.
+In memory, on the owner's own clock; fresh after a take-over and after the owner's own stall. What ends here is an
+input.
 """
 
 from __future__ import annotations

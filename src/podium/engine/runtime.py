@@ -1,8 +1,8 @@
 """The engine's shell: takes inputs, has them decided, writes them in batches, and only then lets anything out.
 
 State runs ahead of the disk by one batch: while one append is under way, the next is decided. A failed append discards
-both batches' decisions, keeps their inputs, loads what they touched again and decides anew. Doors, agents and watchers see
-committed facts only. All methods belong to the loop's thread, except `receive`.
+both batches' decisions, keeps their inputs, loads what they touched again and decides anew. Doors, agents and
+watchers see committed facts only. All methods belong to the loop's thread, except `receive`.
 """
 
 from __future__ import annotations
@@ -261,8 +261,8 @@ class Engine:
     async def command(self, execution: str, given: inp.Input, input_id: str | None = None) -> list[ev.Event]:
         """Give an execution an input and return the events it caused, once committed.
 
-        Raises ExecutionNotFoundError for an unknown execution. An `input_id` makes a repetition harmless: of one that is
-        recorded already, no events are returned.
+        Raises ExecutionNotFoundError for an unknown execution. An `input_id` makes a repetition harmless: of one that
+        is recorded already, no events are returned.
         """
         self._check_open()
         if input_id is not None and await self._store.recorded([(execution, input_id)]):

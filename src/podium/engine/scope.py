@@ -1,4 +1,5 @@
-"""What expressions see of an execution: `input`, `tasks.X.result | status | error`, `item`, `index`, `shard`, `execution`.
+"""What expressions see of an execution: `input`, `tasks.X.result | status | error`, `item`, `index`, `shard`,
+`execution`.
 
 Only what the references name is decoded. Large values must have been loaded into `state.loaded` before; a missing one
 raises BlobMissing, which tells the shell what to load.
@@ -16,7 +17,7 @@ from podium.engine.values import Value
 from podium.workflow.expressions import Reference
 
 
-class BlobMissing(LookupError):  # noqa: N818 - not an error for anybody but the shell that loads it
+class BlobMissing(LookupError):
     """Values' texts aren't at hand: these blobs."""
 
     def __init__(self, digests: tuple[str, ...]) -> None:

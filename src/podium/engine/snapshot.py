@@ -90,8 +90,8 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
         raise CorruptHistoryError(f"the snapshot of {execution} can't be read: {error}") from error
     state = State(execution, tenant, definition)
     for name in (
-        "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us", "finished_us",
-        "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight",
+        "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
+        "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight",
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL
@@ -117,8 +117,8 @@ def _unpack(value: _Value | None) -> Value | None:
 def _pack_task(task: TaskState) -> _Task:
     fan = task.fan
     return _Task(
-        task.path, task.status, task.unmet, task.number, task.generation, task.failures, task.crashes, task.interruptions,
-        [(a.number, a.agent, a.incarnation, a.granted_us) for a in (task.live or {}).values()],
+        task.path, task.status, task.unmet, task.number, task.generation, task.failures, task.crashes,
+        task.interruptions, [(a.number, a.agent, a.incarnation, a.granted_us) for a in (task.live or {}).values()],
         None if task.result is None else _pack(task.result), task.error, task.reason,
         None if task.checkpoint is None else _pack(task.checkpoint),
         None if fan is None else (fan.count, fan.begun, fan.in_flight, fan.done, fan.failed, fan.completed),
@@ -133,7 +133,8 @@ def _unpack_task(state: State, packed: _Task) -> TaskState:
     compiled = parent.compiled if parent else state.definition.tasks[packed.path]
     task = TaskState(packed.path, compiled, None if parent is None else packed.index, parent)
     for name in (
-        "status", "unmet", "number", "generation", "failures", "crashes", "interruptions", "error", "reason", "substitute", "agent",
+        "status", "unmet", "number", "generation", "failures", "crashes", "interruptions", "error", "reason",
+        "substitute", "agent",
     ):  # fmt: skip
         setattr(task, name, getattr(packed, name))
     task.live = {

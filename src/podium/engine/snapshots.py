@@ -1,4 +1,4 @@
-"""When snapshots are written: as soon as an execution's tail of history outweighs its last one. One at a time, off the loop."""
+"""When snapshots are written: when the tail of a history outweighs the last one. One at a time, off the loop."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Between executions and agents: ready tasks into the queue, grants out of it, leases of what is live, what agents say.
 
-Placement is fed with what has been decided, before it is committed, so that a slot is taken in the batch that made the task
-ready; messages to agents leave only afterwards, when the engine says so.
+Placement is fed with what has been decided, before it is committed, so that a slot is taken in the batch that made
+the task ready; messages to agents leave only afterwards, when the engine says so.
 """
 
 from __future__ import annotations

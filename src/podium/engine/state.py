@@ -47,9 +47,10 @@ class TaskState:
     """A task, or an instance of one (`index` is not None, `parent` is its fan-out)."""
 
     __slots__ = (
-        "agent", "checkpoint", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan", "finished_us",
-        "generation", "index", "interruptions", "live", "number", "parent", "path", "ready_us", "reason", "result", "started_us",
-        "status", "substitute", "unmet",
+        "agent", "checkpoint", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan",
+        "finished_us",
+        "generation", "index", "interruptions", "live", "number", "parent", "path", "ready_us", "reason", "result",
+        "started_us", "status", "substitute", "unmet",
     )  # fmt: skip
 
     def __init__(

@@ -174,7 +174,7 @@ FromAgent = (
 
 
 class Carrier(Protocol):
-    """Takes messages to agents. `send` never blocks and never fails: what can't be delivered is lost, and a lease ends."""
+    """Takes messages to agents. `send` never blocks or fails: what can't be delivered is lost, and a lease ends."""
 
     def send(self, agent: str, message: ToAgent) -> None:
         """Give a message to an agent."""
@@ -182,7 +182,7 @@ class Carrier(Protocol):
 
 
 class Receiver(Protocol):
-    """The orchestrator's end: takes what agents say. Never blocks; returns False when its queue is full (say it again)."""
+    """The orchestrator's end: takes what agents say. Never blocks; False when its queue is full (say it again)."""
 
     def receive(self, message: FromAgent) -> bool:
         """Take a message from an agent."""

@@ -1,8 +1,8 @@
 """Placement: which ready task goes to which agent next. Pure: it is told what happens and answers with grants.
 
-One queue an agent type, by priority, then age. Slots and resources are never over capacity. Among the agents that fit, the
-least loaded one is chosen by an `AgentChoice`, so that richer policies stand behind the same protocol. A task that doesn't
-fit lets smaller ones pass, but not for ever: after `PATIENCE` of them its type waits for it.
+One queue an agent type, by priority, then age. Slots and resources are never over capacity. Among the agents that
+fit, the least loaded one is chosen by an `AgentChoice`, so that richer policies stand behind the same protocol. A
+task that doesn't fit lets smaller ones pass, but not for ever: after `PATIENCE` of them its type waits for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class ReadyTask:
     """A task that waits for an agent."""
 
     __slots__ = (
-        "agent_type", "attempt", "capabilities", "execution", "needs", "number", "passed_by", "priority", "queued", "ready_us", "task",
+        "agent_type", "attempt", "capabilities", "execution", "needs", "number", "passed_by", "priority", "queued",
+        "ready_us", "task",
     )  # fmt: skip
 
     def __init__(
@@ -118,7 +119,7 @@ _Entry = tuple[int, int, int, ReadyTask]
 
 
 class Placement:
-    """The queues and the agents' slots. What it holds is rebuilt from ready tasks and live attempts after a take-over."""
+    """The queues and the agents' slots, rebuilt from ready tasks and live attempts after a take-over."""
 
     def __init__(self, choice: AgentChoice | None = None, pool: Vector = NOTHING) -> None:
         self._choice = choice or LeastLoaded()
@@ -356,7 +357,8 @@ class Placement:
             if r.queued and (p, at) < (-ready.priority, ready.ready_us)
         )
         slots, held = sum(a.slots for a in able), sum(a.held for a in able)
-        busy = f"{held} of {slots} slots of {len(able)} {'agent' if len(able) == 1 else 'agents'} of type {ready.agent_type} are taken"
+        agents = "1 agent" if len(able) == 1 else f"{len(able)} agents"
+        busy = f"{held} of {slots} slots of {agents} of type {ready.agent_type} are taken"
         if all(a.leaving for a in able):
             return f"every agent of type {ready.agent_type} is leaving"
         if any(a.open for a in able) and ready.needs:

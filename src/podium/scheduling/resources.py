@@ -1,7 +1,7 @@
 """Amounts of resources as vectors, and whether one fits into what is left of another.
 
-Countable devices (GPUs and custom resources) must be offered to be used. Of cores, memory, disk and bandwidth an agent that
-says nothing has no limit of its own: it shares the machine's, which a pool's capacity can bound.
+Countable devices (GPUs and custom resources) must be offered to be used. Of cores, memory, disk and bandwidth an
+agent that says nothing has no limit of its own: it shares the machine's, which a pool's capacity can bound.
 """
 
 from __future__ import annotations

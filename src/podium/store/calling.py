@@ -1,7 +1,7 @@
 """A Unix socket by which other processes wake a store's owner and ask it what only it knows.
 
-One JSON object a line each way. Nothing that must not be lost goes this way: inputs are written to the inbox, the socket
-only says that there is one. Only the same user can connect (the socket's folder is private).
+One JSON object a line each way. Nothing that must not be lost goes this way: inputs are written to the inbox, the
+socket only says that there is one. Only the same user can connect (the socket's folder is private).
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class Snapshot(Struct, frozen=True):
 
 
 class Loaded(Struct, frozen=True):
-    """What is needed to rebuild one execution, read in one consistent view: its newest snapshot and the rows behind it."""
+    """What rebuilds one execution, read in one consistent view: its newest snapshot and the rows behind it."""
 
     execution: ExecutionRow
     snapshot: Snapshot | None
@@ -156,14 +156,14 @@ class Log(Protocol):
     """The event log with what must change in the same transaction."""
 
     async def take(self, owner: str, shards: Sequence[int], now_us: int) -> dict[int, ShardRow]:
-        """Become the owner: raise each shard's fence by one and return the rows. Earlier owners' appends fail from now on."""
+        """Become the owner: raise each shard's fence by one, return the rows. Earlier owners' appends fail from now on."""
         ...
 
     async def append(self, batch: Append) -> None:
         """Write the batch in one transaction, all or nothing; when it returns, it is as durable as the store promises.
 
-        Raises FenceLostError when a fence or a position has moved, SequenceConflictError (naming the executions) when an
-        execution isn't at its expected sequence, DuplicateInputError (naming the inputs) when an input is already
+        Raises FenceLostError when a fence or a position has moved, SequenceConflictError (naming the executions) when
+        an execution isn't at its expected sequence, DuplicateInputError (naming the inputs) when an input is already
         recorded, LimitReachedError when a counter would pass its limit, StoreUnavailableError when it can't be written.
         After any of them nothing of the batch is there.
         """
@@ -201,7 +201,7 @@ class Log(Protocol):
         ...
 
     async def changed(self) -> bool:
-        """Return whether another process has committed to this store since the last call (False where it can't be told)."""
+        """Return whether another process has committed here since the last call (False where it can't be told)."""
         ...
 
     async def close(self) -> None:
@@ -233,9 +233,14 @@ class Views(Protocol):
         ...
 
     async def executions(
-        self, tenant: str | None, statuses: Sequence[str] = (), prefix: str = "", limit: int = 100, before_us: int | None = None
+        self,
+        tenant: str | None,
+        statuses: Sequence[str] = (),
+        prefix: str = "",
+        limit: int = 100,
+        before_us: int | None = None,
     ) -> list[ExecutionRow]:
-        """Return executions, newest first: of a tenant (None: of all), with one of the statuses, whose id begins with `prefix`."""
+        """Return executions, newest first: of a tenant (None: all), of these statuses, whose id begins with `prefix`."""
         ...
 
     async def history(self, execution: str, after: int = 0, limit: int = 1_000) -> list[LogRow]:
