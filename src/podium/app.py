@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-import structlog
 
 from podium.clock import Clock, SystemClock
 from podium.engine import events as ev
@@ -41,6 +40,7 @@ from podium.settings import Settings
 from podium.store.calling import OwnerSocket, call_owner
 from podium.store.memory import MemoryStore
 from podium.store.protocol import Blob, ExecutionRow, InboxRow, Store
+from podium.telemetry.logs import get_logger
 from podium.workflow.inputs import check_input
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow, WorkflowResult
 from podium.workflow.validation import validate
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 ANY_TYPE = "*"  # of an agent definition that stands for every type without other code
 GUEST_POLL_SECONDS = 0.1
 MAX_INPUT = 64 << 20  # bytes of JSON
-_log = structlog.get_logger("podium")
+_log = get_logger("podium")
 
 
 class _Carrier:

@@ -6,6 +6,7 @@ An assignment whose arguments hold large values loads them first; one whose argu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, assert_never
 
 from podium.clock import Clock
@@ -93,7 +94,7 @@ class Dispatcher:
                 return assignment_for(state, state.tasks[path], number, agent, self._staffing.lease_seconds(agent))
             except BlobMissing as missing:
                 digests = missing.digests
-            await self._retrying(lambda wanted=digests: load_texts(self._store, state, wanted))  # type: ignore[misc]
+            await self._retrying(partial(load_texts, self._store, state, digests))
 
     def _fail(self, state: State, path: str, number: int, error: Exception) -> None:
         info = msg.ErrorInfo("ArgumentError", f"its arguments can't be made: {error}", retryable=False)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
-
-import structlog
 
 from podium.engine import events as ev
 from podium.engine.arrivals import Arrival
 from podium.exceptions import EngineStoppedError, PodiumError, StoreUnavailableError
 from podium.store.protocol import Store
+from podium.telemetry.logs import get_logger
 
-_log = structlog.get_logger("podium.engine")
+_log = get_logger("podium.engine")
 
 
 class Intake:
@@ -122,7 +122,7 @@ class Intake:
         while self._doubtful:
             asked = list(self._doubtful)
             keys = [arrival.key for arrival in asked]
-            recorded = await self.retrying(lambda wanted=keys: self._store.recorded(wanted))  # type: ignore[misc]
+            recorded = await self.retrying(partial(self._store.recorded, keys))
             for arrival in asked:
                 if arrival.key in recorded:
                     self.repeated(arrival)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
-
-import structlog
 
 from podium.clock import Clock
 from podium.engine import inputs as inp
@@ -23,11 +22,12 @@ from podium.engine.state import State
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
 from podium.ids import SHARDS
 from podium.store.protocol import Store
+from podium.telemetry.logs import get_logger
 
 ALL_SHARDS = tuple(range(SHARDS))
 _DUE_PAGE = 10_000
 _INBOX_PAGE = 500
-_log = structlog.get_logger("podium.engine")
+_log = get_logger("podium.engine")
 
 
 class Loader:
@@ -66,10 +66,10 @@ class Loader:
     async def _load_for(self, execution: str) -> None:
         error: PodiumError | None = None
         try:
-            if not await self._intake.retrying(lambda: self.load(execution)):
+            if not await self._intake.retrying(partial(self.load, execution)):
                 waiting = self._residency.loading[execution]
                 if waiting and isinstance(waiting[0].given, inp.Start):
-                    await self._intake.retrying(lambda: self._prepare(waiting[0]))
+                    await self._intake.retrying(partial(self._prepare, waiting[0]))
                 elif execution in self._residency.quarantined:
                     error = CorruptHistoryError(self._residency.quarantined[execution])
                 else:
@@ -124,9 +124,8 @@ class Loader:
         """Load, for ever, the executions whose timers are due within the horizon."""
         while True:
             until_us = self._clock.now_us() + HORIZON_US
-            for row in await self._intake.retrying(
-                lambda until=until_us: self._store.due(ALL_SHARDS, until, _DUE_PAGE)
-            ):  # type: ignore[misc]
+            rows = await self._intake.retrying(partial(self._store.due, ALL_SHARDS, until_us, _DUE_PAGE))
+            for row in rows:
                 if row.id not in self._residency.states and row.id not in self._residency.loading:
                     self.load_for(row.id, [])
             await asyncio.sleep(poll_seconds)

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import structlog
 from msgspec import Struct
 
 from podium.clock import Clock, SystemClock, seconds_to_us
@@ -30,6 +29,7 @@ from podium.engine.snapshots import Snapshots
 from podium.engine.staffing import Staffing
 from podium.engine.state import State
 from podium.engine.step import step
+from podium.engine.sweeping import sweep_daily
 from podium.engine.values import value_of
 from podium.engine.watching import Watch, Watchers
 from podium.exceptions import (
@@ -49,10 +49,11 @@ from podium.fleet import messages as msg
 from podium.ids import IdSource, execution_id_for
 from podium.scheduling.placement import Placement
 from podium.store.protocol import DEFAULT_TENANT, CounterChange, Store
+from podium.telemetry.logs import get_logger
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
 
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
-_log = structlog.get_logger("podium.engine")
+_log = get_logger("podium.engine")
 
 
 class EngineSettings(Struct, frozen=True):
@@ -168,6 +169,7 @@ class Engine:
             "podium-timers": self._loader.load_due(pauses.timer_poll_seconds),
             "podium-snapshots": self._snapshots.write(),
             "podium-leases": self._look_at_leases(),
+            "podium-sweep": sweep_daily(self._store, self._clock),
         }
         try:
             async with asyncio.TaskGroup() as group:
@@ -371,7 +373,8 @@ class Engine:
             self._reject(arrival, CorruptHistoryError(residency.quarantined[execution]))
         elif arrival.definition is not None:
             state = residency.states[execution] = State(execution, arrival.tenant, arrival.definition)
-            state.loaded.update(arrival.blobs)
+            start_input = arrival.given.input.blob if isinstance(arrival.given, inp.Start) else None
+            state.loaded.update((digest, text) for digest, text in arrival.blobs if digest == start_input)
             return state
         elif arrival.renewable:
             self._intake.known.pop(arrival.key, None)

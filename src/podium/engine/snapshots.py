@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import structlog
-
 from podium.engine.recovery import Definitions, Offload, take_snapshot
 from podium.exceptions import CorruptHistoryError, StoreUnavailableError
 from podium.store.protocol import Store
+from podium.telemetry.logs import get_logger
 
-_log = structlog.get_logger("podium.engine")
+_log = get_logger("podium.engine")
 
 
 class Snapshots:

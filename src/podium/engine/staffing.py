@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
-import structlog
-
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
@@ -21,12 +19,13 @@ from podium.exceptions import InvalidInputError
 from podium.fleet import messages as msg
 from podium.scheduling.placement import Agent, Placement, ReadyTask
 from podium.scheduling.resources import vector_of
+from podium.telemetry.logs import get_logger
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
 FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
 MAX_ERROR_TEXT = 8 * 1024
 MAX_TRACEBACK = 16 * 1024
-_log = structlog.get_logger("podium.engine")
+_log = get_logger("podium.engine")
 _STOPS_STARTING = (ev.ExecutionPausing, ev.ExecutionFailing, ev.ExecutionCancelling)
 _ENDS_ATTEMPT = (ev.TaskCompleted, ev.AttemptFailed, ev.AttemptReturned)
 

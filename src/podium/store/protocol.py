@@ -156,7 +156,7 @@ class Log(Protocol):
     """The event log with what must change in the same transaction."""
 
     async def take(self, owner: str, shards: Sequence[int], now_us: int) -> dict[int, ShardRow]:
-        """Become the owner: raise each shard's fence by one, return the rows. Earlier owners' appends fail from now on."""
+        """Become the owner: raise each shard's fence by one, return the rows. Earlier owners' appends fail then."""
         ...
 
     async def append(self, batch: Append) -> None:
@@ -240,7 +240,7 @@ class Views(Protocol):
         limit: int = 100,
         before_us: int | None = None,
     ) -> list[ExecutionRow]:
-        """Return executions, newest first: of a tenant (None: all), of these statuses, whose id begins with `prefix`."""
+        """Return executions, newest first: of a tenant (None: all), of these statuses, whose id begins so."""
         ...
 
     async def history(self, execution: str, after: int = 0, limit: int = 1_000) -> list[LogRow]:

@@ -1,0 +1,44 @@
+"""The sweep of blobs that nothing mentions: what a crash left between a blob and its first mention.
+
+The log is read once; its rows name blobs by their hashes. A blob younger than a day is left alone, whoever mentions it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from podium.clock import SECOND, Clock
+from podium.exceptions import StoreError
+from podium.store.protocol import Store
+from podium.telemetry.logs import get_logger
+
+DAY_SECONDS = 86_400
+_HASH = re.compile(rb'"(?:blob|definition)":"([0-9a-f]{64})"')
+_log = get_logger("podium.engine")
+
+
+async def sweep(store: Store, now_us: int) -> int:
+    """Delete the blobs older than a day that no row of the log mentions; return how many."""
+    mentioned: set[tuple[str, str]] = set()
+    async for row in store.mentions():
+        if row.payload_blob:
+            mentioned.add((row.tenant, row.payload_blob))
+            payload = await store.get(row.tenant, row.payload_blob)
+        else:
+            payload = row.payload
+        for text in (payload, row.events):
+            mentioned.update((row.tenant, found.decode()) for found in _HASH.findall(text))
+    return await store.sweep(mentioned, now_us - DAY_SECONDS * SECOND)
+
+
+async def sweep_daily(store: Store, clock: Clock) -> None:
+    """Sweep once a day, for ever."""
+    while True:
+        await asyncio.sleep(DAY_SECONDS)
+        try:
+            swept = await sweep(store, clock.now_us())
+        except (StoreError, KeyError) as error:
+            _log.warning("no sweep of unmentioned blobs", error=str(error))
+        else:
+            _log.info("unmentioned blobs swept", blobs=swept)
