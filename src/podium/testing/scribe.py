@@ -140,7 +140,7 @@ def fold(rows: Iterable[LogRow], state: bytes = b"[]") -> bytes:
 async def everything(store: Store, counters: Sequence[tuple[str, str]] = (), blobs: Sequence[str] = ()) -> Any:
     """Return all that can be seen in a store, so that two can be compared, or one before and after."""
     executions = await store.executions(None, limit=1_000_000)
-    found = []
+    found: list[bytes | None] = []
     for digest in blobs:
         try:
             found.append(await store.get(DEFAULT_TENANT, digest))

@@ -1,0 +1,37 @@
+"""The conformance suite of a store: every promise of `podium.store.protocol`, as tests that any adapter can take.
+
+An adapter's own tests say how to make a store, and inherit the rest:
+
+    class TestMyStore(StoreConformance):
+        @pytest.fixture
+        def store_factory(self, tmp_path):
+            return MyFactory(tmp_path)
+
+where `MyFactory` is a `StoreFactory`. Nothing here sleeps, and nothing knows an adapter.
+"""
+
+from __future__ import annotations
+
+from podium.testing.store_appends import AppendConformance, OwnershipConformance
+from podium.testing.store_reads import (
+    BlobConformance,
+    HandleConformance,
+    InboxConformance,
+    LoadConformance,
+    LookupConformance,
+)
+from podium.testing.store_tools import StoreFactory
+
+__all__ = ["StoreConformance", "StoreFactory"]
+
+
+class StoreConformance(
+    OwnershipConformance,
+    AppendConformance,
+    LoadConformance,
+    InboxConformance,
+    LookupConformance,
+    BlobConformance,
+    HandleConformance,
+):
+    """All of it."""
