@@ -87,8 +87,9 @@ class Engine:
         offload: Offload[Any] = in_thread,
         adopted: Callable[[State], None] | None = None,
     ) -> None:
-        """`adopted` is told of each execution that was loaded, so that its agents can be had."""
+        """`adopted` is told of each execution that others started, so that its agents can be had."""
         self._store = store
+        self._adopted = adopted
         self._clock = clock or SystemClock()
         self._ids = ids or IdSource(self._clock)
         self._settings = settings or EngineSettings()
@@ -393,6 +394,8 @@ class Engine:
         self._batch.add(arrival, state, before, decision, now_us)
         self.staffing.follow(state, given, decision.events)
         self.residency.schedule(state)
+        if isinstance(given, inp.Start) and arrival.inbox_id and self._adopted is not None:
+            self._adopted(state)
         if state.definition.workflow.config.max_concurrent_executions is not None:
             self._count(state, given, decision.events)
 

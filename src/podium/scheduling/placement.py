@@ -66,7 +66,7 @@ class Slot(Struct, frozen=True, gc=False):
 class Agent:
     """An agent as placement sees it: slots, resources, what it holds."""
 
-    __slots__ = ("capabilities", "capacity", "full", "held", "id", "incarnation", "leaving", "slots", "type")
+    __slots__ = ("capabilities", "capacity", "full", "held", "id", "incarnation", "leaving", "offers", "slots", "type")
 
     def __init__(
         self, agent_id: str, agent_type: str, incarnation: str, slots: int, offered: Vector = NOTHING,
@@ -81,6 +81,7 @@ class Agent:
         self.held = 0
         self.full = False  # it refused; until it is heard of again it gets nothing
         self.leaving = False
+        self.offers: set[float] = set()  # the ranks under which it stands in its type's list
 
     @property
     def open(self) -> bool:
@@ -274,7 +275,7 @@ class Placement:
         self._unqueue(ready)
         self.hold(ready.attempt, ready.execution, agent.id, ready.needs)
         if agent.open:
-            heappush(self._ranks.setdefault(agent.type, []), (self._choice.rank(agent), agent.id))
+            self._list(agent)
         return Slot(ready.execution, ready.task, ready.number, ready.attempt, agent.id, agent.incarnation)
 
     def _choose(self, ready: ReadyTask) -> Agent | None:
@@ -282,19 +283,22 @@ class Placement:
         ranks = self._ranks.get(ready.agent_type)
         if not ranks or (ready.needs and self.pool.lacking(ready.needs)):
             return None
-        aside: list[tuple[float, str]] = []
+        aside: list[Agent] = []
         chosen = None
         while ranks and chosen is None:
             rank, agent_id = heappop(ranks)
             agent = self.agents.get(agent_id)
-            if agent is None or not agent.open or rank != self._choice.rank(agent):
+            if agent is None:
+                continue
+            agent.offers.discard(rank)
+            if not agent.open or rank != self._choice.rank(agent):
                 continue  # stale: its true rank was offered when it changed
             if self._fits(agent, ready):
                 chosen = agent
             else:
-                aside.append((rank, agent_id))
-        for entry in aside:
-            heappush(ranks, entry)
+                aside.append(agent)
+        for other in aside:
+            self._list(other)
         return chosen
 
     @staticmethod
@@ -309,9 +313,16 @@ class Placement:
 
     def _offer(self, agent: Agent) -> None:
         if agent.open:
-            heappush(self._ranks.setdefault(agent.type, []), (self._choice.rank(agent), agent.id))
+            self._list(agent)
             if self._lengths.get(agent.type):
                 self._stirred[agent.type] = None
+
+    def _list(self, agent: Agent) -> None:
+        """Put an agent into its type's list under its present rank, once for each rank."""
+        rank = self._choice.rank(agent)
+        if rank not in agent.offers:
+            agent.offers.add(rank)
+            heappush(self._ranks.setdefault(agent.type, []), (rank, agent.id))
 
     def _unqueue(self, ready: ReadyTask) -> None:
         if ready.queued:
