@@ -6,7 +6,7 @@ Also the timers of those that are. What waits longer than the horizon costs disk
 from __future__ import annotations
 
 from collections import OrderedDict
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from podium.engine.state import State
@@ -14,6 +14,7 @@ from podium.engine.state import State
 if TYPE_CHECKING:
     from podium.engine.arrivals import Arrival
 
+_FEW_TIMERS = 64
 HORIZON_US = 60_000_000  # timers due within it keep their execution in memory
 
 
@@ -48,6 +49,9 @@ class Residency:
         elif self._timer_of.get(state.id) != due:
             self._timer_of[state.id] = due
             heappush(self._timers, (due, state.id))
+            if len(self._timers) > 2 * len(self._timer_of) + _FEW_TIMERS:
+                self._timers = [timer for timer in self._timers if self._timer_of.get(timer[1]) == timer[0]]
+                heapify(self._timers)
 
     def next_due_us(self) -> int | None:
         """Return when the next timer is due."""

@@ -6,7 +6,7 @@ can be made again from the events; what holds large values only borrows them (`l
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from podium.engine.definition import CompiledTask, Definition
@@ -18,6 +18,8 @@ from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, 
 STARTING = frozenset({ExecutionStatus.RUNNING})
 DECIDING = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.PAUSING, ExecutionStatus.PAUSED})
 IN_FLIGHT = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
+
+_FEW_TIMERS = 64
 
 
 class Attempt:
@@ -96,6 +98,7 @@ class State:
         self.bindings: dict[str, str] = {}
         self.priority = 50
         self.deadline_us: int | None = None
+        self.timeout_us: int | None = None  # from the start, or from a retry, to the deadline
         self.created_us = self.updated_us = 0
         self.finished_us: int | None = None
         self.reason = ""  # of a pause or a cancellation
@@ -111,6 +114,7 @@ class State:
         self.eligible: dict[str, None] = {}  # pending with nothing unmet: to be looked at
         self.fans: dict[str, None] = {}  # fan-outs to be looked at
         self._timers: list[tuple[int, str, str, int]] = []
+        self._timers_limit = _FEW_TIMERS
         self.loaded: dict[str, bytes] = {}  # blobs that conditions read, by hash
         self.items: dict[str, list[Any]] = {}  # fan-outs' lists, once evaluated
 
@@ -149,8 +153,12 @@ class State:
     # --- timers: (due, kind, task, attempt number); stale ones are dropped when they come up -------------------
 
     def add_timer(self, due_us: int, kind: str, task: str = "", number: int = 0) -> None:
-        """Set a timer."""
+        """Set a timer. Those that mean nothing any more are cleared out whenever they may be half of all."""
         heappush(self._timers, (due_us, kind, task, number))
+        if len(self._timers) > self._timers_limit:
+            self._timers = [timer for timer in self._timers if self.timer_holds(timer)]
+            heapify(self._timers)
+            self._timers_limit = max(_FEW_TIMERS, 2 * len(self._timers))
 
     def timer_holds(self, timer: tuple[int, str, str, int]) -> bool:
         """Whether a timer still means something."""
@@ -188,6 +196,10 @@ class State:
                     found.append(timers[at])
         return sorted(found)
 
+    def clear_timers(self) -> None:
+        """Forget every timer."""
+        self._timers = []
+
     # --- moves, for `evolve` only -----------------------------------------------------------------------------
 
     def move(self, status: ExecutionStatus) -> None:
@@ -213,3 +225,9 @@ class State:
         """Put a task or an instance in."""
         self.tasks[task.path] = task
         self.counts[task.status] += 1
+
+
+def unfinished_instances(state: State, task: TaskState) -> list[TaskState]:
+    """Return the instances of a fan-out that have begun and not ended; of any other task none."""
+    begun = task.fan.begun if task.fan is not None else 0
+    return [i for i in (state.tasks[f"{task.path}[{index}]"] for index in range(begun)) if not i.final]
