@@ -12,7 +12,7 @@ import msgspec
 
 from podium.scheduling.resources import vector_of
 from podium.workflow.expressions import Expression, Reference, Template, compile_condition, compile_template
-from podium.workflow.model import ConstraintType, FailureAction, RetryPolicy, Task, Workflow
+from podium.workflow.model import FailureAction, RetryPolicy, Task, Workflow
 
 FAN_OUT_WINDOW = 1_000  # instances of one task in flight at once, where `max_parallel` says nothing
 
@@ -40,7 +40,7 @@ class CompiledTask:
         self.items: Template | None = None
         if task.for_each is not None:
             bare = isinstance(task.for_each, str) and "${" not in task.for_each
-            self.items = compile_template(f"${{{task.for_each}}}" if bare else task.for_each)
+            self.items = compile_template(f"${{{task.for_each}}}" if bare else _stripped(task.for_each))
         elif task.parallel:
             count = group.count if group else 1
             self.items = compile_template([{"index": i, "count": count} for i in range(count)])
@@ -81,8 +81,12 @@ class Definition:
         return [c.id for c in self.tasks.values() if not c.dependents and c.stands_in_for is None]
 
 
+def _stripped(items: Any) -> Any:
+    return items.strip() if isinstance(items, str) else items
+
+
 def _max_parallel(workflow: Workflow) -> int | None:
-    limits = [constraint.value for constraint in workflow.constraints if constraint.type == ConstraintType.MAX_PARALLEL]
+    limits = [constraint.value for constraint in workflow.constraints]  # there is one type of them
     if workflow.config.max_parallel_tasks is not None:
         limits.append(workflow.config.max_parallel_tasks)
     return min(limits, default=None)
