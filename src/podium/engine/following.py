@@ -7,12 +7,14 @@ It reads the store only, so that it works the same in the owner's process and in
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Self
 
 import msgspec
 
 from podium.engine.assignments import execution_result
 from podium.engine.codec import decode_row
+from podium.engine.events import Event
 from podium.engine.evolve import evolve
 from podium.engine.recovery import Definitions, load_texts, restore
 from podium.engine.scope import BlobMissing, result_text
@@ -40,8 +42,16 @@ class Follower:
             raise ExecutionNotFoundError(f"there is no execution {execution}")
         return cls(store, definitions, found[1])
 
-    async def catch_up(self) -> bool:
-        """Bring the state up to what is committed now; return whether anything was new."""
+    def rewound(self) -> Follower:
+        """Return another follower of the same execution, at its beginning."""
+        state = State(self.state.id, self.state.tenant, self.state.definition)
+        return Follower(self._store, self._definitions, state)
+
+    async def catch_up(self, heard: Callable[[Event, int], None] | None = None) -> bool:
+        """Bring the state up to what is committed now; return whether anything was new.
+
+        `heard` is told of each event and its time once the state has it.
+        """
         new = False
         while rows := await self._store.history(self.state.id, self.state.sequence, _PAGE):
             new = True
@@ -49,6 +59,8 @@ class Follower:
                 payload = await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else None
                 for event in decode_row(row, payload)[1]:
                     evolve(self.state, event, row.now_us)
+                    if heard is not None:
+                        heard(event, row.now_us)
             if len(rows) < _PAGE:
                 break
             await asyncio.sleep(0)
