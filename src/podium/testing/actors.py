@@ -1,0 +1,250 @@
+"""Scripted agents: they accept, work for a drawn time, and answer as a good agent does, or as a bad day has it.
+
+An actor keeps to the link's rules as `agents.host` does: it knows copies of an assignment, says a result until it is
+confirmed, and renews what it works on. What a task returns depends on its function and its name alone, so that the oracle
+knows every result beforehand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from zlib import crc32
+
+import msgspec
+from msgspec import Raw
+
+from podium.engine.state import State
+from podium.fleet import messages as msg
+from podium.testing.faults import Fate
+from podium.testing.ledger import Effect, MemoryLedger
+
+RENEWAL_SECONDS = 5.0
+HELLO_SECONDS = 10.0
+
+
+def result_of(function: str, task: str) -> bytes:
+    """Return the JSON that a simulated function gives for a task.
+
+    `big…` gives more than 4 KiB, `list3` a list of three, `biglist3` one of long texts, `flag…` an object with `ok` true or
+    false, anything else an object with the task's name.
+    """
+    name = function.rstrip("0123456789")
+    count = int(function[len(name) :] or 0)
+    match name:
+        case "list":
+            return msgspec.json.encode([{"item": i} for i in range(count)])
+        case "biglist":
+            return msgspec.json.encode(["x" * 2_000 + str(i) for i in range(count)])
+        case "big":
+            return msgspec.json.encode({"task": task, "text": "x" * 6_000})
+        case "flag":
+            return msgspec.json.encode({"ok": crc32(task.encode()) % 2 == 0})
+        case _:
+            return msgspec.json.encode({"task": task})
+
+
+def expected_result(task: str, state: State) -> bytes:
+    """Return the result that a task of a simulated execution must have."""
+    return result_of(state.tasks[task].compiled.function, task)
+
+
+class Actor:
+    """One scripted agent."""
+
+    def __init__(
+        self, agent_id: str, agent_type: str, slots: int, fate: Fate, ledger: MemoryLedger, say: Callable[[msg.FromAgent], None]
+    ) -> None:
+        self.id = agent_id
+        self.type = agent_type
+        self._slots = slots
+        self._fate = fate
+        self._ledger = ledger
+        self._say = say
+        self._loop = asyncio.get_running_loop()
+        self._incarnation = 0
+        self._here = False
+        self._live: dict[str, asyncio.TimerHandle | None] = {}
+        self._silent: set[str] = set()
+        self._ended: set[str] = set()
+        self._held: dict[str, msg.FromAgent] = {}
+        self._renewing: asyncio.TimerHandle | None = None
+        self._greeting: asyncio.TimerHandle | None = None
+        self._pressing: asyncio.TimerHandle | None = None
+
+    # --- its life ------------------------------------------------------------------------------------------------
+
+    def come(self) -> None:
+        """Start, as a new incarnation."""
+        self._incarnation += 1
+        self._here = True
+        self._greet()
+
+    def vanish(self) -> None:
+        """Be gone without a word; everything held is lost."""
+        self._here = False
+        handles = [*self._live.values(), self._renewing, self._greeting, self._pressing]
+        for handle in handles:
+            if handle is not None:
+                handle.cancel()
+        self._renewing = self._greeting = self._pressing = None
+        for held in (self._live, self._silent, self._ended, self._held):
+            held.clear()
+
+    def _come_later(self) -> None:
+        self._loop.call_later(self._fate.chance.uniform(0.1, 30), self._come_back)
+
+    def _come_back(self) -> None:
+        if not self._here:
+            self.come()
+
+    def _greet(self) -> None:
+        self._say(msg.Registration(self.id, self.type, f"{self.id}#{self._incarnation}", slots=self._slots))
+        self._greeting = self._loop.call_later(HELLO_SECONDS, self._greet)
+
+    def leave(self) -> None:
+        """Hand everything back and go; come back later."""
+        if not self._here:
+            return
+        for attempt in list(self._live):
+            self._say(msg.HandedBack(self.id, attempt))
+        self._say(msg.Left(self.id, f"{self.id}#{self._incarnation}"))
+        self.vanish()
+        self._come_later()
+
+    # --- what it is told -----------------------------------------------------------------------------------------
+
+    def deliver(self, message: msg.ToAgent) -> None:
+        """Take a message."""
+        if not self._here:
+            return
+        match message:
+            case msg.Assignment():
+                self._assign(message)
+            case msg.Cancel(attempt, _, _):
+                self._cancel(attempt)
+            case msg.Confirmation(attempt, _):
+                self._held.pop(attempt, None)
+            case msg.Drain():
+                self.leave()
+
+    def _assign(self, assignment: msg.Assignment) -> None:
+        attempt = assignment.attempt
+        if attempt in self._held:
+            self._say(self._held[attempt])
+        elif attempt in self._live or attempt in self._ended:
+            return
+        elif len(self._live) >= self._slots:
+            self._say(msg.Refused(self.id, attempt, "full"))
+        else:
+            self._begin(assignment)
+
+    def _cancel(self, attempt: str) -> None:
+        if attempt in self._live:
+            self._stop(attempt)
+        elif attempt in self._ended or attempt in self._held:
+            return
+        self._report(msg.Failed(self.id, attempt, msg.ErrorInfo("Cancelled", "cancelled"), cancelled=True))
+
+    # --- an attempt ----------------------------------------------------------------------------------------------
+
+    def _begin(self, assignment: msg.Assignment) -> None:
+        attempt, fate = assignment.attempt, self._fate
+        self._say(msg.Accepted(self.id, attempt))
+        self._live[attempt] = None
+        if self._renewing is None:
+            self._renewing = self._loop.call_later(RENEWAL_SECONDS, self._renew)
+        seconds = fate.chance.choice((0.0, 0.01, 0.5, 2.0, 8.0)) * fate.chance.uniform(0.5, 1.5)
+        if fate.strikes("agent_silent"):
+            self._silent.add(attempt)
+            return
+        if fate.strikes("agent_late"):
+            self._silent.add(attempt)
+            seconds = assignment.lease_seconds + fate.chance.uniform(0.5, 10)
+        timeout = assignment.timeout_seconds
+        if timeout is not None and seconds > timeout:
+            self._live[attempt] = self._loop.call_later(timeout, self._time_out, attempt)
+        else:
+            self._live[attempt] = self._loop.call_later(seconds, self._finish, assignment)
+        if fate.chance.random() < 0.1:
+            self._say(msg.Progress(self.id, attempt, 0.5, "half"))
+            self._say(msg.Saved(self.id, attempt, 1, Raw(b'{"at":1}')))
+
+    def _time_out(self, attempt: str) -> None:
+        error = msg.ErrorInfo("TimeoutError", "simulated: out of time")
+        if self._fate.strikes("slot_stuck"):
+            self._stop(attempt, keeps_slot=True)
+            self._report(msg.Failed(self.id, attempt, error, timed_out=True, holds_slot=True))
+            self._live[attempt] = self._loop.call_later(self._fate.chance.uniform(1, 20), self._free, attempt)
+        else:
+            self._stop(attempt)
+            self._report(msg.Failed(self.id, attempt, error, timed_out=True))
+
+    def _free(self, attempt: str) -> None:
+        self._live.pop(attempt, None)
+        self._say(msg.Freed(self.id, attempt))
+
+    def _finish(self, assignment: msg.Assignment) -> None:
+        attempt, fate, function = assignment.attempt, self._fate, assignment.function
+        if fate.strikes("agent_dies"):
+            if fate.chance.random() < 0.5:
+                self._effect(assignment, "interrupted")
+            self.vanish()
+            self._come_later()
+            return
+        self._stop(attempt)
+        if fate.strikes("worker_dies"):
+            error = msg.ErrorInfo("WorkerDied", "simulated: the worker died")
+            self._report(msg.Failed(self.id, attempt, error, crashed=True))
+        elif function.startswith("doomed") or fate.strikes("attempt_fails"):
+            self._effect(assignment, "failed")
+            self._report(msg.Failed(self.id, attempt, msg.ErrorInfo("SimulatedError", f"{assignment.task} failed")))
+        else:
+            self._effect(assignment, "succeeded")
+            result = msg.Succeeded(self.id, attempt, Raw(result_of(function, assignment.task)))
+            self._report(result)
+            if fate.strikes("answers_twice"):
+                self._say(result)
+        if fate.strikes("agent_leaves"):
+            self.leave()
+
+    def _effect(self, assignment: msg.Assignment, outcome: str) -> None:
+        self._ledger.record(Effect(assignment.idempotency_key, assignment.attempt, outcome))
+
+    def _stop(self, attempt: str, keeps_slot: bool = False) -> None:
+        handle = self._live.pop(attempt, None)
+        if handle is not None:
+            handle.cancel()
+        if keeps_slot:
+            self._live[attempt] = None
+        self._silent.discard(attempt)
+        self._ended.add(attempt)
+
+    # --- what it says again and again ----------------------------------------------------------------------------
+
+    def _report(self, result: msg.Succeeded | msg.Failed) -> None:
+        self._ended.add(result.attempt)
+        self._held[result.attempt] = result
+        self._say(result)
+        if self._pressing is None:
+            self._pressing = self._loop.call_later(RENEWAL_SECONDS, self._press)
+
+    def _press(self) -> None:
+        self._pressing = None
+        for held in list(self._held.values()):
+            self._say(held)
+        if self._held:
+            self._pressing = self._loop.call_later(RENEWAL_SECONDS, self._press)
+
+    def _renew(self) -> None:
+        self._renewing = None
+        attempts = tuple(a for a in dict.fromkeys((*self._live, *self._held)) if a not in self._silent)
+        if attempts:
+            self._say(msg.Renewal(self.id, attempts))
+        if self._live or self._held:
+            self._renewing = self._loop.call_later(RENEWAL_SECONDS, self._renew)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing runs and nothing is unconfirmed."""
+        return not self._live and not self._held

@@ -1,0 +1,174 @@
+"""What may go wrong in a simulated world, how often, and the store through which it does.
+
+A probability is of one occasion: an append, a message, an attempt. `SWARM` draws for each run which faults it has at all, so
+that rare ones aren't drowned by frequent ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from podium.exceptions import StoreUnavailableError
+from podium.store.memory import MemoryStore
+from podium.store.protocol import Append
+
+T = TypeVar("T")
+
+
+class SimulatedCrash(BaseException):  # noqa: N818 - it is no error, it is the end of a process
+    """The orchestrator's process is gone, here and now."""
+
+
+class Faults(Struct, frozen=True):
+    """How often each fault happens, from 0 to 1, while the world isn't calm."""
+
+    crash_before_commit: float = 0.0
+    crash_after_commit: float = 0.0
+    crash_after_send: float = 0.0
+    crash_anywhere: float = 0.0  # at any other call of the store: while loading, at a take-over
+    stop: float = 0.0  # at each look of the world: a stop in good order, then a start
+    append_fails: float = 0.0
+    append_unknown: float = 0.0  # committed, and reported as failed
+    outage: float = 0.0  # at an append: nothing can be read or written for a while
+    slow_store: float = 0.0
+    message_lost: float = 0.0
+    message_doubled: float = 0.0
+    message_late: float = 0.0
+    attempt_fails: float = 0.0
+    worker_dies: float = 0.0  # and is reported by its agent
+    agent_dies: float = 0.0  # with all that it holds, and comes back
+    agent_silent: float = 0.0  # neither renews nor answers
+    agent_late: float = 0.0  # answers after its lease has ended
+    agent_leaves: float = 0.0
+    answers_twice: float = 0.0
+    slot_stuck: float = 0.0  # a thread that outlives its attempt
+    clock_jumps: float = 0.0  # at a start
+    stall: float = 0.0  # at each look of the world: the process stands still
+    meddling: float = 0.0  # at each look of the world: somebody pauses, resumes, cancels, retries, signals
+
+
+NO_FAULTS = Faults()
+SWARM = Faults(
+    crash_before_commit=0.03,
+    crash_after_commit=0.03,
+    crash_after_send=0.02,
+    crash_anywhere=0.005,
+    stop=0.02,
+    append_fails=0.05,
+    append_unknown=0.05,
+    outage=0.01,
+    slow_store=0.1,
+    message_lost=0.1,
+    message_doubled=0.1,
+    message_late=0.1,
+    attempt_fails=0.15,
+    worker_dies=0.04,
+    agent_dies=0.04,
+    agent_silent=0.03,
+    agent_late=0.03,
+    agent_leaves=0.02,
+    answers_twice=0.1,
+    slot_stuck=0.03,
+    clock_jumps=0.2,
+    stall=0.02,
+    meddling=0.05,
+)
+
+
+def drawn(faults: Faults, chance: random.Random) -> Faults:
+    """Return the faults of one run: each kind is there or isn't."""
+    return Faults(*(rate if chance.random() < 0.5 else 0.0 for rate in msgspec.structs.astuple(faults)))
+
+
+class Fate(Struct):
+    """Decides what happens: the faults in force, the chance they are drawn from, and what to tell the transcript."""
+
+    faults: Faults
+    chance: random.Random
+    tell: Callable[[str], None]
+    calm: bool = False
+    counts: dict[str, int] = {}
+
+    def strikes(self, kind: str) -> bool:
+        """Whether a fault happens on this occasion."""
+        rate: float = getattr(self.faults, kind)
+        if self.calm or not rate or self.chance.random() >= rate:
+            return False
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.tell(f"FAULT {kind}")
+        return True
+
+
+class FaultyStore(MemoryStore):
+    """One process' handle on a memory store: slow, failing, and dead after a crash."""
+
+    def __init__(self, healthy: MemoryStore, fate: Fate, crash: Callable[[str], None]) -> None:
+        super().__init__(healthy._data)
+        self._fate = fate
+        self._crash = crash
+        self.dead = False
+        self._out_until = 0.0
+
+    async def append(self, batch: Append) -> None:
+        """Append, or not, or not quite."""
+        await self._reach("append")
+        fate = self._fate
+        self._end_if(fate.strikes("crash_before_commit"), "before the commit")
+        if fate.strikes("outage"):
+            self._out_until = asyncio.get_running_loop().time() + fate.chance.uniform(0.1, 20)
+            raise StoreUnavailableError("simulated: the disk is full")
+        if fate.strikes("append_fails"):
+            raise StoreUnavailableError("simulated: the append failed")
+        await super().append(batch)
+        fate.tell(_told(batch))
+        self._end_if(fate.strikes("crash_after_commit"), "after the commit")
+        if fate.strikes("append_unknown"):
+            raise StoreUnavailableError("simulated: the answer to a commit was lost")
+        await self._reach("append's answer")
+
+    async def _reach(self, what: str) -> None:
+        """Take the time that a call takes, unless it can't be made at all."""
+        fate = self._fate
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(fate.chance.uniform(0.01, 3.0) if fate.strikes("slow_store") else 0)
+        if self.dead:
+            await loop.create_future()  # the process is gone; nothing comes back to it
+        self._end_if(fate.strikes("crash_anywhere"), what)
+        if loop.time() < self._out_until and not fate.calm:
+            raise StoreUnavailableError("simulated: the store doesn't answer")
+
+    def _end_if(self, struck: bool, where: str) -> None:
+        if struck:
+            self._crash(where)
+            raise SimulatedCrash(where)
+
+
+def _told(batch: Append) -> str:
+    rows = " ".join(f"{row.execution[-4:]}:{row.input_id.replace(row.execution, '~')}@{row.sequence}" for row in batch.rows)
+    return f"commit {rows or 'drained ' + repr(list(batch.drained))}"
+
+
+def _reaching(name: str) -> Any:
+    method: Callable[..., Awaitable[Any]] = getattr(MemoryStore, name)
+
+    async def reach(self: FaultyStore, *arguments: Any, **named: Any) -> Any:
+        await self._reach(name)
+        return await method(self, *arguments, **named)
+
+    reach.__name__ = name
+    reach.__doc__ = f"Do what a memory store's `{name}` does, if it can be reached."
+    return reach
+
+
+_REACHED: Sequence[str] = (
+    "take", "load", "recorded", "post", "inbox", "due", "active", "put_snapshot", "get", "put", "execution", "executions",
+    "history", "shards",
+)  # fmt: skip
+for _name in _REACHED:
+    setattr(FaultyStore, _name, _reaching(_name))

@@ -1,0 +1,280 @@
+"""The oracle: what must hold of a store's log after anything at all, checked against what clients were told and a ledger of
+effects. The numbers are those of the faults' list:
+
+I1 no acknowledged submission or input is lost · I2 at most one accepted result an attempt, one final result a task · I3 a
+final state never changes, but by a person's retry · I4 sequences and positions have no gap, checksums hold, the fold equals
+the stored row and the snapshot, and deciding again from the recorded inputs gives the same events · I5 nothing is silently
+stuck · I6 slots, leases and limits return to zero.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.arrivals import row_of
+from podium.engine.codec import decode_row, encode_events
+from podium.engine.explain import Sources, explain, headline
+from podium.engine.recovery import Definitions, restore
+from podium.engine.runtime import Engine
+from podium.engine.snapshot import encode_state
+from podium.engine.state import State
+from podium.engine.step import fold, step
+from podium.engine.values import Value
+from podium.exceptions import PodiumError
+from podium.ids import shard_of
+from podium.store.protocol import ExecutionRow, LogRow, Store
+from podium.testing.ledger import Effect, Told
+from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, TaskStatus
+
+_PAGE = 1_000
+Expected = Callable[[str, State], bytes | None]  # the JSON that a task's result must be; None: anything
+
+
+class Examination:
+    """One look at a whole store. `broken` lists what doesn't hold; empty means that all does."""
+
+    def __init__(
+        self,
+        store: Store,
+        told: Told | None = None,
+        effects: Iterable[Effect] = (),
+        *,
+        at_rest: bool = True,
+        expected: Expected | None = None,
+    ) -> None:
+        """`at_rest`: everything should have ended; `expected` gives the result that a task must have, by its path."""
+        self._store = store
+        self._definitions = Definitions(store)
+        self._told = told or Told()
+        self._effects = {effect.attempt for effect in effects if effect.outcome == "succeeded"}
+        self._at_rest = at_rest
+        self._expected = expected
+        self.broken: list[str] = []
+
+    async def examine(self) -> list[str]:
+        """Look at everything; return what is broken."""
+        await self._look_at_shards()
+        rows = await self._executions()
+        for row in rows:
+            try:
+                await self._look_at_execution(row)
+            except (PodiumError, KeyError, LookupError) as error:
+                self._say("I4", f"{row.id} can't be read: {type(error).__name__}: {error}")
+        await self._look_at_acknowledged({row.id for row in rows})
+        if self._at_rest:
+            await self._look_at_rest()
+        return self.broken
+
+    def _say(self, invariant: str, what: str) -> None:
+        self.broken.append(f"{invariant}: {what}")
+
+    # --- the log as a whole --------------------------------------------------------------------------------------
+
+    async def _look_at_shards(self) -> None:
+        for shard in await self._store.shards():
+            position = 0
+            while rows := await self._store.follow(shard.shard, position, _PAGE):
+                for row in rows:
+                    position += 1
+                    if row.position != position:
+                        self._say("I4", f"shard {shard.shard}: position {row.position} stands where {position} should")
+                    if row.checksum != row.computed_checksum():
+                        self._say("I4", f"shard {shard.shard}: the row at {row.position} doesn't match its checksum")
+                    if shard_of(row.execution) != row.shard:
+                        self._say("I4", f"{row.execution} lies in shard {row.shard}")
+            if position != shard.position:
+                self._say("I4", f"shard {shard.shard} ends at {position}, its row says {shard.position}")
+
+    async def _executions(self) -> list[ExecutionRow]:
+        return await self._store.executions(None, limit=1_000_000)
+
+    async def _look_at_acknowledged(self, there: set[str]) -> None:
+        for execution in self._told.executions:
+            if execution not in there:
+                self._say("I1", f"the acknowledged execution {execution} isn't there")
+        recorded = await self._store.recorded(list(self._told.inputs))
+        for execution, input_id in self._told.inputs:
+            if (execution, input_id) not in recorded:
+                self._say("I1", f"the acknowledged input {input_id} of {execution} isn't recorded")
+
+    async def _look_at_rest(self) -> None:
+        left = await self._store.inbox(range(64), 0, 10)
+        if left:
+            self._say("I5", f"inputs were left in the inbox: {', '.join(f'{r.execution} {r.input_id}' for r in left)}")
+
+    # --- one execution -------------------------------------------------------------------------------------------
+
+    async def _look_at_execution(self, row: ExecutionRow) -> None:
+        definition = await self._definitions.get(row.tenant, row.definition)
+        state, again = (State(row.id, row.tenant, definition) for _ in range(2))
+        seen: set[str] = set()
+        ends: Counter[tuple[str, int]] = Counter()
+        results: Counter[str] = Counter()
+        sequence = 0
+        for entry in await self._history(row.id):
+            if entry.sequence != sequence + 1:
+                self._say("I4", f"{row.id}: sequence {entry.sequence} follows {sequence}")
+            sequence = entry.sequence + entry.event_count - 1
+            if entry.input_id in seen:
+                self._say("I4", f"{row.id}: the input {entry.input_id} is recorded twice")
+            seen.add(entry.input_id)
+            payload = await self._store.get(entry.tenant, entry.payload_blob) if entry.payload_blob else None
+            given, events = decode_row(entry, payload)
+            await self._decide_again(again, entry, given)
+            self._look_at_final(state, given, events)
+            fold(state, [(entry.now_us, events)])
+            await self._look_at_events(state, events, ends, results)
+        self._count(row.id, ends, results)
+        await self._look_at_state(row, state)
+
+    async def _history(self, execution: str) -> list[LogRow]:
+        rows: list[LogRow] = []
+        while page := await self._store.history(execution, rows[-1].sequence if rows else 0, _PAGE):
+            rows += page
+        return rows
+
+    async def _decide_again(self, state: State, entry: LogRow, given: inp.Input) -> None:
+        """Decide the recorded input at its recorded time; the same must come of it."""
+        if isinstance(given, inp.Start | inp.Succeeded):
+            value = given.input if isinstance(given, inp.Start) else given.value
+            if value.blob is not None:
+                state.loaded[value.blob] = await self._store.get(state.tenant, value.blob)
+        decided = encode_events(step(state, given, entry.now_us).events, given)
+        if decided != entry.events:
+            self._say("I4", f"{state.id}: {entry.input_id} decides differently: {decided!r}, recorded {entry.events!r}")
+
+    def _look_at_final(self, state: State, given: inp.Input, events: list[ev.Event]) -> None:
+        if state.final and not isinstance(given, inp.Retry) and not all(isinstance(e, ev.InputIgnored) for e in events):
+            self._say("I3", f"{state.id} was {state.status}, then {type(given).__name__} caused {events!r}")
+
+    async def _look_at_events(
+        self, state: State, events: list[ev.Event], ends: Counter[tuple[str, int]], results: Counter[str]
+    ) -> None:
+        for event in events:
+            match event:
+                case ev.TaskCompleted(task, number, result):
+                    ends[task, number] += 1
+                    results[task] += 1
+                    await self._look_at_result(state, task, number, result)
+                case ev.AttemptFailed(task, number) | ev.AttemptReturned(task, number):
+                    ends[task, number] += 1
+                case _:
+                    pass
+
+    async def _look_at_result(self, state: State, task: str, number: int, result: Value | None) -> None:
+        attempt = state.attempt_id(task, number)
+        if self._effects and attempt not in self._effects:
+            self._say("I2", f"{attempt} has a result, but its effect is in no ledger")
+        text = b"null" if result is None else bytes(result.json) if result.json is not None else None
+        if result is not None and result.blob is not None:
+            text = await self._store.get(state.tenant, result.blob)
+        expected = self._expected(task, state) if self._expected is not None else None
+        if expected is not None and text != expected:
+            self._say("I2", f"{task} of {state.id} has the result {_short(text)}, not {_short(expected)}")
+
+    def _count(self, execution: str, ends: Counter[tuple[str, int]], results: Counter[str]) -> None:
+        for (task, number), times in ends.items():
+            if times > 1:
+                self._say("I2", f"{execution}: attempt {number} of {task} ended {times} times")
+        for task, times in results.items():
+            if times > 1:
+                self._say("I2", f"{execution}: {task} completed {times} times")
+
+    async def _look_at_state(self, row: ExecutionRow, state: State) -> None:
+        folded = row_of(state)
+        if folded != row:
+            self._say("I4", f"{row.id}: the fold gives {_different(folded, row)}")
+        found = await restore(self._store, self._definitions, row.id)
+        if found is None:
+            self._say("I4", f"{row.id} has a row, but can't be loaded")
+        elif encode_state(found[1]) != encode_state(state):
+            self._say("I4", f"{row.id}: the snapshot with its tail isn't the fold")
+        for problem in contradictions(state):
+            self._say("I4", f"{row.id}: {problem}")
+        if self._at_rest and ExecutionStatus(row.status) not in FINAL_EXECUTION:
+            waits = "; ".join(f"{e.task} ({e.status}): {e.because}" for e in explain(state, row.updated_us))
+            self._say("I5", f"{row.id} never ended: {headline(state, row.updated_us)}; {waits}")
+
+
+def contradictions(state: State) -> list[str]:
+    """Return what a state says of itself that can't be true: counters that don't count, tasks that nothing moves on."""
+    found = []
+    tasks = list(state.tasks.values())
+    live = sum(len(task.live or ()) for task in tasks)
+    if live != state.live:
+        found.append(f"{live} attempts are live, the counter says {state.live}")
+    for status in TaskStatus:
+        counted = sum(task.status is status for task in tasks)
+        if counted != state.counts[status]:
+            found.append(f"{counted} tasks are {status}, the counter says {state.counts[status]}")
+    if state.final:
+        if live:
+            found.append(f"{state.status} with {live} live attempts")
+        return found
+    timers = {(kind, path) for due, kind, path, number in state._timers if state.timer_holds((due, kind, path, number))}
+    for task in tasks:
+        if task.status is TaskStatus.RUNNING and task.fan is None and not task.live:
+            found.append(f"{task.path} is running without an attempt")
+        if task.status is TaskStatus.RETRYING and state.status is ExecutionStatus.RUNNING and ("retry", task.path) not in timers:
+            found.append(f"{task.path} waits for its next attempt, but no timer will start it")
+    if state.status is ExecutionStatus.COMPLETED and any(t.parent is None and t.status not in FINAL_TASK for t in tasks):
+        found.append("completed, but not every task has ended")
+    return found
+
+
+def unreturned(engine: Engine) -> list[str]:
+    """Return what an engine at rest still holds (I6)."""
+    staffing, placement = engine.staffing, engine.staffing.placement
+    found = [f"I6: {len(staffing.leases)} leases are held"] if len(staffing.leases) else []
+    if placement.held():
+        found.append(f"I6: {placement.held()} slots are held")
+    if placement.queued():
+        found.append(f"I6: {placement.queued()} tasks are queued")
+    for agent in placement.agents.values():
+        if agent.held:
+            found.append(f"I6: agent {agent.id} counts {agent.held} slots as taken")
+    return found
+
+
+def overfull(engine: Engine) -> list[str]:
+    """Return the agents that hold more than they have, or less than nothing."""
+    agents = engine.staffing.placement.agents.values()
+    return [f"I6: agent {a.id} holds {a.held} of {a.slots} slots" for a in agents if not 0 <= a.held <= a.slots]
+
+
+def unexplained(engine: Engine, now_us: int) -> list[str]:
+    """Return the tasks in an engine's memory that wait without a reason that is true (I5)."""
+    placement = engine.staffing.placement
+    sources = Sources(placement.why, lambda attempt, now_us: "")
+    found = []
+    for state in list(engine.residency.states.values()):
+        if not state.sequence:
+            continue
+        found += [f"I5: {state.id}: {problem}" for problem in contradictions(state)]
+        for each in explain(state, now_us, sources):
+            if not each.because.strip():
+                found.append(f"I5: {state.id}: {each.task} is {each.status} without a reason")
+            task = state.tasks[each.task]
+            waits = task.status is TaskStatus.READY and state.status is ExecutionStatus.RUNNING
+            if waits and not placement.why(state.id, each.task):
+                found.append(f"I5: {state.id}: {each.task} is ready, but in no queue")
+            if each.because == "it is about to be looked at":
+                found.append(f"I5: {state.id}: {each.task} is pending, and nothing will look at it")
+    return found
+
+
+def _different(ours: Any, theirs: Any) -> str:
+    names = [n for n in ours.__struct_fields__ if getattr(ours, n) != getattr(theirs, n)]
+    return ", ".join(f"{n} {getattr(ours, n)!r}, stored is {getattr(theirs, n)!r}" for n in names)
+
+
+def _short(text: bytes | None) -> str:
+    if text is None:
+        return "nothing"
+    return msgspec.json.encode(text.decode(errors="replace")[:80]).decode()

@@ -1,0 +1,102 @@
+"""The simulator: a world in one process on virtual time, in which the real engine, placement and store meet scripted agents,
+clients that meddle, and every fault. All that happens follows from one seed.
+
+`simulate(workflow, seed, faults)` runs one world to its end and asks the oracle; a report that isn't `sound` prints as the
+seed, what is broken, and a transcript of everything that happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from podium.testing.faults import SWARM, Faults, drawn
+from podium.testing.virtual import DeadlockError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
+from podium.testing.workflows import random_workflow
+from podium.testing.world import World
+from podium.workflow.model import Workflow
+
+
+class Report(Struct):
+    """How one simulated run went."""
+
+    seed: int
+    broken: list[str]
+    transcript: list[tuple[float, str]]
+    executions: dict[str, str]  # with the status that each ended in
+    faults: dict[str, int]  # how often each struck
+    virtual_seconds: float
+    appends: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether every invariant held."""
+        return not self.broken
+
+    def __str__(self) -> str:
+        if self.sound:
+            return f"seed {self.seed}: sound; {len(self.executions)} executions, {self.virtual_seconds:.0f} virtual seconds"
+        lines = [f"seed {self.seed} breaks:", *(f"  {what}" for what in self.broken), "what happened:"]
+        return "\n".join([*lines, *(f"  {at:11.3f}  {what}" for at, what in self.transcript)])
+
+
+def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | None = None) -> Report:
+    """Run one simulated world. Without a workflow each execution gets a random one; without faults the run draws its own."""
+    worlds: list[World] = []
+
+    async def whole() -> None:
+        loop = virtual_loop()
+        chance = loop.chance
+        chosen = faults if faults is not None else drawn(SWARM, chance)
+        world = World(loop, workflow or random_workflow(chance), chosen)
+        worlds.append(world)
+        with _log_lines(world):
+            await world.run()
+
+    broken: list[str] = []
+    try:
+        run_virtually(whole(), seed)
+    except (DeadlockError, UnhandledError) as error:
+        broken.append(f"I5: {type(error).__name__}: {error}")
+    world = worlds[0]
+    return Report(
+        seed=seed,
+        broken=[*world.broken, *broken],
+        transcript=world.transcript,
+        executions=world.executions,
+        faults=world.fate.counts,
+        virtual_seconds=world.loop.time(),
+        appends=world.appends,
+    )
+
+
+class _IntoTranscript(logging.Handler):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._world.tell(f"log {record.levelname.lower()}: {record.getMessage()}")
+        if record.exc_info and record.exc_info[1] is not None and record.levelno >= logging.ERROR:
+            self._world.tell(f"  {record.exc_info[1]!r}")
+
+
+@contextmanager
+def _log_lines(world: World) -> Iterator[None]:
+    """Put what Podium logs into the transcript instead of where it goes otherwise."""
+    logger = logging.getLogger("podium")
+    handler = _IntoTranscript(world)
+    handler.setLevel(logging.WARNING)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+__all__ = ["Report", "VirtualLoop", "simulate"]

@@ -1,0 +1,145 @@
+"""An asyncio event loop on virtual time: it never blocks, jumps to the next call when nothing is ready, and is the same
+each time.
+
+For tests and simulations of anything that waits: a lease of 15 seconds or a timer of a day takes microseconds. There are no
+threads and no sockets on it; who waits for something that nobody will ever do is told so, by name, instead of hanging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from asyncio import base_events
+from collections.abc import Callable, Coroutine, Iterator
+from math import ceil
+from typing import Any, TypeVar
+
+from podium.clock import VirtualClock
+
+T = TypeVar("T")
+_SHOWN = 20
+
+
+class DeadlockError(RuntimeError):
+    """Nothing is ready and nothing is scheduled: the tasks that are left wait for ever."""
+
+
+class UnhandledError(RuntimeError):
+    """Something failed where nobody looked: a callback, or a task whose exception was never asked for."""
+
+
+class _Jumps:
+    """Stands where a loop's selector is: instead of waiting for files it moves the clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        if timeout is None:
+            raise DeadlockError(_who_waits(self._loop))
+        if timeout > 0:
+            self._loop.clock.advance(ceil(timeout * 1_000_000))
+        return []
+
+
+class VirtualLoop(base_events.BaseEventLoop):
+    """The loop. `clock` is its time, `chance` the one source of chance of what runs on it."""
+
+    def __init__(self, seed: int = 0, clock: VirtualClock | None = None) -> None:
+        super().__init__()
+        self.clock = clock or VirtualClock()
+        self.chance = random.Random(seed)
+        self.unhandled: list[str] = []
+        self._began_us = self.clock.now_us()
+        self._selector = _Jumps(self)
+        self._clock_resolution = 1e-6
+        self.set_exception_handler(_keep_unhandled)
+
+    def time(self) -> float:
+        """Return the virtual seconds since the loop was made."""
+        return (self.clock.now_us() - self._began_us) / 1_000_000
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Refuse: what a thread does isn't the same each time."""
+        raise RuntimeError(f"no threads on virtual time: {getattr(func, '__qualname__', func)}")
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are no files, so no events."""
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps in a selector who would have to be woken."""
+
+
+def run_virtually(work: Coroutine[Any, Any, T], seed: int = 0, clock: VirtualClock | None = None) -> T:
+    """Run a coroutine to its end on a loop of its own, as `asyncio.run` does, in no time.
+
+    Raises DeadlockError when it waits for what will never come, UnhandledError when something failed unseen.
+    """
+    loop = VirtualLoop(seed, clock)
+    try:
+        result = loop.run_until_complete(work)
+        _end_tasks(loop)
+        if loop.unhandled:
+            raise UnhandledError("; ".join(loop.unhandled))
+        return result
+    finally:
+        work.close()
+        _end_tasks(loop)
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def virtual_loop() -> VirtualLoop:
+    """Return the virtual loop that runs. Raises RuntimeError on any other."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise RuntimeError("this needs virtual time: start it with run_virtually")
+    return loop
+
+
+def _end_tasks(loop: VirtualLoop) -> None:
+    """Cancel what is left, in the order of its names, until nothing is."""
+    while left := sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name()):
+        for task in left:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, DeadlockError):
+            loop.run_until_complete(asyncio.wait(left, timeout=60))
+        if any(not task.done() for task in left):
+            raise DeadlockError(
+                f"these tasks ignore their cancellation: {', '.join(t.get_name() for t in left if not t.done())}"
+            )
+
+
+def _keep_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    told = (
+        f"{context.get('message')}: {type(error).__name__}: {error}"
+        if error is not None
+        else str(context.get("message"))
+    )
+    if isinstance(loop, VirtualLoop):
+        loop.unhandled.append(told)
+
+
+def _who_waits(loop: VirtualLoop) -> str:
+    tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
+    names = [f"{task.get_name()} at {_where(task)}" for task in tasks]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"nothing is ready and nothing is scheduled; these wait for ever: {', '.join(names[:_SHOWN])}{more}"
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """Return where a task waits: its innermost frame."""
+    last = None
+    for last in _frames(task.get_coro()):
+        pass
+    return "its end" if last is None else f"{last.f_code.co_qualname} line {last.f_lineno}"
+
+
+def _frames(waiting: Any) -> Iterator[Any]:
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)

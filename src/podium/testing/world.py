@@ -1,0 +1,385 @@
+"""The simulated world: an orchestrator that dies and comes back, agents over a link that loses and doubles, clients.
+
+It runs under faults for a while, becomes calm, and then everything has to come to its end. Each part says what happens to
+the transcript, and what it was told to the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from podium.clock import SECOND, VirtualClock
+from podium.engine import inputs as inp
+from podium.engine.codec import encode_input
+from podium.engine.commands import Command
+from podium.engine.recovery import inline
+from podium.engine.runtime import Engine, EngineSettings
+from podium.engine.values import Value
+from podium.exceptions import ConflictError, PodiumError, StoreUnavailableError
+from podium.fleet import messages as msg
+from podium.ids import IdSource, execution_id_for, shard_of
+from podium.scheduling.placement import Placement
+from podium.store.memory import MemoryStore
+from podium.store.protocol import DEFAULT_TENANT, InboxRow
+from podium.testing.actors import Actor, expected_result
+from podium.testing.faults import Fate, Faults, FaultyStore, SimulatedCrash
+from podium.testing.ledger import MemoryLedger, Told
+from podium.testing.oracle import Examination, overfull, unexplained, unreturned
+from podium.testing.virtual import VirtualLoop
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
+
+T = TypeVar("T")
+PATIENCE_SECONDS = 40 * 3_600.0  # of the calm world, within which everything has to end
+LOOK_SECONDS = 2.0
+SETTINGS = EngineSettings(
+    inbox_poll_seconds=2.0, timer_poll_seconds=10.0, idle_seconds=5.0, snapshot_bytes=3_000, max_batch=20
+)
+
+
+class JumpingClock:
+    """The time that one process believes in: the world's, and how far its own is off."""
+
+    def __init__(self, clock: VirtualClock, off_us: int) -> None:
+        self._clock = clock
+        self._off_us = off_us
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch."""
+        return self._clock.now_us() + self._off_us
+
+
+class Link:
+    """The carrier of one orchestrator's process: it ends with it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.dead = False
+
+    def send(self, agent: str, message: msg.ToAgent) -> None:
+        """Take a message to an agent, perhaps."""
+        if self.dead:
+            return
+        world = self._world
+        world.carry(f"{agent} <- {_named(message)}", lambda: world.deliver(agent, message))
+        if world.fate.strikes("crash_after_send"):
+            world.crash("after the command went out")
+            raise SimulatedCrash("after the command went out")
+
+
+class World:
+    """One simulated world."""
+
+    def __init__(self, loop: VirtualLoop, workflow: Workflow, faults: Faults) -> None:
+        self.loop = loop
+        self.chance = loop.chance
+        self.workflow = workflow
+        self.transcript: list[tuple[float, str]] = []
+        self.broken: list[str] = []
+        self.executions: dict[str, str] = {}
+        self.fate = Fate(faults, loop.chance, self.tell)
+        self.told = Told()
+        self.ledger = MemoryLedger()
+        self._disk = MemoryStore()
+        self._engine: Engine | None = None
+        self._store: FaultyStore | None = None
+        self._link: Link | None = None
+        self._crashed = asyncio.Event()
+        self._actors: dict[str, Actor] = {}
+        self._agents_live_here = loop.chance.random() < 0.5
+        self._inputs = 0
+
+    def tell(self, what: str) -> None:
+        """Add a line to the transcript."""
+        self.transcript.append((self.loop.time(), what))
+
+    @property
+    def appends(self) -> int:
+        """How many appends were committed."""
+        return sum(1 for _, what in self.transcript if what.startswith("commit "))
+
+    # --- the whole -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run the world to its end and examine what is left."""
+        self._make_actors()
+        keeper = self.loop.create_task(self._keep_orchestrator(), name="world-orchestrator")
+        clients = [self.loop.create_task(self._submit(i), name=f"world-client-{i}") for i in range(self.chance.randint(1, 3))]
+        watch = self.loop.create_task(self._look_around(), name="world-look")
+        calm_after = self.chance.uniform(5, 90)
+        self.loop.call_later(calm_after, self._become_calm)
+        await asyncio.wait(clients)
+        for client in clients:
+            client.result()
+        await asyncio.sleep(max(calm_after - self.loop.time(), 0) + 1)
+        ended = await self._all_end()
+        watch.cancel()
+        if ended:
+            await self._come_to_rest()
+        keeper.cancel()
+        if self._engine is not None:
+            await self._end_tasks()
+        await self._examine(ended)
+
+    def _become_calm(self) -> None:
+        self.tell("the world becomes calm")
+        self.fate.calm = True
+
+    async def _all_end(self) -> bool:
+        """Wait until every execution has ended, with patience; a paused one is resumed."""
+        until = self.loop.time() + PATIENCE_SECONDS
+        pause = LOOK_SECONDS
+        while self.loop.time() < until:
+            rows = await self._disk.executions(None, limit=1_000)
+            if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self._disk.inbox(range(64), 0, 1):
+                return True
+            for row in rows:
+                if row.status == ExecutionStatus.PAUSED:
+                    await self._give(row.id, inp.Resume())
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 600)
+        return False
+
+    async def _come_to_rest(self) -> None:
+        """Give agents and engine the time to let go of everything, and see whether they do."""
+        for _ in range(20):
+            await asyncio.sleep(10)
+            engine = self._engine
+            if engine is not None and not unreturned(engine) and all(a.quiet for a in self._actors.values()):
+                return
+        if self._engine is not None:
+            self.broken += unreturned(self._engine)
+        self.broken += [f"I6: agent {a.id} holds something still" for a in self._actors.values() if not a.quiet]
+
+    async def _examine(self, ended: bool) -> None:
+        rows = await self._disk.executions(None, limit=1_000)
+        self.executions = {row.id: row.status for row in rows}
+        examination = Examination(self._disk, self.told, self.ledger.effects(), at_rest=ended, expected=expected_result)
+        self.broken += await examination.examine()
+        if not ended:
+            self.broken.append(f"I5: not everything ended within {PATIENCE_SECONDS:.0f} calm seconds: {self.executions}")
+
+    # --- the orchestrator ----------------------------------------------------------------------------------------
+
+    async def _keep_orchestrator(self) -> None:
+        """Start an orchestrator, and another one whenever it is gone."""
+        while True:
+            self._crashed.clear()
+            await self._start()
+            await self._crashed.wait()
+            await self._end_tasks()
+            await asyncio.sleep(self.chance.choice((0.0, 0.5, 20.0)))
+
+    async def _start(self) -> None:
+        off_us = self.chance.choice((-3_600, 3_600, 5)) * SECOND if self.fate.strikes("clock_jumps") else 0
+        clock = JumpingClock(self.loop.clock, off_us)
+        store = self._store = FaultyStore(self._disk, self.fate, self.crash)
+        link = self._link = Link(self)
+        settings = msgspec.structs.replace(SETTINGS, agents_end_with_process=self._agents_live_here)
+        engine = Engine(
+            store, link, clock=clock, ids=IdSource(clock, self.chance), settings=settings,
+            placement=Placement(pool={"cpu_cores": 2.0} if self.chance.random() < 0.3 else {}), offload=inline,
+        )  # fmt: skip
+        if self._agents_live_here:
+            for actor in self._actors.values():
+                actor.vanish()
+        self.tell(f"an orchestrator starts{f', its clock off by {off_us // SECOND} s' if off_us else ''}")
+        starting = self.loop.create_task(self._started(engine), name="podium-start")
+        await asyncio.wait({starting})
+        if starting.cancelled() or not starting.result():
+            return
+        self._engine = engine
+        if self._agents_live_here:
+            for actor in self._actors.values():
+                actor.come()
+
+    async def _started(self, engine: Engine) -> bool:
+        try:
+            await engine.start()
+        except SimulatedCrash:
+            return False
+        except StoreUnavailableError as error:
+            self.tell(f"the start failed: {error}")
+            self.crash("the start failed")
+            return False
+        return True
+
+    def crash(self, where: str) -> None:
+        """End the orchestrator's process here and now: nothing of it has any effect from now on."""
+        self.tell(f"CRASH {where}")
+        if self._store is not None:
+            self._store.dead = True
+        if self._link is not None:
+            self._link.dead = True
+        self._engine = None
+        self._crashed.set()
+
+    async def _end_tasks(self) -> None:
+        """Clear away what is left of a process."""
+        if self._store is not None:
+            self._store.dead = True
+        if self._link is not None:
+            self._link.dead = True
+        while left := [t for t in asyncio.all_tasks() if t.get_name().startswith("podium-") and not t.done()]:
+            for task in sorted(left, key=lambda t: t.get_name()):
+                task.cancel()
+            await asyncio.wait(left)
+
+    async def _stop_in_order(self) -> None:
+        engine = self._engine
+        if engine is None:
+            return
+        self.tell("the orchestrator is stopped in good order")
+        engine.drain()
+        stopping = self.loop.create_task(engine.stop(), name="podium-stop")
+        await asyncio.wait({stopping}, timeout=600)
+        if not stopping.done():
+            self.broken.append("I5: the engine doesn't stop")
+        if self._engine is engine:
+            self.crash("stopped")
+
+    # --- the link ------------------------------------------------------------------------------------------------
+
+    def carry(self, what: str, hand_over: Callable[[], None]) -> None:
+        """Bring a message over: late, lost or twice, as it happens."""
+        fate = self.fate
+        if fate.strikes("message_lost"):
+            self.tell(f"lost: {what}")
+            return
+        self.tell(what)
+        for _ in range(2 if fate.strikes("message_doubled") else 1):
+            delay = fate.chance.uniform(0.5, 60) if fate.strikes("message_late") else fate.chance.uniform(0, 0.005)
+            self.loop.call_later(delay, hand_over)
+
+    def deliver(self, agent: str, message: msg.ToAgent) -> None:
+        """Hand a message to an agent."""
+        self._actors[agent].deliver(message)
+
+    def _hear(self, message: msg.FromAgent) -> None:
+        """Take what an agent says to the orchestrator that is there."""
+        self.carry(f"{message.agent} -> {_named(message)}", lambda: self._receive(message))
+
+    def _receive(self, message: msg.FromAgent) -> None:
+        if self._engine is None:
+            return
+        if not self._engine.receive(message):
+            self.loop.call_later(0.05, self._receive, message)
+
+    def _make_actors(self) -> None:
+        for kind, count in self.workflow.agent_counts().items():
+            for number in range(count):
+                agent = f"{kind}-{number + 1}"
+                actor = Actor(agent, kind, self.chance.randint(1, 3), self.fate, self.ledger, self._hear)
+                self._actors[agent] = actor
+                if not self._agents_live_here:
+                    actor.come()
+
+    # --- clients -------------------------------------------------------------------------------------------------
+
+    async def _ask(self, ask: Callable[[Engine], Awaitable[T]], name: str) -> tuple[bool, T | None]:
+        """Ask the orchestrator; False when it isn't known what became of it."""
+        engine = self._engine
+        if engine is None:
+            return False, None
+        asking = self.loop.create_task(_awaited(ask(engine)), name=f"podium-asks-{name}")
+        await asyncio.wait({asking})
+        if asking.cancelled():
+            return False, None
+        error = asking.exception()
+        if error is None:
+            return True, asking.result()
+        if not isinstance(error, PodiumError | SimulatedCrash):
+            raise error
+        self.tell(f"{name} is told: {type(error).__name__}: {error}")
+        if isinstance(error, ConflictError):
+            return True, None
+        return False, None
+
+    async def _submit(self, number: int) -> None:
+        """Submit under one id, again and again until it is acknowledged; sometimes twice at once or through the inbox."""
+        await asyncio.sleep(self.chance.choice((0.0, 0.0, 1.0, 10.0)))
+        name = f"order-{number}"
+        execution = execution_id_for(DEFAULT_TENANT, name)
+        while True:
+            copies = 2 if self.chance.random() < 0.2 else 1
+            asked = [self._ask(lambda e: e.submit(self.workflow, b'{"n":1}', submission_id=name), f"{name}") for _ in range(copies)]
+            for known, got in await asyncio.gather(*asked):
+                if known:
+                    if got is not None:
+                        self.tell(f"{name} is acknowledged as {got[-4:]}")
+                        self.told.executions[execution] = None
+                    elif execution not in self.told.executions and await self._disk.execution(execution) is None:
+                        continue  # a limit is reached; try again later
+            if execution in self.told.executions:
+                return
+            await asyncio.sleep(self.chance.uniform(0.5, 5))
+
+    async def _give(self, execution: str, given: inp.Input) -> None:
+        """Give a command through a door or the inbox, and remember what was acknowledged."""
+        self._inputs += 1
+        input_id = f"person:{self._inputs}"
+        if self.chance.random() < 0.3:
+            row = InboxRow(
+                execution, input_id, DEFAULT_TENANT, shard_of(execution), str(given.__struct_config__.tag),
+                encode_input(given), self.loop.clock.now_us(),
+            )  # fmt: skip
+            self.tell(f"inbox <- {input_id} {type(given).__name__}")
+            await self._disk.post(row)
+            self.told.inputs[execution, input_id] = None
+            if self._engine is not None and self.chance.random() < 0.5:
+                self._engine.look_into_inbox()
+            return
+        self.tell(f"person: {input_id} {type(given).__name__} of {execution[-4:]}")
+        known, events = await self._ask(lambda e: e.command(execution, given, input_id), input_id)
+        if known and events is not None:
+            self.told.inputs[execution, input_id] = None
+
+    async def _meddle(self) -> None:
+        rows = await self._disk.executions(None, limit=1_000)
+        if not rows:
+            return
+        row = self.chance.choice(rows)
+        given: inp.Input = self.chance.choice(
+            (
+                inp.Pause("a person said so"), inp.Resume(), inp.Resume(), inp.Retry(), inp.Retry(),
+                inp.Cancel("a person said so", force=self.chance.random() < 0.5), inp.Signal("nudge", Value(json=Raw(b"1"))),
+            )
+        )  # fmt: skip
+        if isinstance(given, inp.Cancel) and self.chance.random() < 0.7:
+            return
+        await self._give(row.id, given)
+
+    async def _look_around(self) -> None:
+        """Look at the world now and then: do what people and machines do to it, and check what must always hold."""
+        while True:
+            await asyncio.sleep(self.chance.uniform(0.2, 1.8) * LOOK_SECONDS if not self.fate.calm else 30.0)
+            engine = self._engine
+            if engine is not None:
+                if engine.failure is not None and not isinstance(engine.failure, SimulatedCrash) and not self._crashed.is_set():
+                    self.broken.append(f"the engine ended by itself: {engine.failure!r}")
+                    self.crash("the engine failed")
+                    continue
+                self.broken += overfull(engine)
+            if self.fate.strikes("meddling"):
+                await self._meddle()
+            if self.fate.strikes("stall"):
+                self.loop.clock.advance(self.chance.choice((1, 4, 20)) * SECOND)
+            if self.fate.strikes("stop"):
+                await self._stop_in_order()
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def _named(message: Any) -> str:
+    attempt = getattr(message, "attempt", "")
+    _, _, rest = attempt.partition(":")
+    return f"{type(message).__name__} {attempt[:36][-4:] + ':' + rest if attempt else ''}".rstrip()
+
+
+__all__ = ["Command", "World", "unexplained"]
