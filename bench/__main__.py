@@ -1,0 +1,76 @@
+"""`python -m bench [NAME …]`: runs the workloads and prints their figures. It tunes nothing: a user gets the same."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.figures import FULL, QUICK, Figure, Setup, Workload
+from bench.machine import describe
+from bench.printing import as_json, line, rewrite, table
+from bench.workloads import WORKLOADS
+
+LEAST_RUNS = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write what was asked for. A figure that isn't what is asked is named, and is no error."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    chosen = [w for w in WORKLOADS if not given.names or w.name in {name.upper() for name in given.names}]
+    unknown = [name for name in given.names if name.upper() not in {w.name for w in WORKLOADS}]
+    if unknown:
+        parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(w.name for w in WORKLOADS)}")
+    if given.runs < LEAST_RUNS:
+        parser.error(f"--runs must be at least {LEAST_RUNS}: the median of fewer says nothing")
+    if given.write and (given.quick or len(chosen) < len(WORKLOADS)):
+        parser.error("--write wants all workloads at their full size")
+
+    given.folder.mkdir(parents=True, exist_ok=True)
+    machine = describe(given.folder)
+    print("\n".join(machine.lines()))
+    figures: list[Figure] = []
+    for workload in chosen:
+        print(f"\n{workload.name}  {workload.title}", flush=True)
+        found = _measured(workload, given)
+        figures += found
+        print("\n".join(line(figure, found) for figure in found), flush=True)
+    if given.json:
+        given.json.write_bytes(as_json(machine, given.runs, figures))
+    if given.write:
+        rewrite(given.write, table(machine, given.runs, figures))
+    missed = [figure for figure in figures if figure.holds is False]
+    if missed and not given.quick:
+        print(f"\nnot what is asked: {', '.join(f'{f.workload} {f.name}' for f in missed)}")
+    return 0
+
+
+def _measured(workload: Workload, given: argparse.Namespace) -> list[Figure]:
+    folder = Path(tempfile.mkdtemp(prefix=f"{workload.name}-", dir=given.folder)).resolve()
+    try:
+        return workload.measure(Setup(size=QUICK if given.quick else FULL, runs=given.runs, folder=folder))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(w.name for w in WORKLOADS)}; default: all"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="how often each is repeated after its warm-up (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="smaller: to see whether something broke, not for figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run of every figure")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="rewrite the table between the markers of a page")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("reports/bench"), help="where the files are written: on the disk to measure"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

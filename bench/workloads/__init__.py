@@ -1,0 +1,12 @@
+"""The workloads, in the order in which they are run. Peers are measured beside them in the same way, by name."""
+
+from bench.figures import Workload
+from bench.workloads import cold_start, durable_steps, fan_out, latency, shares
+
+WORKLOADS: tuple[Workload, ...] = (
+    durable_steps.WORKLOAD,
+    fan_out.WORKLOAD,
+    latency.WORKLOAD,
+    cold_start.WORKLOAD,
+    shares.WORKLOAD,
+)
