@@ -1,0 +1,75 @@
+"""`podium doctor` and `podium version`: what is installed here, and how the database stands."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from podium.cli.manners import Manners
+
+if TYPE_CHECKING:
+    from podium.settings import Settings
+
+
+def version(manners: Manners) -> int:
+    """Say which Podium this is."""
+    from podium.cli.printing import installed_version, print_json, say
+
+    if manners.json:
+        print_json({"podium": installed_version(), "python": platform.python_version()})
+    else:
+        say(f"podium {installed_version()}")
+    return 0
+
+
+def doctor(manners: Manners) -> int:
+    """Say how Podium stands here: Python, SQLite, settings, the database and who runs it."""
+    import sqlite3
+
+    from podium.cli.printing import cut, installed_version, print_json, say, width
+
+    settings = manners.settings()
+    facts: dict[str, Any] = {
+        "podium": installed_version(),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "sqlite": sqlite3.sqlite_version,
+        "processors": os.cpu_count(),
+        "database": settings.database,
+        "synchronous": settings.synchronous,
+        **_state(manners, settings),
+    }
+    if manners.json:
+        print_json(facts)
+    else:
+        for name, fact in facts.items():
+            say(cut(f"{name:12}  {fact}", width()))
+    return 0
+
+
+def _state(manners: Manners, settings: Settings) -> dict[str, Any]:
+    from podium.cli.sessions import database_exists, finish, has_owner, looking
+    from podium.exceptions import PodiumError
+    from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus
+
+    if not database_exists(settings):
+        folder = Path(settings.database).absolute().parent
+        near = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        writable = os.access(near, os.W_OK)
+        return {"state": "not made yet" if writable else f"not made yet, and {near} can't be written"}
+
+    size = Path(settings.database).stat().st_size
+
+    async def look() -> dict[str, Any]:
+        async with looking(manners) as podium:
+            unfinished = [str(status) for status in ExecutionStatus if status not in FINAL_EXECUTION]
+            rows = await podium.store.executions(settings.tenant, unfinished, limit=1_000)
+            owner = podium.holder() if has_owner(podium) else None
+            return {"state": f"readable, {size / 1e6:.1f} MB", "owner": owner or "nobody", "unfinished": len(rows)}
+
+    try:
+        return finish(look())
+    except PodiumError as error:
+        return {"state": str(error)}

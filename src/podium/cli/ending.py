@@ -1,0 +1,105 @@
+"""How an execution ended or stands, for a person and as the one JSON document of run, status, resume and retry."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from podium.cli.printing import cut, painted, width, wrapped
+from podium.cli.times import iso, shown_duration
+from podium.engine.following import Follower
+from podium.engine.state import State
+from podium.workflow.model import ExecutionStatus, WorkflowResult
+
+FAILED = 1
+_RESULT_LINES = 12
+
+
+def exit_code_of(status: ExecutionStatus) -> int:
+    """Return 0 for an execution that completed, 1 for another."""
+    return 0 if status is ExecutionStatus.COMPLETED else FAILED
+
+
+async def document_of(follower: Follower) -> dict[str, Any]:
+    """Return everything about an execution as JSON-like values."""
+    state, result = follower.state, await follower.result()
+    workflow = state.definition.workflow
+    return {
+        "execution_id": state.id,
+        "workflow": workflow.name,
+        "version": workflow.version,
+        "workflow_id": workflow.id,
+        "status": str(state.status),
+        "run": state.run,
+        "created_at": iso(state.created_us),
+        "finished_at": iso(state.finished_us),
+        "duration_seconds": result.duration_seconds,
+        "partial": result.partial,
+        "counts": {str(status): count for status, count in state.counts.items() if count},
+        "total": state.total,
+        "result": result.result,
+        "error": result.error,
+        "tasks": {
+            task.task_id: {
+                "status": str(task.status),
+                "result": task.result,
+                "error": task.error,
+                "attempts": task.attempts,
+                "agent": state.tasks[task.task_id].agent or None,
+                "duration_seconds": task.duration_seconds,
+            }
+            for task in result.tasks.values()
+        },
+    }
+
+
+def ending_text(state: State, result: WorkflowResult) -> str:
+    """Return the last words on an execution that has ended: how, what came out, its id, what to do next."""
+    took = shown_duration(result.duration_seconds)
+    status = str(result.status)
+    head = f"{painted(status, 'green' if status == 'completed' else 'red')} in {took}"
+    if result.partial and status == "completed":
+        head += "; partial: something failed that was allowed to"
+    lines = [head]
+    if result.error:
+        lines.append(wrapped(f"  error      {result.error}", indent=" " * 13))
+    if status == "completed":
+        lines += _result_lines(result.result)
+    lines.append(f"  execution  {state.id}")
+    if status != "completed":
+        lines.append(f"  next       podium explain {cut(state.id, 36)} | podium retry {state.id[:13]}")
+    return "\n".join(lines)
+
+
+def _result_lines(result: Any) -> list[str]:
+    if isinstance(result, dict) and isinstance(result.get("report"), str):
+        others = {name: value for name, value in result.items() if name != "report"}
+        return [f"  report     {_shown_path(result['report'])}", *(_json_lines(others) if others else [])]
+    return [] if result is None else _json_lines(result)
+
+
+def _shown_path(path: str) -> str:
+    """Return the path from the working directory, where it lies below that."""
+    if os.path.isabs(path):
+        near = os.path.relpath(path)
+        return path if near.startswith("..") else near
+    return path
+
+
+def _json_lines(value: Any) -> list[str]:
+    """Return a value as JSON in some lines that fit; what is left out is said."""
+    flat = msgspec.json.encode(value).decode()
+    if len(flat) <= width() - 13:
+        return [f"  result     {flat}"]
+    pretty = msgspec.json.format(flat, indent=2).splitlines()
+    shown = [cut_right(f"    {line}") for line in pretty[:_RESULT_LINES]]
+    left = len(pretty) - _RESULT_LINES
+    return ["  result", *shown, *([f"    … {left:,} more lines (--json has them all)"] if left > 0 else [])]
+
+
+def cut_right(line: str) -> str:
+    """Return a line with its indentation, cut to the width."""
+    room = width()
+    return line if len(line) <= room else line[: room - 1] + "…"

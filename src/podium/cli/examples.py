@@ -1,0 +1,108 @@
+"""`podium example`: the examples that ship with Podium, listed, run, or copied to be changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podium.cli.manners import Manners, as_command
+from podium.cli.run import CapacityOption, Input, InputJson, SubmissionId, run
+
+example = typer.Typer(
+    help="The examples that ship with Podium: list, run, copy.", no_args_is_help=True, rich_markup_mode=None
+)
+ExampleName = Annotated[str, typer.Argument(metavar="NAME", help="The example; `podium example list` names them.")]
+
+
+def list_examples(manners: Manners) -> int:
+    """List the examples."""
+    from podium.cli.printing import print_json, say
+    from podium.cli.tables import table
+
+    found = [(folder.name, _about(folder), str(_workflow_of(folder))) for folder in _folders()]
+    if manners.json:
+        print_json([{"name": name, "about": about, "file": file} for name, about, file in found])
+    else:
+        say(table(("NAME", "WHAT IT DOES"), [row[:2] for row in found]))
+    return 0
+
+
+def run_example(
+    manners: Manners,
+    name: ExampleName,
+    given: Input = None,
+    input_json: InputJson = None,
+    submission: SubmissionId = None,
+    capacity: CapacityOption = None,
+) -> int:
+    """Run an example, as `podium run` runs a file."""
+    file = str(_workflow_of(_folder(name)))
+    return run(manners, file, given, input_json, None, submission, None, None, capacity)
+
+
+def copy_example(
+    manners: Manners,
+    name: ExampleName,
+    folder: Annotated[str | None, typer.Argument(metavar="[DIR]", help="Where to; ./NAME without it.")] = None,
+) -> int:
+    """Copy an example's files into a folder, to change them."""
+    from podium.cli.printing import print_json, say
+    from podium.exceptions import InvalidInputError
+
+    source, target = _folder(name), Path(folder or name)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInputError(f"{target} is there already and isn't an empty folder; give another")
+    try:
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"), dirs_exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{target} can't be written: {error}") from error
+    file = target / _workflow_of(source).name
+    if manners.json:
+        print_json({"name": name, "folder": str(target), "file": str(file)})
+    else:
+        say(f"copied to {target}; run it with: podium run {file}")
+    return 0
+
+
+example.command("list")(as_command(list_examples))
+example.command("run")(as_command(run_example))
+example.command("copy")(as_command(copy_example))
+
+
+def _folders() -> Iterator[Path]:
+    import podium.examples
+
+    for root in podium.examples.__path__:
+        for folder in sorted(Path(root).iterdir()):
+            if (folder / f"{folder.name}.yaml").is_file():
+                yield folder
+
+
+def _folder(name: str) -> Path:
+    from podium.exceptions import InvalidInputError
+    from podium.workflow.problems import did_you_mean
+
+    known = {folder.name: folder for folder in _folders()}
+    if name not in known:
+        hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
+        raise InvalidInputError(f"there is no example {name!r}; {hint}")
+    return known[name]
+
+
+def _workflow_of(folder: Path) -> Path:
+    return folder / f"{folder.name}.yaml"
+
+
+def _about(folder: Path) -> str:
+    """Return the first sentence of the comment at the head of the example's file."""
+    words = []
+    for line in _workflow_of(folder).read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        words.append(line.lstrip("# "))
+    text = " ".join(words)
+    return text.partition(". ")[0].rstrip(".")

@@ -1,0 +1,241 @@
+"""`podium ps`, `podium status`, `podium explain`: which executions there are, how far one is, why it isn't further."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podium.cli.manners import Manners
+from podium.cli.resuming import ExecutionId
+
+if TYPE_CHECKING:
+    from podium.engine.following import Follower
+    from podium.store.protocol import ExecutionRow
+
+ENDED_SHOWN = 5  # without --all
+LATELY_US = 24 * 3600 * 1_000_000
+_ROWS = 60
+_EXPLAINED = 30
+_GOING_ON = ("running", "pausing", "failing", "cancelling")
+
+
+def ps(
+    manners: Manners,
+    show_all: Annotated[bool, typer.Option("--all", "-a", help="Those that ended long ago too.")] = False,
+    status: Annotated[list[str] | None, typer.Option("--status", help="Only these; may be given many times.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")] = 50,
+) -> int:
+    """List executions, the newest first: those that go on, and the last ones that ended within a day."""
+    from podium.cli.printing import print_json, say
+    from podium.cli.sessions import NOTHING_YET, database_exists, finish, has_owner, looking
+    from podium.clock import SystemClock
+
+    wanted = _statuses(status or ())
+    now_us = SystemClock().now_us()
+
+    async def listed() -> tuple[list[ExecutionRow], bool]:
+        if not database_exists(manners.settings()):
+            return [], False
+        async with looking(manners) as podium:
+            tenant, store, owned = podium.settings.tenant, podium.store, has_owner(podium)
+            if wanted or show_all:
+                return await store.executions(tenant, wanted, limit=limit), owned
+            going = await store.executions(tenant, _unfinished(), limit=limit)
+            ended = await store.executions(tenant, _finished(), limit=min(limit, ENDED_SHOWN))
+            lately = [row for row in ended if (row.finished_us or 0) > now_us - LATELY_US]
+            if not going and not lately:
+                lately = ended
+            rows = sorted([*going, *lately], key=lambda row: row.created_us, reverse=True)
+            return rows[:limit], owned
+
+    rows, owned = finish(listed())
+    if manners.json:
+        print_json([_row_document(row, owned) for row in rows])
+    elif not rows:
+        say(f"no executions with status {' or '.join(wanted)}" if wanted else NOTHING_YET)
+    else:
+        _print_rows(rows, owned, now_us)
+    return 0
+
+
+def status(manners: Manners, execution: ExecutionId) -> int:
+    """Show an execution: its tasks, how far it is, what came out."""
+    from podium.cli.printing import print_json
+    from podium.cli.sessions import finish, found, has_owner, looking
+
+    async def whole() -> None:
+        async with looking(manners) as podium:
+            row = await found(podium, execution)
+            follower = await podium.follower(row.id)
+            if manners.json:
+                from podium.cli.ending import document_of
+
+                print_json({**await document_of(follower), "owner": podium.holder() if has_owner(podium) else None})
+                return
+            activity = await podium.activity(row.id) if not follower.state.final else {}
+            await _print_status(follower, activity, podium.holder() if has_owner(podium) else "")
+
+    finish(whole())
+    return 0
+
+
+def explain(
+    manners: Manners,
+    execution: ExecutionId,
+    task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task.")] = None,
+) -> int:
+    """Say what an execution, and each task that hasn't ended, waits for."""
+    from podium.cli.printing import print_json, say, wrapped
+    from podium.cli.sessions import finish, found, looking
+
+    async def whole() -> None:
+        async with looking(manners) as podium:
+            row = await found(podium, execution)
+            headline, explanations = await podium.explain(row.id)
+            if task is not None:
+                explanations = [e for e in explanations if e.task == task or e.task.startswith(f"{task}[")]
+                if not explanations:
+                    explanations = [_ended(await podium.follower(row.id), task)]
+            if manners.json:
+                tasks = [{"task": e.task, "status": e.status, "because": e.because} for e in explanations]
+                print_json({"execution_id": row.id, "headline": headline, "tasks": tasks})
+                return
+            say(wrapped(headline))
+            for one in explanations[:_EXPLAINED]:
+                say(wrapped(f"  {one.task} ({one.status}): {one.because}", indent="      "))
+            if len(explanations) > _EXPLAINED:
+                say(f"  … and {len(explanations) - _EXPLAINED:,} more; `podium explain ID TASK` tells of one")
+
+    finish(whole())
+    return 0
+
+
+# --- ps --------------------------------------------------------------------------------------------------------------
+
+
+def _statuses(given: Any) -> list[str]:
+    from podium.exceptions import InvalidInputError
+    from podium.workflow.model import ExecutionStatus
+    from podium.workflow.problems import did_you_mean
+
+    known = [str(one) for one in ExecutionStatus]
+    wanted = [one.strip().lower() for text in given for one in text.split(",")]
+    for one in wanted:
+        if one not in known:
+            hint = did_you_mean(one, known) or f"there are {', '.join(known)}"
+            raise InvalidInputError(f"no execution has the status {one!r}; {hint}")
+    return wanted
+
+
+def _finished() -> list[str]:
+    from podium.workflow.model import FINAL_EXECUTION
+
+    return [str(one) for one in FINAL_EXECUTION]
+
+
+def _unfinished() -> list[str]:
+    from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus
+
+    return [str(one) for one in ExecutionStatus if one not in FINAL_EXECUTION]
+
+
+def _print_rows(rows: list[ExecutionRow], owned: bool, now_us: int) -> None:
+    from podium.cli.printing import painted, say, wrapped
+    from podium.cli.tables import table
+    from podium.cli.times import between_us
+
+    colors = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "interrupted": "yellow"}
+    cells = [
+        (
+            row.id,
+            row.workflow,
+            _shown_status(row, owned),
+            _done(row),
+            between_us(row.created_us, row.finished_us or now_us),
+        )
+        for row in rows
+    ]
+    say(
+        table(
+            ("ID", "WORKFLOW", "STATUS", "DONE", "TIME"), cells, gives_way=1, right=frozenset({3, 4}),
+            paint={2: lambda text: painted(text, colors.get(text, ""))},
+        )
+    )  # fmt: skip
+    if any(_shown_status(row, owned) == "interrupted" for row in rows):
+        say(wrapped("no process runs the interrupted ones; `podium resume ID` goes on with one", indent=""))
+
+
+def _shown_status(row: ExecutionRow, owned: bool) -> str:
+    return "interrupted" if row.status in _GOING_ON and not owned else row.status
+
+
+def _summary(row: ExecutionRow) -> dict[str, Any]:
+    import msgspec
+
+    found: dict[str, Any] = msgspec.json.decode(row.summary)
+    return found
+
+
+def _done(row: ExecutionRow) -> str:
+    summary = _summary(row)
+    return f"{summary.get('completed', 0)}/{summary.get('total', 0)}"
+
+
+def _row_document(row: ExecutionRow, owned: bool) -> dict[str, Any]:
+    from podium.cli.times import iso
+
+    return {
+        "execution_id": row.id,
+        "workflow": row.workflow,
+        "version": row.version,
+        "status": row.status,
+        "interrupted": _shown_status(row, owned) == "interrupted",
+        "priority": row.priority,
+        "created_at": iso(row.created_us),
+        "updated_at": iso(row.updated_us),
+        "finished_at": iso(row.finished_us),
+        "summary": _summary(row),
+    }
+
+
+# --- status and explain ----------------------------------------------------------------------------------------------
+
+
+async def _print_status(follower: Follower, activity: dict[str, dict[str, Any]], holder: str) -> None:
+    from podium.cli.ending import ending_text
+    from podium.cli.printing import say, wrapped
+    from podium.cli.progress import hint, how_far
+    from podium.cli.rows import TITLES, rows_of
+    from podium.cli.tables import table
+    from podium.cli.times import date_and_time
+    from podium.clock import SystemClock
+
+    state, now_us = follower.state, SystemClock().now_us()
+    say(f"execution {state.id} of {state.definition.workflow.name}")
+    say(f"begun {date_and_time(state.created_us)}")
+    say(table(TITLES, [row.cells for row in rows_of(state, now_us, activity, _ROWS)], right=frozenset({3, 4})))
+    if state.final:
+        say(ending_text(state, await follower.result()))
+        return
+    where = f"; {holder} runs it" if holder else f"; no process runs it at the moment, `podium resume {state.id}` does"
+    say(wrapped(f"{state.status}: {how_far(state, now_us)}{hint(state)}{where}"))
+
+
+def _ended(follower: Follower, task_id: str) -> Any:
+    """Return an explanation of a task that needs none, since it has ended. Raises TaskNotFoundError."""
+    from podium.cli.times import between_us
+    from podium.engine.explain import Explanation
+    from podium.exceptions import TaskNotFoundError
+    from podium.workflow.problems import did_you_mean
+
+    task = follower.state.tasks.get(task_id)
+    if task is None:
+        hint = (
+            did_you_mean(task_id, follower.state.tasks) or f"`podium status {follower.state.id[:13]}` lists its tasks"
+        )
+        raise TaskNotFoundError(f"the execution has no task {task_id!r}; {hint}")
+    attempts = f"after {task.number} attempt{'s' * (task.number != 1)}" if task.number else "without an attempt"
+    took = f" in {between_us(task.started_us, task.finished_us)}" if task.started_us and task.finished_us else ""
+    why = f": {task.error.type}: {task.error.message}" if task.error else f": {task.reason}" if task.reason else ""
+    return Explanation(task_id, str(task.status), f"it has ended, {attempts}{took}{why}")

@@ -1,0 +1,108 @@
+"""The console script: finds the command's module, calls it, turns what happens into an exit code and a sentence.
+
+Exit codes: 0 done, 1 the execution failed (or Podium could not do it), 2 bad input or usage, 70 a bug, 130 interrupted.
+Only the module of the command that was asked for is imported; everything heavy is imported within commands.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
+
+# In the order of the help: what one does first comes first. An entry is a function, or the typer of a group.
+COMMANDS = {
+    "run": ("podium.cli.run", "run"),
+    "ps": ("podium.cli.executions", "ps"),
+    "status": ("podium.cli.executions", "status"),
+    "explain": ("podium.cli.executions", "explain"),
+    "logs": ("podium.cli.logs", "logs"),
+    "history": ("podium.cli.history", "history"),
+    "pause": ("podium.cli.control", "pause"),
+    "resume": ("podium.cli.resuming", "resume"),
+    "cancel": ("podium.cli.control", "cancel"),
+    "retry": ("podium.cli.resuming", "retry"),
+    "signal": ("podium.cli.control", "signal"),
+    "validate": ("podium.cli.definitions", "validate"),
+    "plan": ("podium.cli.definitions", "plan"),
+    "agents": ("podium.cli.definitions", "agents"),
+    "example": ("podium.cli.examples", "example"),
+    "doctor": ("podium.cli.doctor", "doctor"),
+    "version": ("podium.cli.doctor", "version"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `podium` with these arguments (default: the process's) and return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _main(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_pipe()
+        return 0
+    return code
+
+
+def _main(given: list[str]) -> int:
+    if given == ["--version"]:
+        from podium.cli.printing import installed_version
+
+        print(f"podium {installed_version()}")
+        return 0
+    try:
+        code = application(given)(given, standalone_mode=False)
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last resort: said in a sentence, with a code, and how to see more
+        from podium.cli.errors import say_error
+
+        return say_error(error, given)
+    return code if isinstance(code, int) else 0
+
+
+def application(given: Sequence[str]) -> typer.Typer:
+    """Return the typer application with the command that these arguments call for; with all where none is named."""
+    import typer
+
+    from podium.cli.manners import as_command
+
+    app = typer.Typer(
+        name="podium",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.callback()(_root)
+    first = next((word for word in given if not word.startswith("-")), "")
+    for name in (first,) if first in COMMANDS else COMMANDS:
+        module, attribute = COMMANDS[name]
+        found = getattr(import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(as_command(found))
+    return app
+
+
+def _root() -> None:
+    """Podium runs workflows over agents, durably.
+
+    Begin with `podium example run research`, or `podium run FILE`. `podium COMMAND --help` tells more of each.
+    """
+
+
+def _leave_pipe() -> None:
+    """Whoever read our output is gone: say nothing more, at exit neither."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

@@ -1,0 +1,118 @@
+"""`podium resume` and `podium retry`: let an execution go on, and follow it to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podium.cli.manners import Manners
+from podium.cli.run import Agents, CapacityOption
+
+if TYPE_CHECKING:
+    from podium.app import Podium
+    from podium.cli.following import Outcome, StopRequest
+    from podium.store.protocol import ExecutionRow
+
+ExecutionId = Annotated[
+    str, typer.Argument(metavar="ID", help="The execution: its id, a unique beginning of it, or `last`.")
+]
+
+
+def resume(
+    manners: Manners,
+    execution: ExecutionId,
+    agents: Agents = None,
+    capacity: CapacityOption = None,
+    follow_it: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow it, though another process runs it.")
+    ] = False,
+) -> int:
+    """Let an execution go on: a paused one, or one whose process is gone.
+
+    Where another process runs it, that one is told; else this one takes over and runs it to its end. Finished tasks
+    aren't run again.
+    """
+    from podium.cli.following import Outcome, announce, follow
+    from podium.cli.printing import say
+    from podium.engine import inputs as inp
+    from podium.workflow.model import ExecutionStatus
+
+    async def go_on(podium: Podium, row: ExecutionRow, stop: StopRequest) -> Outcome:
+        status = ExecutionStatus(row.status)
+        if status in (ExecutionStatus.PAUSED, ExecutionStatus.PAUSING):
+            await podium.command(row.id, inp.Resume())
+            said = "resumed"
+        else:
+            said = "running already"
+        if not podium.owner and not follow_it:
+            if manners.json:
+                return Outcome(0, {"execution_id": row.id, "status": "running", "owner": podium.holder()})
+            say(f"{said}: {podium.holder()} runs it; --follow shows how")
+            return Outcome(0)
+        announce(row.id, row.workflow, manners.json)
+        return await follow(podium, row.id, manners, stop)
+
+    return _with_execution(manners, execution, agents or (), capacity, go_on, unless_ended=True)
+
+
+def retry(manners: Manners, execution: ExecutionId, agents: Agents = None, capacity: CapacityOption = None) -> int:
+    """Try again what failed in an execution that ended without success, and follow it to its end."""
+    from podium.cli.following import announce, follow
+    from podium.engine import inputs as inp
+
+    async def again(podium: Podium, row: ExecutionRow, stop: StopRequest) -> Outcome:
+        await podium.command(row.id, inp.Retry())
+        announce(row.id, row.workflow, manners.json)
+        return await follow(podium, row.id, manners, stop)
+
+    return _with_execution(manners, execution, agents or (), capacity, again, unless_ended=False)
+
+
+def _with_execution(
+    manners: Manners,
+    given: str,
+    agents: Sequence[str],
+    capacity: str | None,
+    work: Callable[[Podium, ExecutionRow, StopRequest], Awaitable[Outcome]],
+    unless_ended: bool,
+) -> int:
+    """Find the execution, become the owner if there is none, do the work, print what is to be printed."""
+    from podium.cli.ending import document_of, ending_text, exit_code_of
+    from podium.cli.errors import INTERRUPTED
+    from podium.cli.following import Outcome, StopRequest, say_how_to_go_on, standard_output_kept
+    from podium.cli.given import capacities
+    from podium.cli.printing import print_json, say
+    from podium.cli.sessions import finish, found, refuse_missing, running
+    from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus
+
+    async def ended(podium: Podium, row: ExecutionRow) -> Outcome:
+        follower = await podium.follower(row.id)
+        code = exit_code_of(follower.state.status)
+        if manners.json:
+            return Outcome(code, await document_of(follower))
+        say("it has ended already:")
+        say(ending_text(follower.state, await follower.result()))
+        return Outcome(code)
+
+    async def whole() -> Outcome:
+        settings = manners.settings(capacity=capacities(capacity))
+        refuse_missing(settings)
+        with StopRequest() as stop:
+            async with running(manners, settings, agents, own=False) as podium:
+                row = await found(podium, given)
+                if unless_ended and ExecutionStatus(row.status) in FINAL_EXECUTION:
+                    return await ended(podium, row)
+                await podium.try_to_own()
+                outcome = await work(podium, row, stop)
+                was_owner = podium.owner
+            if outcome.code == INTERRUPTED:
+                say_how_to_go_on(podium, row.id, was_owner)
+        return outcome
+
+    with standard_output_kept(manners.json):
+        outcome = finish(whole())
+    if outcome.document is not None:
+        print_json(outcome.document)
+    return outcome.code

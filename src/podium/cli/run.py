@@ -1,0 +1,89 @@
+"""`podium run`: a workflow from its file to its result."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from podium.cli.manners import Manners
+
+Input = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="KEY=VALUE", help="One input; may be given many times. Any text will do."),
+]
+InputJson = Annotated[
+    str | None,
+    typer.Option("--input-json", metavar="TEXT|@FILE", help="The whole input as JSON, from a file or from @- too."),
+]
+Agents = Annotated[
+    list[str] | None,
+    typer.Option("--agents", metavar="SPEC", help="Code of agents: module:Name, file.py:Name, type=module:Name."),
+]
+SubmissionId = Annotated[
+    str | None,
+    typer.Option("--id", metavar="SUBMISSION", help="A name of your own: the same name starts it only once."),
+]
+Priority = Annotated[int | None, typer.Option("--priority", min=0, max=100, help="0 to 100; larger is sooner.")]
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", metavar="DURATION", help="The whole run's, such as 30s, 1h30m.")
+]
+CapacityOption = Annotated[
+    str | None,
+    typer.Option("--capacity", metavar="NAME=AMOUNT,…", help="What all tasks here share: cpu=4,memory=16GB."),
+]
+
+
+def run(
+    manners: Manners,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow, a YAML file.")],
+    given: Input = None,
+    input_json: InputJson = None,
+    agents: Agents = None,
+    submission: SubmissionId = None,
+    priority: Priority = None,
+    timeout: Timeout = None,
+    capacity: CapacityOption = None,
+) -> int:
+    """Run a workflow to its end, with live progress.
+
+    Ctrl-C stops and loses nothing: `podium resume ID` goes on with it, after a kill or a power cut too.
+    """
+    from podium.api.loading import workflow_from
+    from podium.cli.given import capacities, execution_input, seconds
+
+    workflow = workflow_from(file)
+    options = {
+        "submission_id": submission,
+        "priority": priority,
+        "timeout_seconds": seconds(timeout, "--timeout"),
+    }
+    value = execution_input(workflow, given or (), input_json)
+    return run_workflow(manners, workflow, value, agents or (), capacities(capacity), options)
+
+
+def run_workflow(
+    manners: Manners, workflow: Any, given: Any, agents: Any, capacity: dict[str, float] | None, options: dict[str, Any]
+) -> int:
+    """Submit a loaded workflow and follow it to its end."""
+    from podium.cli.following import Outcome, StopRequest, announce, follow, say_how_to_go_on, standard_output_kept
+    from podium.cli.printing import print_json
+    from podium.cli.sessions import finish, running
+
+    async def whole() -> Outcome:
+        settings = manners.settings(capacity=capacity)
+        with StopRequest() as stop:
+            async with running(manners, settings, agents) as podium:
+                execution = await podium.submit(workflow, given, **options)
+                announce(execution, workflow.name, manners.json)
+                outcome = await follow(podium, execution, manners, stop, from_start=True)
+                was_owner = podium.owner
+            if outcome.code == 130:
+                say_how_to_go_on(podium, execution, was_owner)
+        return outcome
+
+    with standard_output_kept(manners.json):
+        outcome = finish(whole())
+    if outcome.document is not None:
+        print_json(outcome.document)
+    return outcome.code

@@ -1,0 +1,109 @@
+"""Opening the store for a command: to run executions, to move one without running any, or only to look.
+
+Also what every command that names an execution does first: find it by its whole id, a unique beginning, or `last`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from podium.cli.manners import Manners
+from podium.cli.printing import complain
+from podium.exceptions import ExecutionNotFoundError, InvalidInputError
+
+if TYPE_CHECKING:
+    from podium.app import Podium
+    from podium.settings import Settings
+    from podium.store.protocol import ExecutionRow
+
+LAST = ("last", "-")
+NOTHING_YET = "no executions yet; `podium run FILE` starts one"
+
+T = TypeVar("T")
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work to its end."""
+    return asyncio.run(work)
+
+
+@asynccontextmanager
+async def running(
+    manners: Manners, settings: Settings, agents: Sequence[str] = (), own: bool = True
+) -> AsyncIterator[Podium]:
+    """Open the store to run executions: as its owner, if that is wanted now and there is none."""
+    from podium.app import Podium
+
+    configure_log(manners.debug)
+    podium = await Podium.open(settings, agents=agents, own=own)
+    try:
+        yield podium
+    finally:
+        await podium.close()
+
+
+@asynccontextmanager
+async def looking(manners: Manners) -> AsyncIterator[Podium]:
+    """Open the store to look, or to give an execution a command: no task is begun, whoever the owner is."""
+    from podium.app import Podium
+
+    configure_log(manners.debug)
+    settings = manners.settings()
+    refuse_missing(settings)
+    podium = await Podium.open(settings, own=False, works=False)
+    try:
+        yield podium
+    finally:
+        await podium.close(0)
+
+
+def has_owner(podium: Podium) -> bool:
+    """Whether a process runs the store's executions, this one or another."""
+    return podium.owner or podium.holder() != "nobody"
+
+
+def database_exists(settings: Settings) -> bool:
+    """Whether there is a file to look into."""
+    return not settings.in_memory and Path(settings.database).exists()
+
+
+def refuse_missing(settings: Settings) -> None:
+    """Raise ExecutionNotFoundError if there is no database to look into; looking makes none."""
+    if settings.in_memory:
+        raise InvalidInputError("a database in memory is gone with its process; give --database PATH")
+    if not database_exists(settings):
+        raise ExecutionNotFoundError(f"there is no database {settings.database}; {NOTHING_YET}")
+
+
+async def found(podium: Podium, given: str) -> ExecutionRow:
+    """Return the execution that a person means. Raises ExecutionNotFoundError."""
+    if given in LAST:
+        newest = await podium.store.executions(podium.settings.tenant, limit=1)
+        if not newest:
+            raise ExecutionNotFoundError(NOTHING_YET)
+        return newest[0]
+    if not given.strip():
+        raise ExecutionNotFoundError("an execution's id is missing; `podium ps` lists them")
+    return await podium.find(given.strip().lower())
+
+
+def configure_log(debug: bool) -> None:
+    """Have Podium's warnings on standard error, a line each; with `debug` all that it logs."""
+    logging.root.setLevel(logging.DEBUG if debug else logging.INFO)  # what tasks log, attempts' logs keep
+    own = logging.getLogger("podium")
+    own.setLevel(logging.DEBUG if debug else logging.WARNING)
+    own.propagate = False
+    own.handlers = [_StandardError()]
+
+
+class _StandardError(logging.Handler):
+    """Puts log lines on standard error as it is when they are said, so that a live table isn't torn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say the record in a line."""
+        complain(f"{record.levelname.lower()}: {record.getMessage()}")
