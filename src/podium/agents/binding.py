@@ -49,16 +49,19 @@ def resolve(
     types: Iterable[str],
     bindings: Iterable[str] = (),
     configured: Mapping[str, str] | None = None,
+    given: AgentDefinition | None = None,
 ) -> dict[str, Bound]:
     """Return the code behind each type, by spec and definition.
 
     `bindings` come first: specs, or `type=spec` to bind under another type. Then `configured` (podium.yaml: type to
     spec), the entry points of installed packages, the ready-made agents; last, an agent of plain functions that was
-    given in `bindings` without a type stands for all types nothing else stands for. Raises AgentBindingError that
-    names every type without code.
+    given in `bindings` without a type, or as `given`, stands for all types nothing else stands for. Raises
+    AgentBindingError that names every type without code.
     """
     wanted = list(dict.fromkeys(types))
     explicit, functions = _explicit(bindings)
+    if given is not None:
+        functions.append(given)
     found: dict[str, AgentDefinition] = {}
     seen = set(explicit)
     for type in wanted:
