@@ -73,7 +73,7 @@ def _tell(manners: Manners, given: str, told: Input | tuple[str, Any]) -> int:
                 return
             far = how_far(state, SystemClock().now_us())
             say(wrapped(f"execution {row.id}"))
-            say(wrapped(f"{state.status}: {far}{hint(state)}{'' if owned or state.final else NOBODY}"))
+            say(wrapped(f"{state.status}: {far}{hint(state)}{NOBODY if str(state.status) == 'running' and not owned else ''}"))
 
     finish(whole())
     return 0

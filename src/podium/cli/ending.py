@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from podium.cli.printing import cut, painted, width, wrapped
+from podium.cli.printing import painted, width, wrapped
+from podium.cli.rows import shown_error
 from podium.cli.times import iso, shown_duration
 from podium.engine.following import Follower
 from podium.engine.state import State
@@ -63,13 +64,16 @@ def ending_text(state: State, result: WorkflowResult) -> str:
     if result.partial and status == "completed":
         head += "; partial: something failed that was allowed to"
     lines = [head]
-    if result.error:
-        lines.append(wrapped(f"  error      {result.error}", indent=" " * 13))
+    error = shown_error(state.error) if state.error else result.error
+    if error:
+        lines.append(wrapped(f"  error      {error}", indent=" " * 13))
+    if status == "cancelled" and state.reason:
+        lines.append(wrapped(f"  reason     {state.reason}", indent=" " * 13))
     if status == "completed":
         lines += _result_lines(result.result)
     lines.append(f"  execution  {state.id}")
     if status != "completed":
-        lines.append(f"  next       podium explain {cut(state.id, 36)} | podium retry {state.id[:13]}")
+        lines.append(f"  next       podium retry {state.id} tries again")
     return "\n".join(lines)
 
 

@@ -224,6 +224,7 @@ async def _print_status(follower: Follower, activity: dict[str, dict[str, Any]],
 
 def _ended(follower: Follower, task_id: str) -> Any:
     """Return an explanation of a task that needs none, since it has ended. Raises TaskNotFoundError."""
+    from podium.cli.rows import shown_error
     from podium.cli.times import between_us
     from podium.engine.explain import Explanation
     from podium.exceptions import TaskNotFoundError
@@ -237,5 +238,5 @@ def _ended(follower: Follower, task_id: str) -> Any:
         raise TaskNotFoundError(f"the execution has no task {task_id!r}; {hint}")
     attempts = f"after {task.number} attempt{'s' * (task.number != 1)}" if task.number else "without an attempt"
     took = f" in {between_us(task.started_us, task.finished_us)}" if task.started_us and task.finished_us else ""
-    why = f": {task.error.type}: {task.error.message}" if task.error else f": {task.reason}" if task.reason else ""
+    why = f": {shown_error(task.error)}" if task.error else f": {task.reason}" if task.reason else ""
     return Explanation(task_id, str(task.status), f"it has ended, {attempts}{took}{why}")

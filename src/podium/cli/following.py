@@ -22,6 +22,7 @@ from podium.exceptions import EngineStoppedError
 
 if TYPE_CHECKING:
     from podium.app import Podium
+    from podium.engine.following import Follower
 
 _SHARE = 5  # a look may take this part of the time at most
 
@@ -101,14 +102,9 @@ def announce(execution: str, workflow: str, json: bool) -> None:
         complain(line)
 
 
-async def follow(
-    podium: Podium, execution: str, manners: Manners, stop: StopRequest, *, from_start: bool = False
-) -> Outcome:
-    """Show an execution's progress to its end, or until a stop is asked for, and say how it ended."""
-    clock = SystemClock()
-    follower = await podium.follower(execution)
-    if from_start:
-        follower = follower.rewound()
+async def follow(podium: Podium, follower: Follower, manners: Manners, stop: StopRequest) -> Outcome:
+    """Show an execution's progress from where the follower is to its end, or to a stop, and say how it ended."""
+    clock, execution = SystemClock(), follower.state.id
     progress = progress_for(manners.json)
 
     def heard(event: ev.Event, now_us: int) -> None:

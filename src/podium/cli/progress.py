@@ -9,8 +9,8 @@ import os
 import sys
 from typing import Protocol
 
-from podium.cli.printing import cut, say, width
-from podium.cli.rows import Activity, counted
+from podium.cli.printing import cut, say, width, wrapped
+from podium.cli.rows import Activity, counted, shown_error
 from podium.cli.times import between_us, clock_time
 from podium.engine import events as ev
 from podium.engine.state import State, TaskState
@@ -18,6 +18,8 @@ from podium.workflow.model import ExecutionStatus
 
 LINES_A_SECOND = 20  # changes that are said one by one; above that they are counted
 _NAME_WIDTH = 16
+_EXECUTION = "execution"
+_HOW = {"error": "failed", "timeout": "ran out of time", "crash": "crashed", "lost": "was lost"}
 
 
 class Progress(Protocol):
@@ -131,11 +133,12 @@ def line_for(state: State, event: ev.Event, now_us: int) -> str | None:
     if said is None:
         return None
     who, what = said
-    return cut(f"{clock_time(now_us)}  {who:<{_NAME_WIDTH}}  {what}", width())
+    line = f"{clock_time(now_us)}  {who:<{_NAME_WIDTH}}  {what}"
+    return wrapped(line, indent=" " * (_NAME_WIDTH + 12)) if who == _EXECUTION else cut(line, width())
 
 
 def _said_of_execution(state: State, event: ev.Event) -> tuple[str, str] | None:
-    name = "execution"
+    name = _EXECUTION
     match event:
         case ev.ExecutionPausing():
             return name, f"pausing{_because(event.reason)}"
@@ -166,7 +169,10 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             again = f", attempt {event.number}" if event.number > 1 else ""
             return event.task, f"running on {event.agent}{again}"
         case ev.AttemptFailed():
-            return event.task, f"attempt {event.number}: {_how(event)}"
+            return (
+                event.task,
+                f"attempt {event.number} {_HOW.get(event.how, f'was {event.how}')}: {shown_error(event.error)}",
+            )
         case ev.AttemptReturned():
             return event.task, f"given back: {event.reason}"
         case ev.RetryScheduled():
@@ -177,7 +183,7 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             failed = f", {event.failed:,} failed" if event.failed else ""
             return event.task, f"completed{_after(state.tasks.get(event.task))}{failed}"
         case ev.TaskFailed():
-            return event.task, f"failed: {event.error.type}: {event.error.message}"
+            return event.task, f"failed: {shown_error(event.error)}"
         case ev.TaskSkipped():
             return event.task, f"skipped: {event.reason}"
         case ev.TaskCancelled():
@@ -186,10 +192,6 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             return event.task, f"{event.fallback} runs in its place"
         case _:
             return None
-
-
-def _how(event: ev.AttemptFailed) -> str:
-    return f"{event.how}: {event.error.type}: {event.error.message}"
 
 
 def _after(task: TaskState | None) -> str:
@@ -204,7 +206,7 @@ def hint(state: State) -> str:
     """Return what a person may want to know of a state that isn't the usual one."""
     match state.status:
         case ExecutionStatus.PAUSED:
-            return f"; paused{_because(state.reason)}, `podium resume {state.id}` lets it go on"
+            return f"{_because(state.reason)}; `podium resume {state.id}` lets it go on"
         case ExecutionStatus.PAUSING | ExecutionStatus.FAILING | ExecutionStatus.CANCELLING:
             return f"; {state.live} live attempt{'s' * (state.live != 1)} to settle"
         case _:

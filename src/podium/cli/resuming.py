@@ -40,19 +40,18 @@ def resume(
     from podium.workflow.model import ExecutionStatus
 
     async def go_on(podium: Podium, row: ExecutionRow, stop: StopRequest) -> Outcome:
-        status = ExecutionStatus(row.status)
-        if status in (ExecutionStatus.PAUSED, ExecutionStatus.PAUSING):
+        holder, follower = podium.holder(), await podium.follower(row.id)
+        paused = follower.state.status in (ExecutionStatus.PAUSED, ExecutionStatus.PAUSING)
+        if paused:
             await podium.command(row.id, inp.Resume())
-            said = "resumed"
-        else:
-            said = "running already"
         if not podium.owner and not follow_it:
             if manners.json:
-                return Outcome(0, {"execution_id": row.id, "status": "running", "owner": podium.holder()})
-            say(f"{said}: {podium.holder()} runs it; --follow shows how")
+                return Outcome(0, {"execution_id": row.id, "resumed": paused, "owner": holder})
+            say(f"execution {row.id}")
+            say(f"{'resumed' if paused else 'it runs already'}: {holder} runs it; --follow shows how")
             return Outcome(0)
         announce(row.id, row.workflow, manners.json)
-        return await follow(podium, row.id, manners, stop)
+        return await follow(podium, follower, manners, stop)
 
     return _with_execution(manners, execution, agents or (), capacity, go_on, unless_ended=True)
 
@@ -63,9 +62,10 @@ def retry(manners: Manners, execution: ExecutionId, agents: Agents = None, capac
     from podium.engine import inputs as inp
 
     async def again(podium: Podium, row: ExecutionRow, stop: StopRequest) -> Outcome:
+        follower = await podium.follower(row.id)
         await podium.command(row.id, inp.Retry())
         announce(row.id, row.workflow, manners.json)
-        return await follow(podium, row.id, manners, stop)
+        return await follow(podium, follower, manners, stop)
 
     return _with_execution(manners, execution, agents or (), capacity, again, unless_ended=False)
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from podium.cli.times import between_us
 from podium.engine.state import State, TaskState
+from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import TaskStatus
 
 TITLES = ("TASK", "STATE", "AGENT", "TRY", "TIME", "NOTE")
@@ -141,4 +142,9 @@ def _progress(activity: Mapping[str, Any] | None) -> str:
 
 
 def _error(task: TaskState) -> str:
-    return f"{task.error.type}: {task.error.message}" if task.error else task.reason
+    return shown_error(task.error) if task.error else task.reason
+
+
+def shown_error(error: ErrorInfo) -> str:
+    """Return an error as a person reads it: `ValueError: …`, without the module that its type is from."""
+    return f"{error.type.rpartition('.')[2]}: {error.message}"

@@ -76,7 +76,8 @@ def run_workflow(
             async with running(manners, settings, agents) as podium:
                 execution = await podium.submit(workflow, given, **options)
                 announce(execution, workflow.name, manners.json)
-                outcome = await follow(podium, execution, manners, stop, from_start=True)
+                follower = (await podium.follower(execution)).rewound()
+                outcome = await follow(podium, follower, manners, stop)
                 was_owner = podium.owner
             if outcome.code == 130:
                 say_how_to_go_on(podium, execution, was_owner)
