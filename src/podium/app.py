@@ -228,9 +228,13 @@ class Podium:
 
         types = workflow.agent_counts()
         wanted = [t for t in types if t not in self._bound]
+        functions = self._given.get(ANY_TYPE)
+        recorded = bindings or {}
+        if functions is not None:
+            same = [t for t in wanted if recorded.get(t) == functions.spec]
+            self._given.update({t: functions.bound(t, functions.spec) for t in same})
         unknown = [t for t in wanted if t not in self._given]
-        configured = {**(bindings or {}), **self.settings.agents}
-        found = resolve(unknown, self._specs, configured, self._given.get(ANY_TYPE)) if unknown else {}
+        found = resolve(unknown, self._specs, {**recorded, **self.settings.agents}, functions) if unknown else {}
         self._given.update({t: definition for t, (_, definition) in found.items()})
         self._bound.update({t: self._given[t].spec for t in wanted})
         return {t: self._bound[t] for t in types}

@@ -90,10 +90,13 @@ def test_the_run_is_in_the_database_afterwards(tmp_path: Path) -> None:
 
 
 def test_the_same_submission_with_another_input_is_refused(tmp_path: Path) -> None:
-    options = {"agents": [double, total], "database": tmp_path / "podium.db", "submission_id": "monday"}
-    podium.run(fan_out(), {"numbers": [5]}, **options)
+    def submit(number: int) -> None:
+        database = tmp_path / "podium.db"
+        podium.run(fan_out(), {"numbers": [number]}, agents=[double, total], database=database, submission_id="monday")
+
+    submit(5)
     with pytest.raises(podium.PodiumError, match="submission id was used before"):
-        podium.run(fan_out(), {"numbers": [6]}, **options)
+        submit(6)
 
 
 def test_a_failed_execution_is_returned_with_its_reason() -> None:
