@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from podium.engine import events as ev
 from podium.engine.scope import items_of, scope_for
-from podium.engine.state import DECIDING, State, TaskState
+from podium.engine.state import DECIDING, State, TaskState, unfinished_instances
 from podium.exceptions import ExpressionError
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, FailureAction, RunIf, TaskStatus
@@ -52,6 +52,8 @@ def _look_at_eligible(state: State) -> list[ev.Event]:
         event = _what_becomes_of(state, task)
         if event is not None:
             events.append(event)
+            if isinstance(event, ev.TaskSkipped | ev.TaskFailed):  # a fallback whose instances a retry opened again
+                events += [ev.TaskCancelled(i.path) for i in unfinished_instances(state, task)]
         elif len(ready) < room and _fits_its_fan(task, ready):
             ready.append(path)
         elif limit is not None and len(ready) >= room:
@@ -78,7 +80,8 @@ def _what_becomes_of(state: State, task: TaskState) -> ev.Event | None:
         if condition is not None and not condition.evaluate(scope_for(state, condition.references)):
             return ev.TaskSkipped(task.path, f"its condition is false: {compiled.spec.when}")
         if compiled.items is not None:
-            return ev.FanOutOpened(task.path, len(items_of(state, task)))
+            # One that is opened again, after a person's retry, keeps its instances.
+            return ev.FanOutOpened(task.path, task.fan.count if task.fan else len(items_of(state, task)))
     except (ExpressionError, TypeError) as error:
         return ev.TaskFailed(task.path, ErrorInfo("ExpressionError", str(error), retryable=False))
     return None
@@ -90,7 +93,8 @@ def _unsuccessful_dependency(state: State, task: TaskState) -> str:
     for dependency in task.compiled.spec.dependencies:
         other = state.tasks[dependency]
         if not state.succeeded(other):
-            return f"its dependency {dependency} was {state.result_of(other).status}"
+            status = state.result_of(other).status
+            return f"its dependency {dependency} {'failed' if status is TaskStatus.FAILED else f'was {status}'}"
     return ""
 
 
@@ -112,6 +116,7 @@ def _look_at_fans(state: State) -> list[ev.Event]:
             continue
         if fan.failed and task.compiled.spec.on_failure.action is not FailureAction.CONTINUE:
             events.append(ev.TaskFailed(path, _instance_error(task)))
+            events += [ev.TaskCancelled(i.path) for i in unfinished_instances(state, task) if not i.live]
         elif fan.done == fan.count:
             events.append(ev.FanOutCompleted(path, fan.failed))
         else:

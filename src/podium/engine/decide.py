@@ -14,12 +14,13 @@ from zlib import crc32
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.state import State, TaskState
+from podium.engine.state import State, TaskState, unfinished_instances
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
 MAX_INTERRUPTIONS = 10  # attempts of one task that may die with their orchestrator
 _CRASHES = frozenset({"crash", "lost"})
+_REPORTED = frozenset({"error", "timeout", "crash", "cancelled"})  # how an agent may say that an attempt ended
 
 
 def decide(state: State, given: inp.Input, now_us: int) -> list[ev.Event]:
@@ -31,6 +32,8 @@ def decide(state: State, given: inp.Input, now_us: int) -> list[ev.Event]:
 
 
 def _start(state: State, given: inp.Start, now_us: int) -> list[ev.Event]:
+    if state.sequence:
+        return _ignored("the execution has started already")
     config = state.definition.workflow.config
     timeout = given.timeout_seconds if given.timeout_seconds is not None else config.timeout
     return [
@@ -75,8 +78,7 @@ def _cancel(state: State, given: inp.Cancel, now_us: int) -> list[ev.Event]:
 def _retry(state: State, given: inp.Retry, now_us: int) -> list[ev.Event]:
     if state.status not in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
         return _ignored(f"the execution is {state.status}, only one that ended without success can be retried")
-    timeout = state.definition.workflow.config.timeout
-    return [ev.ExecutionRetried(None if timeout is None else now_us + seconds_to_us(timeout))]
+    return [ev.ExecutionRetried(None if state.timeout_us is None else now_us + state.timeout_us)]
 
 
 def _signal(state: State, given: inp.Signal, now_us: int) -> list[ev.Event]:
@@ -90,20 +92,26 @@ def _signal(state: State, given: inp.Signal, now_us: int) -> list[ev.Event]:
 
 def _grant(state: State, given: inp.Grant, now_us: int) -> list[ev.Event]:
     events: list[ev.Event] = []
+    granted: set[str] = set()
     running = state.status is ExecutionStatus.RUNNING
     for grant in given.grants:
         task = state.tasks.get(grant.task)
-        if running and task is not None and task.status is TaskStatus.READY and grant.number == task.number + 1:
+        ready = running and task is not None and task.status is TaskStatus.READY and grant.number == task.number + 1
+        if ready and grant.task not in granted:
+            granted.add(grant.task)
             events.append(ev.AttemptGranted(grant.task, grant.number, grant.agent, grant.incarnation))
         else:
             events.append(ev.InputIgnored("the task isn't ready any more", grant.task, grant.number))
-    return events
+    return events or _ignored("nothing was granted")
 
 
 def _succeeded(state: State, given: inp.Succeeded, now_us: int) -> list[ev.Event]:
     task = _live_task(state, given.task, given.number)
-    if task is None or task.final:
+    if task is None:
         return _late(state, given.task, given.number)
+    if task.final:  # another attempt was first; this one's slot is free now
+        error = ErrorInfo("Superseded", "another attempt was first", retryable=False)
+        return [ev.AttemptFailed(given.task, given.number, error, "cancelled")]
     return [ev.TaskCompleted(given.task, given.number, given.value)]
 
 
@@ -111,14 +119,18 @@ def _failed(state: State, given: inp.Failed, now_us: int) -> list[ev.Event]:
     task = _live_task(state, given.task, given.number)
     if task is None:
         return _late(state, given.task, given.number)
-    return _after_failure(state, task, given.number, given.error, given.how, now_us)
+    how = given.how if given.how in _REPORTED else "error"
+    return _after_failure(state, task, given.number, given.error, how, now_us)
 
 
 def _refused(state: State, given: inp.Refused, now_us: int) -> list[ev.Event]:
     task = _live_task(state, given.task, given.number)
     if task is None:
         return _late(state, given.task, given.number)
-    return [ev.AttemptReturned(given.task, given.number, given.reason)]
+    returned = ev.AttemptReturned(given.task, given.number, given.reason)
+    if _gave_way(task) and len(task.live or ()) == 1 and not task.final:
+        return [returned, ev.TaskCancelled(task.path)]
+    return [returned]
 
 
 def _lost(state: State, given: inp.Lost, now_us: int) -> list[ev.Event]:
@@ -141,17 +153,23 @@ def _after_failure(
     state: State, task: TaskState, number: int, error: ErrorInfo, how: str, now_us: int
 ) -> list[ev.Event]:
     """Return what an attempt's end without a result means for its task."""
-    if state.status is ExecutionStatus.CANCELLING:
-        how = "cancelled" if how in ("error", "cancelled") else how
-    elif how == "cancelled":
+    stopped = state.status is ExecutionStatus.CANCELLING or _gave_way(task)
+    if stopped:
+        how = "cancelled" if how == "error" else how
+    elif how == "cancelled" and not task.final:
         how = "error"  # nobody asked for it
     failed = ev.AttemptFailed(task.path, number, error, how)
     others = len(task.live or ()) - 1
     if others or task.final:
         return [failed]
-    if state.status is ExecutionStatus.CANCELLING:
+    if stopped:
         return [failed, ev.TaskCancelled(task.path)]
     return [failed, _what_next(state, task, number, error, how, now_us)]
+
+
+def _gave_way(task: TaskState) -> bool:
+    """Whether an instance isn't wanted any more: its fan-out has ended without it."""
+    return task.parent is not None and task.parent.final
 
 
 def _what_next(state: State, task: TaskState, number: int, error: ErrorInfo, how: str, now_us: int) -> ev.Event:
@@ -186,15 +204,22 @@ def _delay_us(state: State, task: TaskState, number: int, failures: int) -> int:
 
 
 def _tick(state: State, given: inp.Tick, now_us: int) -> list[ev.Event]:
+    due = state.due_timers(now_us)
+    if any(kind == "execution" for _, kind, _, _ in due):
+        return _deadline(state)
     events: list[ev.Event] = []
+    ended = {path for _, kind, path, _ in due if kind == "task"}  # fan-outs among them take their instances along
     seen: set[str] = set()
-    for _, kind, path, number in state.due_timers(now_us):
-        if kind == "execution":
-            return _deadline(state)
-        if path in seen:
+    for _, kind, path, number in due:
+        task = state.tasks[path]
+        if (
+            path in seen
+            or (path in ended and kind != "task")
+            or (task.parent is not None and task.parent.path in ended)
+        ):
             continue
         seen.add(path)
-        events += _task_timer(state, state.tasks[path], kind, number, now_us)
+        events += _task_timer(state, task, kind, number, now_us)
     return events or _ignored("nothing was due")
 
 
@@ -202,11 +227,14 @@ def _task_timer(state: State, task: TaskState, kind: str, number: int, now_us: i
     if kind == "retry":
         return [ev.TasksReady((task.path,))]
     if kind == "attempt":
-        error = ErrorInfo("TimeoutError", f"no result within the attempt's timeout of {task.compiled.spec.timeout} s")
+        error = ErrorInfo("TimeoutError", f"no result within the attempt's timeout of {task.compiled.spec.timeout:g} s")
         return _after_failure(state, task, number, error, "timeout", now_us)
-    text = f"not done by the task's deadline of {task.compiled.spec.deadline} s"
+    text = f"not done by the task's deadline of {task.compiled.spec.deadline:g} s"
     error = ErrorInfo("DeadlineExceeded", text, retryable=False)
     ends: list[ev.Event] = [ev.AttemptFailed(task.path, n, error, "timeout") for n in task.live or ()]
+    for instance in unfinished_instances(state, task):
+        ends += [ev.AttemptFailed(instance.path, n, error, "timeout") for n in instance.live or ()]
+        ends.append(ev.TaskCancelled(instance.path))
     return [*ends, ev.TaskFailed(task.path, error)]
 
 
@@ -222,7 +250,7 @@ def _end_all_attempts(state: State, error: ErrorInfo, how: str = "cancelled") ->
             continue
         events += [ev.AttemptFailed(task.path, number, error, how) for number in task.live]
         if not task.final:
-            events.append(ev.TaskCancelled(task.path) if how == "cancelled" else ev.TaskFailed(task.path, error))
+            events.append(ev.TaskCancelled(task.path))
     return events
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
-from podium.engine.state import Attempt, FanOut, State, TaskState
+from podium.engine.state import Attempt, FanOut, State, TaskState, unfinished_instances
 from podium.engine.transitions import AttemptStatus, check_attempt_move
 from podium.exceptions import IllegalTransitionError
 from podium.workflow.model import ExecutionStatus, FailureAction, TaskStatus
@@ -24,6 +24,7 @@ ATTEMPT_ENDS = {
     "interrupted": AttemptStatus.LOST,
     "cancelled": AttemptStatus.CANCELLED,
 }
+_BEGUN = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
 TIMEOUT_SLACK_US = 500_000  # the agent's own report of a time-out, which says more, may come first
 
 
@@ -43,6 +44,7 @@ def _started(state: State, event: ev.ExecutionStarted, now_us: int) -> None:
     state.bindings = event.bindings
     state.priority = event.priority
     state.created_us = now_us
+    state.timeout_us = None if event.deadline_us is None else event.deadline_us - now_us
     _set_deadline(state, event.deadline_us)
     for compiled in state.definition.tasks.values():
         task = TaskState(compiled.id, compiled)
@@ -107,20 +109,40 @@ def _retried(state: State, event: ev.ExecutionRetried, now_us: int) -> None:
     state.finished_us = None
     state.error = state.fatal = None
     state.reason = ""
-    _set_deadline(state, event.deadline_us)
-    again = [task for task in state.tasks.values() if _opens_again(state, task)]
+    again = [task for task in state.tasks.values() if task.parent is None and _opens_again(state, task)]
     for task in again:
         _reopen(state, task)
+    for task in again:
+        if task.fan is not None and _awaited(state, task):
+            state.move_task(task, TaskStatus.RUNNING)
+    for task in state.tasks.values():
+        if task.parent is not None and not task.parent.final:
+            _reopen_instance(state, task)
     _count_again(state)
+    _set_timers_again(state, event.deadline_us, now_us)
 
 
 def _opens_again(state: State, task: TaskState) -> bool:
-    """Whether a retry starts an ended task anew: cancelled, or failed with nothing that stands for its result."""
-    if task.status is TaskStatus.CANCELLED:
-        return True
-    if task.status is not TaskStatus.FAILED or state.succeeded(task):
-        return False
-    return task.compiled.spec.on_failure.action is not FailureAction.CONTINUE
+    """Whether a retry starts an ended task anew: cancelled, or failed with nothing that stands for its result.
+
+    A fallback that had its turn waits for its primary again.
+    """
+    match task.status:
+        case TaskStatus.CANCELLED:
+            return True
+        case TaskStatus.FAILED:
+            last = state.result_of(task)
+            if not last.final or last.status is TaskStatus.COMPLETED:
+                return False  # its fallback is under way, or stands for it
+            return (
+                last.status is not TaskStatus.FAILED
+                or last.compiled.spec.on_failure.action is not FailureAction.CONTINUE
+            )
+        case TaskStatus.SKIPPED if task.compiled.stands_in_for is not None:
+            primary = state.tasks[task.compiled.stands_in_for]
+            return primary.substitute == task.path and _opens_again(state, primary)
+        case _:
+            return False
 
 
 def _reopen(state: State, task: TaskState) -> None:
@@ -128,41 +150,75 @@ def _reopen(state: State, task: TaskState) -> None:
     task.failures = task.crashes = task.interruptions = 0
     task.error, task.substitute, task.reason = None, None, ""
     task.finished_us = task.deadline_us = 0
-    if task.fan is not None:
-        state.move_task(task, TaskStatus.RUNNING)
-        state.fans[task.path] = None
-    elif task.parent is not None:
-        state.eligible[task.path] = None
+
+
+def _reopen_instance(state: State, task: TaskState) -> None:
+    """Let an instance of an open fan-out start anew, if it ended without a result and that isn't put up with."""
+    failed = task.status is TaskStatus.FAILED and task.compiled.spec.on_failure.action is not FailureAction.CONTINUE
+    if failed or task.status is TaskStatus.CANCELLED:
+        _reopen(state, task)
 
 
 def _count_again(state: State) -> None:
-    """Make the counters that depend on which tasks have ended, after some were opened again."""
+    """Make the work lists and the counters that depend on which tasks have ended, after some were opened again."""
     state.unfinished = 0
     state.partial = False
+    state.eligible.clear()
+    state.fans.clear()
     for task in state.tasks.values():
-        if task.fan is not None:
-            task.fan.done = task.fan.completed = task.fan.failed = 0
-    for task in state.tasks.values():
-        if task.parent is not None:
-            _tally(_fan(task.parent), task)
-        else:
+        if task.parent is None:
             _count_top_level(state, task)
-
-
-def _tally(fan: FanOut, task: TaskState) -> None:
-    fan.done += task.final
-    fan.completed += task.status is TaskStatus.COMPLETED
-    fan.failed += task.status is TaskStatus.FAILED
+        else:
+            _count_instance(state, _fan(task.parent), task)
 
 
 def _count_top_level(state: State, task: TaskState) -> None:
-    task.unmet = sum(not state.result_of(state.tasks[d]).final for d in task.compiled.spec.dependencies)
-    if task.final:
+    task.unmet = sum(not _settled(state, state.tasks[d]) for d in task.compiled.spec.dependencies)
+    if task.fan is not None:
+        task.fan.done = task.fan.completed = task.fan.failed = 0
+        if task.status is TaskStatus.RUNNING:
+            state.fans[task.path] = None
+    if _settled(state, task):
         state.partial = state.partial or (task.status is TaskStatus.FAILED and not state.succeeded(task))
+    elif _not_needed(state, task):
+        state.unfinished += 1
+        state.eligible[task.path] = None
     elif _awaited(state, task):
         state.unfinished += 1
         if task.unmet == 0 and task.status is TaskStatus.PENDING:
             state.eligible[task.path] = None
+
+
+def _count_instance(state: State, fan: FanOut, task: TaskState) -> None:
+    fan.done += task.final
+    fan.completed += task.status is TaskStatus.COMPLETED
+    fan.failed += task.status is TaskStatus.FAILED
+    parent = task.parent
+    if parent is None:
+        return
+    if task.status is TaskStatus.FAILED and parent.status is TaskStatus.COMPLETED:
+        state.partial = True
+    if task.status is TaskStatus.PENDING and parent.status is TaskStatus.RUNNING:
+        state.eligible[task.path] = None
+
+
+def _settled(state: State, task: TaskState) -> bool:
+    """Whether nothing more is to come of a task: it has ended and, where it failed, so has its fallback."""
+    if task.status is TaskStatus.FAILED and task.compiled.fallback is not None:
+        return task.substitute is not None and _settled(state, state.tasks[task.substitute])
+    return task.final
+
+
+def _set_timers_again(state: State, deadline_us: int | None, now_us: int) -> None:
+    """Set the timers that an execution's end has made void; deadlines begin anew."""
+    state.clear_timers()
+    _set_deadline(state, deadline_us)
+    for task in state.tasks.values():
+        task.deadline_us = 0
+        if task.status in _BEGUN:
+            _set_task_deadline(state, task, now_us)
+        if task.status is TaskStatus.RETRYING:
+            state.add_timer(task.due_us, "retry", task.path)
 
 
 def _set_deadline(state: State, deadline_us: int | None) -> None:
@@ -188,8 +244,13 @@ def _ready(state: State, event: ev.TasksReady, now_us: int) -> None:
 
 def _begin(state: State, task: TaskState, now_us: int) -> None:
     task.ready_us = now_us
+    _set_task_deadline(state, task, now_us)
+
+
+def _set_task_deadline(state: State, task: TaskState, now_us: int) -> None:
+    """Set a task's deadline, once; of a fan-out it is the whole's, its instances have none of their own."""
     deadline = task.compiled.spec.deadline
-    if deadline is not None and not task.deadline_us:
+    if deadline is not None and not task.deadline_us and task.parent is None:
         task.deadline_us = now_us + seconds_to_us(deadline)
         state.add_timer(task.deadline_us, "task", task.path)
 
@@ -197,12 +258,15 @@ def _begin(state: State, task: TaskState, now_us: int) -> None:
 def _fan_out_opened(state: State, event: ev.FanOutOpened, now_us: int) -> None:
     task = state.tasks[event.task]
     state.eligible.pop(event.task, None)
-    task.fan = FanOut(event.count, task.compiled.window)
+    if task.fan is None:
+        task.fan = FanOut(event.count, task.compiled.window)
+        task.started_us = now_us
+        state.total += event.count
     state.move_task(task, TaskStatus.RUNNING)
-    task.started_us = now_us
-    state.total += event.count
     state.fans[event.task] = None
     _begin(state, task, now_us)
+    for instance in unfinished_instances(state, task):  # of a fallback that has its turn again after a retry
+        state.eligible[instance.path] = None
 
 
 def _instances_ready(state: State, event: ev.InstancesReady, now_us: int) -> None:
@@ -231,7 +295,7 @@ def _task_completed(state: State, event: ev.TaskCompleted, now_us: int) -> None:
     task = state.tasks[event.task]
     _end_attempt(state, task, event.number, AttemptStatus.SUCCEEDED)
     task.result = event.result
-    task.checkpoint = None
+    task.checkpoint = task.error = None
     _end(state, task, TaskStatus.COMPLETED, now_us)
 
 
@@ -239,6 +303,7 @@ def _task_failed(state: State, event: ev.TaskFailed, now_us: int) -> None:
     task = state.tasks[event.task]
     state.eligible.pop(event.task, None)
     state.fans.pop(event.task, None)
+    state.items.pop(event.task, None)
     task.error = event.error
     action = task.compiled.spec.on_failure.action
     if task.parent is None:
@@ -258,6 +323,7 @@ def _task_skipped(state: State, event: ev.TaskSkipped, now_us: int) -> None:
 
 def _task_cancelled(state: State, event: ev.TaskCancelled, now_us: int) -> None:
     task = state.tasks[event.task]
+    state.eligible.pop(event.task, None)
     _end(state, task, TaskStatus.CANCELLED, now_us)
 
 
@@ -329,12 +395,19 @@ def _awaited(state: State, task: TaskState) -> bool:
     return primary is None or state.tasks[primary].substitute == task.path
 
 
+def _not_needed(state: State, task: TaskState) -> bool:
+    """Whether a fallback has nothing to stand in for: its primary has ended otherwise than by a failure."""
+    primary = state.tasks[task.compiled.stands_in_for] if task.compiled.stands_in_for else None
+    return primary is not None and primary.final and primary.status is not TaskStatus.FAILED
+
+
 # --- attempts ----------------------------------------------------------------------------------------------------
 
 
 def _granted(state: State, event: ev.AttemptGranted, now_us: int) -> None:
     task = state.tasks[event.task]
-    state.move_task(task, TaskStatus.RUNNING)
+    if not task.live:
+        state.move_task(task, TaskStatus.RUNNING)
     task.number = event.number
     task.agent = event.agent
     task.started_us = task.started_us or now_us
@@ -350,13 +423,15 @@ def _granted(state: State, event: ev.AttemptGranted, now_us: int) -> None:
 def _returned(state: State, event: ev.AttemptReturned, now_us: int) -> None:
     task = state.tasks[event.task]
     _end_attempt(state, task, event.number, AttemptStatus.RETURNED)
-    if not task.live:
+    if not task.live and not task.final:
         state.move_task(task, TaskStatus.READY)
 
 
 def _attempt_failed(state: State, event: ev.AttemptFailed, now_us: int) -> None:
     task = state.tasks[event.task]
     _end_attempt(state, task, event.number, ATTEMPT_ENDS[event.how])
+    if task.final:
+        return  # another attempt was first
     task.error = event.error
     if event.how in ("crash", "lost"):
         task.crashes += 1

@@ -73,7 +73,10 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
             fan = task.fan
             failed = f", {fan.failed} failed" if fan.failed else ""
             ended = f"{fan.done} of {fan.count} instances have ended{failed}"
-            return f"{ended}, {fan.in_flight} are under way (at most {fan.window})"
+            limit = state.definition.max_parallel
+            full = limit is not None and fan.begun < fan.count and state.in_flight >= limit
+            most = f"at most {limit} tasks of the execution" if full else f"at most {fan.window}"
+            return f"{ended}, {fan.in_flight} are under way ({most})"
         case TaskStatus.RUNNING:
             return _how_it_runs(state, task, now_us, sources)
         case TaskStatus.RETRYING:
@@ -112,7 +115,7 @@ def _how_it_runs(state: State, task: TaskState, now_us: int, sources: Sources | 
 
 def _why_pending(state: State, task: TaskState) -> str:
     primary = task.compiled.stands_in_for
-    if primary is not None and state.tasks[primary].substitute != task.path:
+    if primary is not None and state.tasks[primary].substitute != task.compiled.id:
         return f"it runs only if {primary} fails"
     waits = [d for d in task.compiled.spec.dependencies if not _settled(state, state.tasks[d])]
     if waits:

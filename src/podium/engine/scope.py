@@ -108,7 +108,8 @@ def _add_task(state: State, tasks: dict[str, dict[str, Any]], reference: Referen
     if wanted in ("result", "") and "result" not in entry:
         entry["result"] = msgspec.json.decode(result_text(state, task))
     if wanted in ("status", ""):
-        entry["status"] = str(state.result_of(task).status)
+        stands = state.result_of(task)  # until a fallback has ended, its primary is what it is: failed
+        entry["status"] = str(stands.status if stands.final else task.status)
     if wanted in ("error", ""):
         entry["error"] = task.error.message if task.error else None
 

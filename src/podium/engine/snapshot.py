@@ -64,6 +64,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     fans: list[str]
     timers: list[tuple[int, str, str, int]]
     tasks: list[_Task]
+    timeout_us: int | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -71,13 +72,14 @@ _decoder = msgspec.msgpack.Decoder(_State)
 
 def encode_state(state: State) -> bytes:
     """Return the state as bytes."""
-    timers = sorted(t for t in state._timers if state.timer_holds(t))
+    timers = sorted({t for t in state._timers if state.timer_holds(t)})
     return msgspec.msgpack.encode(
         _State(
             state.status, state.run, state.sequence, state.seed, _pack(state.input), state.bindings, state.priority,
             state.deadline_us, state.created_us, state.updated_us, state.finished_us, state.reason, state.error,
             state.partial, state.fatal, state.total, state.unfinished, state.live, state.in_flight,
             list(state.eligible), list(state.fans), timers, [_pack_task(t) for t in state.tasks.values()],
+            state.timeout_us,
         )
     )  # fmt: skip
 
@@ -91,7 +93,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     state = State(execution, tenant, definition)
     for name in (
         "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
-        "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight",
+        "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight", "timeout_us",
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL

@@ -1,0 +1,205 @@
+"""Random workflows and random inputs, legal and illegal, for the properties of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from podium.engine import inputs as inp
+from podium.workflow.model import (
+    AgentGroup,
+    Constraint,
+    ConstraintType,
+    FailureAction,
+    OnFailure,
+    RetryPolicy,
+    RunIf,
+    Task,
+    TaskStatus,
+    Workflow,
+    WorkflowConfig,
+)
+from podium.workflow.validation import problems_of
+from tests.engine.playing import Play, error, json_value
+
+_HOWS = ("error", "error", "timeout", "crash", "cancelled", "nonsense")
+_RETRIES = st.sampled_from(
+    [
+        None,
+        RetryPolicy(max_attempts=2, jitter=0.0),
+        RetryPolicy(max_attempts=3, initial_delay_seconds=0.0),
+        RetryPolicy(max_attempts=2, non_retryable=("KeyError",)),
+    ]
+)
+
+
+@st.composite
+def workflows(draw: st.DrawFn, most: int = 10) -> Workflow:
+    """Draw a valid workflow of a few tasks with random policies."""
+    count = draw(st.integers(1, most))
+    names = [f"t{i}" for i in range(count)]
+    tasks: list[Task] = []
+    fallbacks = _fallbacks(draw, names)
+    stand_ins = set(fallbacks.values())
+    for at, name in enumerate(names):
+        before = [n for n in names[:at] if fallbacks.get(n) != name]
+        dependencies = draw(st.lists(st.sampled_from(before), unique=True, max_size=3)) if before else []
+        tasks.append(_task(draw, name, dependencies, fallbacks.get(name), name in stand_ins))
+    workflow = Workflow(
+        name="w",
+        tasks=tuple(tasks),
+        agents={"team": AgentGroup("team", "worker", count=draw(st.integers(1, 3)))},
+        config=WorkflowConfig(
+            timeout=draw(st.sampled_from([None, None, 30.0])),
+            max_crashes=draw(st.integers(1, 3)),
+            max_parallel_tasks=draw(st.sampled_from([None, None, 1, 2, 4])),
+        ),
+        constraints=draw(st.sampled_from([(), (), (Constraint(ConstraintType.MAX_PARALLEL, 3),)])),
+    )
+    if problems_of(workflow):  # a fallback that waits for who waits for its primary
+        plain = tuple(_without_fallback(task) for task in tasks)
+        workflow = Workflow(name="w", tasks=plain, agents=workflow.agents, config=workflow.config)
+        assert not problems_of(workflow), problems_of(workflow)
+    return workflow
+
+
+def _fallbacks(draw: st.DrawFn, names: list[str]) -> dict[str, str]:
+    """Draw who falls back to whom: each fallback to one primary, later in the order of names."""
+    found: dict[str, str] = {}
+    for at, name in enumerate(names[1:], 1):
+        if draw(st.integers(0, 3)) == 0:
+            primary = draw(st.sampled_from(names[:at]))
+            found.setdefault(primary, name)
+    return found
+
+
+def _task(draw: st.DrawFn, name: str, dependencies: list[str], fallback: str | None, stands_in: bool) -> Task:
+    action = draw(st.sampled_from([FailureAction.FAIL, FailureAction.CONTINUE]))
+    on_failure = OnFailure(FailureAction.FALLBACK, fallback) if fallback else OnFailure(action)
+    about: dict[str, Any] = {}
+    shape = draw(st.integers(0, 5))
+    if shape == 0:
+        about["for_each"] = list(range(draw(st.integers(0, 6))))
+        about["max_parallel"] = draw(st.sampled_from([None, 1, 2]))
+    elif shape == 1:
+        about["parallel"] = True
+    elif shape == 2 and dependencies:
+        about["for_each"] = f"${{tasks.{dependencies[0]}.result}}"
+    when = draw(st.integers(0, 7))
+    if when == 0 and dependencies:
+        about["when"] = f"tasks.{dependencies[0]}.status == 'completed'"
+    elif when == 1:
+        about["when"] = "input.go"
+    elif when == 2 and dependencies:
+        about["when"] = f"tasks.{dependencies[0]}.error == None"
+    return Task(
+        id=name,
+        agent="team",
+        agent_type="worker",
+        dependencies=tuple(dependencies),
+        on_failure=on_failure,
+        retry=draw(_RETRIES),
+        run_if=draw(st.sampled_from([RunIf.ALL_SUCCEEDED, RunIf.ALL_SUCCEEDED, RunIf.ALL_DONE])),
+        timeout=draw(st.sampled_from([None, None, 3.0])),
+        deadline=draw(st.sampled_from([None, None, 8.0])),
+        **about,
+    )
+
+
+def _without_fallback(task: Task) -> Task:
+    if task.on_failure.action is FailureAction.FALLBACK:
+        return msgspec.structs.replace(task, on_failure=OnFailure())
+    return task
+
+
+# --- inputs ----------------------------------------------------------------------------------------------------------
+
+_COMMANDS = (
+    inp.Pause("so"),
+    inp.Resume(),
+    inp.Cancel("so"),
+    inp.Cancel("so", force=True),
+    inp.Retry(),
+    inp.Signal("s"),
+)
+
+
+def draw_input(draw: st.DataObject, play: Play) -> inp.Input:
+    """Draw an input that fits the state, mostly, or one that doesn't."""
+    kind = draw.draw(st.integers(0, 19))
+    if kind >= 17:
+        return draw.draw(st.sampled_from(_COMMANDS))
+    if kind >= 15:
+        play.now_us += draw.draw(st.sampled_from([0, 1, 500_000, 1_000_000, 4_000_000, 40_000_000]))
+        return inp.Tick()
+    if kind >= 13:
+        return _strange(draw, play)
+    live = [(t.path, n) for t in play.state.tasks.values() for n in t.live or ()]
+    ready = play.ready()
+    if ready and (kind < 6 or not live):
+        some = draw.draw(st.lists(st.sampled_from(ready), min_size=1, max_size=4))
+        return inp.Grant(1, len(play.rows), tuple(_granted(play, task) for task in some))
+    if live:
+        return _about(draw, *draw.draw(st.sampled_from(live)))
+    return inp.Tick()
+
+
+def _granted(play: Play, task: str) -> inp.Granted:
+    return inp.Granted(task, play.state.tasks[task].number + 1, "a", "i")
+
+
+def _about(draw: st.DataObject, task: str, number: int) -> inp.Input:
+    kind = draw.draw(st.integers(0, 11))
+    match kind:
+        case 0 | 1 | 2:
+            name = draw.draw(st.sampled_from(["ValueError", "KeyError"]))
+            return inp.Failed(
+                task, number, error(name, retryable=draw.draw(st.booleans())), draw.draw(st.sampled_from(_HOWS))
+            )
+        case 3:
+            return inp.Refused(task, number, "full")
+        case 4:
+            return inp.Lost(task, number, draw.draw(st.sampled_from(["gone", "owner_died"])))
+        case 5:
+            return inp.Saved(task, number, 1, json_value({"at": 1}))
+        case _:
+            return inp.Succeeded(
+                task, number, json_value(draw.draw(st.sampled_from([None, 1, [], [1, 2, 3], {"a": 1}])))
+            )
+
+
+def _strange(draw: st.DataObject, play: Play) -> inp.Input:
+    """Draw something late, repeated, unknown or out of place."""
+    paths = [*play.state.tasks, "nobody", "t0[99]"]
+    task, number = draw.draw(st.sampled_from(paths)), draw.draw(st.integers(0, 4))
+    match draw.draw(st.integers(0, 3)):
+        case 0:
+            return inp.Grant(1, len(play.rows), tuple(inp.Granted(task, number, "a", "i") for _ in range(number)))
+        case 1:
+            return play.begun
+        case _:
+            return _about(draw, task, number)
+
+
+def wind_down(play: Play, most: int = 3_000) -> None:
+    """Let the execution come to its end: everything resumes, is granted and succeeds, and timers fire."""
+    for _ in range(most):
+        if play.state.final:
+            return
+        if str(play.state.status) in ("paused", "pausing"):
+            play.give(inp.Resume())
+            continue
+        live = [(t.path, n) for t in play.state.tasks.values() for n in t.live or ()]
+        ready = [t.path for t in play.state.tasks.values() if t.status is TaskStatus.READY]
+        if live:
+            play.give(inp.Succeeded(*live[0], json_value([1, 2])))
+        elif ready:
+            play.give(inp.Grant(1, len(play.rows), tuple(_granted(play, task) for task in ready)))
+        else:
+            due = play.state.next_timer_us()
+            assert due is not None, "nothing is live, ready or timed, and it isn't final"
+            play.now_us = max(due, play.now_us)
+            play.give(inp.Tick())
+    raise AssertionError(f"it doesn't come to an end: {play.state.status}")
