@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from podium.store.sqlite.connection import (
     connect_reader,
     connect_writer,
     prepare_file,
+    result_code,
     translated,
 )
 from podium.store.sqlite.queries import named_blocks
@@ -107,6 +109,10 @@ class SqliteStore:
 
     async def load(self, execution: str) -> Loaded | None:
         """Return the execution's row, newest snapshot and tail."""
+        with _about(execution):
+            return await self._load(execution)
+
+    async def _load(self, execution: str) -> Loaded | None:
         below = _END_OF_TIME
         while True:
             found = await self._row("load", {"execution": execution, "below": below, "limit": _TAIL_PAGE}, tuple)
@@ -255,7 +261,8 @@ class SqliteStore:
 
     async def history(self, execution: str, after: int = 0, limit: int = 1_000) -> list[LogRow]:
         """Return an execution's rows."""
-        page = await self._history(execution, after, _END_OF_TIME, limit)
+        with _about(execution):
+            page = await self._history(execution, after, _END_OF_TIME, limit)
         for row in page:
             check_row(row)
         return page
@@ -324,6 +331,19 @@ class SqliteStore:
 
 def _data_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+@contextmanager
+def _about(execution: str) -> Iterator[None]:
+    """Say of a damaged page that it is this execution's: others may be sound."""
+    try:
+        yield
+    except StoreUnavailableError as error:
+        if isinstance(error.__cause__, sqlite3.Error) and result_code(error.__cause__) == sqlite3.SQLITE_CORRUPT:
+            raise CorruptHistoryError(
+                f"execution {execution}: a page of the file that holds a position of its history is damaged ({error})"
+            ) from error
+        raise
 
 
 def _first_number(row: Any) -> int:
