@@ -233,8 +233,8 @@ class SqliteLogs:
                 return
             try:
                 self._keep(lines)
-            except sqlite3.Error:
-                self._abandon(len(lines))
+            except sqlite3.Error as error:
+                self._abandon(len(lines), error)
 
     def close(self) -> None:
         """Write what is buffered, let go. Safe twice."""
@@ -277,19 +277,26 @@ class SqliteLogs:
         if len(self._of_attempt) > _ATTEMPTS_COUNTED:
             self._of_attempt.clear()
 
-    def _abandon(self, count: int) -> None:
-        """Give these lines up, and begin with another connection next time."""
+    def _abandon(self, count: int, error: sqlite3.Error) -> None:
+        """Give these lines up, and begin with another connection next time; a damaged file is begun anew."""
         with self._lock:
             self.dropped += count
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
     if mode != "ro":
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")
+        except sqlite3.Error:
+            connection.close()
+            raise
     return connection

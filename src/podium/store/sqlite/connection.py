@@ -71,12 +71,16 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     """Return the connection of the writer thread, with the view that appends are written to."""
     connection = _connect(path, read_only=False)
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA secure_delete = OFF")
-    for statement in script("sqlite_append.sql"):
-        connection.execute(statement)
+    try:
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("PRAGMA secure_delete = OFF")
+        for statement in script("sqlite_append.sql"):
+            connection.execute(statement)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
