@@ -73,7 +73,8 @@ def _tell(manners: Manners, given: str, told: Input | tuple[str, Any]) -> int:
                 return
             far = how_far(state, SystemClock().now_us())
             say(wrapped(f"execution {row.id}"))
-            say(wrapped(f"{state.status}: {far}{hint(state)}{NOBODY if str(state.status) == 'running' and not owned else ''}"))
+            nobody = NOBODY if str(state.status) == "running" and not owned else ""
+            say(wrapped(f"{state.status}: {far}{hint(state)}{nobody}"))
 
     finish(whole())
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -78,10 +79,20 @@ def ending_text(state: State, result: WorkflowResult) -> str:
 
 
 def _result_lines(result: Any) -> list[str]:
-    if isinstance(result, dict) and isinstance(result.get("report"), str):
-        others = {name: value for name, value in result.items() if name != "report"}
-        return [f"  report     {_shown_path(result['report'])}", *(_json_lines(others) if others else [])]
-    return [] if result is None else _json_lines(result)
+    """Return what came out: a line for each field of an object, a report's path whole."""
+    if not isinstance(result, dict):
+        return [] if result is None else _json_lines(result)
+    if all(value is None for value in result.values()):
+        return []
+    lines = []
+    if isinstance(result.get("report"), str):
+        lines.append(f"  report     {_shown_path(result['report'])}")
+        result = {name: value for name, value in result.items() if name != "report"}
+    for name, value in islice(result.items(), _RESULT_LINES):
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        lines.append(cut_right(f"  {name:10} {' '.join(text[:1_000].split())}"))
+    left = len(result) - _RESULT_LINES
+    return [*lines, *([f"  … {left:,} more (`podium status last --json` has all)"] if left > 0 else [])]
 
 
 def _shown_path(path: str) -> str:
@@ -100,7 +111,11 @@ def _json_lines(value: Any) -> list[str]:
     pretty = msgspec.json.format(flat, indent=2).splitlines()
     shown = [cut_right(f"    {line}") for line in pretty[:_RESULT_LINES]]
     left = len(pretty) - _RESULT_LINES
-    return ["  result", *shown, *([f"    … {left:,} more lines (--json has them all)"] if left > 0 else [])]
+    return [
+        "  result",
+        *shown,
+        *([f"    … {left:,} more lines (`podium status last --json` has all)"] if left > 0 else []),
+    ]
 
 
 def cut_right(line: str) -> str:

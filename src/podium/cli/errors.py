@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import typer
 
 from podium.cli.printing import complain, print_json, wrapped
 from podium.exceptions import InvalidInputError, PodiumError, SchemaTooNewError
+from podium.workflow.problems import problems_in
 
 FAILED = 1
 BAD_INPUT = 2
@@ -30,10 +30,13 @@ def say_error(error: BaseException, given: Sequence[str]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         complain(str(error.args[0] if error.args else ""))
         return BAD_INPUT
-    sentence = _sentence(error)
+    sentence, problems = _sentence(error), problems_in(error)
     if "--json" in options:
         print_json({"error": {"type": type(error).__name__, "message": sentence}, "exit_code": code})
-    complain(wrapped(f"error: {sentence}", sys.stderr))
+    if problems:  # a line each, as `podium validate` lists them
+        complain("\n".join(str(problem) for problem in problems))
+        sentence = f"the workflow has {len(problems):,} problem{'s' * (len(problems) != 1)}, nothing was started"
+    complain(wrapped(f"error: {sentence}"))
     return code
 
 
@@ -65,5 +68,5 @@ def _usage_sentence(error: BaseException) -> str:
     said = str(format_message() if format_message is not None else error).rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "podium"
-    said = said[:1].lower() + said[1:]
+    said = (said[:1].lower() + said[1:]).replace(". Did you mean", "; did you mean").rstrip("?")
     return f"{said}; see `{path} --help`"

@@ -34,6 +34,7 @@ class StopRequest:
         self._asked = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._armed = False
+        self._last_words = ""
 
     def __enter__(self) -> Self:
         return self
@@ -45,8 +46,12 @@ class StopRequest:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.remove_signal_handler(number)
 
-    def arm(self) -> None:
-        """From now on a signal asks for a stop. Before, Ctrl-C is what it is in any Python program."""
+    def arm(self, last_words: str) -> None:
+        """From now on a signal asks for a stop, and a second one is answered with the last words.
+
+        Before, Ctrl-C is what it is in any Python program.
+        """
+        self._last_words = last_words
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._ask)
         self._armed = True
@@ -64,6 +69,7 @@ class StopRequest:
         if self._asked.is_set():
             if sys.stdout.isatty():
                 os.write(1, b"\x1b[?25h\n")  # the cursor, which a live table hides
+            complain(self._last_words)
             os._exit(INTERRUPTED)
         self._asked.set()
 
@@ -117,7 +123,7 @@ async def follow(podium: Podium, follower: Follower, manners: Manners, stop: Sto
         progress.show(follower.state, activity, clock.now_us(), last)
         return (clock.now_us() - begun_us) / 1e6
 
-    stop.arm()
+    stop.arm(wrapped(f"ended at once; `podium resume {execution}` goes on with it"))
     ended = asyncio.create_task(podium.finished(execution), name="podium-cli-ended")
     stopped = asyncio.create_task(stop.wait(), name="podium-cli-stopped")
     try:

@@ -40,8 +40,10 @@ class LiveTable:
             self._live.start()
         room = max(FEWEST_ROWS, min(self._console.height - _AROUND, MOST_ROWS))
         rows = rows_of(state, now_us, activity, room)
-        foot = cut(f"{state.status}: {how_far(state, now_us)}{hint(state)}", width())
-        drawn = f"{drawn_table(rows)}\n{painted(foot, 'bold')}"
+        drawn = drawn_table(rows)
+        if not (last and state.final):  # then the last words follow
+            foot = cut(f"{state.status}: {how_far(state, now_us)}{hint(state)}", width())
+            drawn += f"\n{painted(foot, 'bold')}"
         self._live.update(Text.from_ansi(drawn, no_wrap=True, overflow="crop"), refresh=True)
 
     def close(self) -> None:

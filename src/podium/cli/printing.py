@@ -29,7 +29,7 @@ def width(limit: int = 160) -> int:
     return max(40, min(shutil.get_terminal_size((80, 24)).columns, limit))
 
 
-def wrapped(text: str, stream: TextIO | None = None, indent: str = "  ") -> str:
+def wrapped(text: str, indent: str = "  ") -> str:
     """Return a text in lines of at most the width; words, ids and paths stay whole."""
     lines = []
     for line in text.splitlines() or [""]:

@@ -14,7 +14,7 @@ from podium.cli.rows import Activity, counted, shown_error
 from podium.cli.times import between_us, clock_time
 from podium.engine import events as ev
 from podium.engine.state import State, TaskState
-from podium.workflow.model import ExecutionStatus
+from podium.workflow.model import ExecutionStatus, TaskStatus
 
 LINES_A_SECOND = 20  # changes that are said one by one; above that they are counted
 _NAME_WIDTH = 16
@@ -122,9 +122,11 @@ class Lines:
 
 
 def how_far(state: State, now_us: int) -> str:
-    """Return `3 of 5 done, 4.2 s`."""
-    done = sum(count for status, count in state.counts.items() if status in ("completed", "skipped"))
-    return f"{done:,} of {state.total:,} done, {between_us(state.created_us, state.finished_us or now_us)}"
+    """Return `3 of 5 done, 1 failed, 4.2 s`."""
+    done = state.counts[TaskStatus.COMPLETED] + state.counts[TaskStatus.SKIPPED]
+    failed = state.counts[TaskStatus.FAILED]
+    text = f"{done:,} of {state.total:,} done{f', {failed:,} failed' if failed else ''}"
+    return f"{text}, {between_us(state.created_us, state.finished_us or now_us)}"
 
 
 def line_for(state: State, event: ev.Event, now_us: int) -> str | None:
@@ -176,7 +178,7 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
         case ev.AttemptReturned():
             return event.task, f"given back: {event.reason}"
         case ev.RetryScheduled():
-            return event.task, f"again in {between_us(now_us, event.due_us)}"
+            return event.task, f"again in {between_us(now_us, event.due_us)}" if event.due_us > now_us else "again now"
         case ev.TaskCompleted():
             return event.task, f"completed{_after(state.tasks.get(event.task))}"
         case ev.FanOutCompleted():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.cli.manners import Manners
 from podium.cli.printing import complain
-from podium.exceptions import ExecutionNotFoundError, InvalidInputError
+from podium.exceptions import ExecutionNotFoundError, InvalidInputError, SettingsError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from podium.app import Podium
@@ -37,10 +37,8 @@ async def running(
     manners: Manners, settings: Settings, agents: Sequence[str] = (), own: bool = True
 ) -> AsyncIterator[Podium]:
     """Open the store to run executions: as its owner, if that is wanted now and there is none."""
-    from podium.app import Podium
-
     configure_log(manners.debug)
-    podium = await Podium.open(settings, agents=agents, own=own)
+    podium = await _opened(settings, agents=agents, own=own)
     try:
         yield podium
     finally:
@@ -50,16 +48,24 @@ async def running(
 @asynccontextmanager
 async def looking(manners: Manners) -> AsyncIterator[Podium]:
     """Open the store to look, or to give an execution a command: no task is begun, whoever the owner is."""
-    from podium.app import Podium
-
     configure_log(manners.debug)
     settings = manners.settings()
     refuse_missing(settings)
-    podium = await Podium.open(settings, own=False, works=False)
+    podium = await _opened(settings, own=False, works=False)
     try:
         yield podium
     finally:
         await podium.close(0)
+
+
+async def _opened(settings: Settings, **options: Any) -> Podium:
+    """Open the store. One that can't be opened is bad input: nothing was begun. Raises SettingsError then."""
+    from podium.app import Podium
+
+    try:
+        return await Podium.open(settings, **options)
+    except StoreUnavailableError as error:
+        raise SettingsError(f"the database can't be used: {error}") from error
 
 
 def has_owner(podium: Podium) -> bool:
