@@ -116,7 +116,7 @@ def _without_fallback(task: Task) -> Task:
 
 # --- inputs ----------------------------------------------------------------------------------------------------------
 
-_COMMANDS = (
+_COMMANDS: tuple[inp.Input, ...] = (
     inp.Pause("so"),
     inp.Resume(),
     inp.Cancel("so"),

@@ -173,12 +173,12 @@ def _count_again(state: State) -> None:
 
 
 def _count_top_level(state: State, task: TaskState) -> None:
-    task.unmet = sum(not _settled(state, state.tasks[d]) for d in task.compiled.spec.dependencies)
+    task.unmet = sum(not state.settled(state.tasks[d]) for d in task.compiled.spec.dependencies)
     if task.fan is not None:
         task.fan.done = task.fan.completed = task.fan.failed = 0
         if task.status is TaskStatus.RUNNING:
             state.fans[task.path] = None
-    if _settled(state, task):
+    if state.settled(task):
         state.partial = state.partial or (task.status is TaskStatus.FAILED and not state.succeeded(task))
     elif _not_needed(state, task):
         state.unfinished += 1
@@ -200,13 +200,6 @@ def _count_instance(state: State, fan: FanOut, task: TaskState) -> None:
         state.partial = True
     if task.status is TaskStatus.PENDING and parent.status is TaskStatus.RUNNING:
         state.eligible[task.path] = None
-
-
-def _settled(state: State, task: TaskState) -> bool:
-    """Whether nothing more is to come of a task: it has ended and, where it failed, so has its fallback."""
-    if task.status is TaskStatus.FAILED and task.compiled.fallback is not None:
-        return task.substitute is not None and _settled(state, state.tasks[task.substitute])
-    return task.final
 
 
 def _set_timers_again(state: State, deadline_us: int | None, now_us: int) -> None:

@@ -117,7 +117,7 @@ def _why_pending(state: State, task: TaskState) -> str:
     primary = task.compiled.stands_in_for
     if primary is not None and state.tasks[primary].substitute != task.compiled.id:
         return f"it runs only if {primary} fails"
-    waits = [d for d in task.compiled.spec.dependencies if not _settled(state, state.tasks[d])]
+    waits = [d for d in task.compiled.spec.dependencies if not state.settled(state.tasks[d])]
     if waits:
         more = f" and {len(waits) - _SHOWN} more" if len(waits) > _SHOWN else ""
         return f"it waits for {', '.join(waits[:_SHOWN])}{more}"
@@ -129,12 +129,6 @@ def _why_pending(state: State, task: TaskState) -> str:
     if task.parent is not None and task.parent.fan is not None:
         return f"{task.parent.fan.in_flight} instances are under way, at most {task.parent.fan.window} may be"
     return "it is about to be looked at"
-
-
-def _settled(state: State, task: TaskState) -> bool:
-    if task.compiled.fallback is not None and task.status is TaskStatus.FAILED:
-        return task.substitute is not None and _settled(state, state.tasks[task.substitute])
-    return task.final
 
 
 def _attempts(state: State) -> str:

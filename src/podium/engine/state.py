@@ -142,13 +142,18 @@ class State:
 
     def succeeded(self, task: TaskState) -> bool:
         """Whether the task has a result: its own or its fallback's."""
-        if task.status is TaskStatus.COMPLETED:
-            return True
-        return task.substitute is not None and self.succeeded(self.tasks[task.substitute])
+        return self.result_of(task).status is TaskStatus.COMPLETED
+
+    def settled(self, task: TaskState) -> bool:
+        """Whether nothing more is to come of a task: it has ended and, where it failed, so has its fallback."""
+        last = self.result_of(task)
+        return last.final and (last.status is not TaskStatus.FAILED or last.compiled.fallback is None)
 
     def result_of(self, task: TaskState) -> TaskState:
         """Return the task whose result stands for this one's."""
-        return self.result_of(self.tasks[task.substitute]) if task.substitute is not None else task
+        while task.substitute is not None:
+            task = self.tasks[task.substitute]
+        return task
 
     # --- timers: (due, kind, task, attempt number); stale ones are dropped when they come up -------------------
 
