@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from bench.figures import Figure, Setup, Workload
@@ -48,7 +47,7 @@ COMMANDS = {
 
 def measure(setup: Setup) -> list[Figure]:
     """Run each command in turns, each time in a folder of its own."""
-    found: dict[str, list[float]] = {name: [] for name in COMMANDS if name != RUN or find_spec("podium.cli.run")}
+    found: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for run in range(-1, setup.runs):  # the first fills the caches: of byte code and of the disk
         for number, name in enumerate(found):
             folder = setup.folder / f"cold-{run}-{number}"
