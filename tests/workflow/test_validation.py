@@ -303,6 +303,16 @@ def test_a_fallback_does_not_wait_for_its_primary_nor_for_what_waits_for_it():
     assert found(a, task("after", "a"), task("b", "after")) == [("fallback-cycle", "tasks[2].dependencies")]
 
 
+def test_the_last_of_a_chain_of_fallbacks_waits_for_none_of_those_it_may_stand_in_for():
+    a, b = task("a", on_failure=falls_back_to("b")), task("b", on_failure=falls_back_to("c"))
+    assert found(a, b, task("c", "a")) == [("fallback-depends-on-primary", "tasks[2].dependencies[0]")]
+    assert [rule for rule, _ in found(a, b, task("after", "a"), task("c", "after"))] == ["fallback-cycle"]
+    assert [rule for rule, _ in found(a, task("b", "c", on_failure=falls_back_to("c")), task("c"))] == [
+        "fallback-cycle"
+    ]
+    assert found(a, b, task("c"), task("after", "a", "b", "c")) == []
+
+
 def test_fallbacks_are_not_shared_and_do_not_go_round():
     a, b = task("a", on_failure=falls_back_to("b")), task("b", on_failure=falls_back_to("a"))
     assert [rule for rule, _ in found(a, b)] == ["fallback-cycle"]

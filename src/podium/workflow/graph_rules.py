@@ -158,23 +158,27 @@ def _check_fallback_order(
     """Note fallbacks in a loop, and those that wait for what waits for them; return whether there are none."""
     looped = _note_loops(workflow, primaries, problems)
     sound = True
+    chains = _chains(primaries)
+    places = {task: (chain[0], place) for chain in chains for place, task in enumerate(chain)}
     for fallback, primary in primaries.items():
-        task, name = workflow.tasks[fallback], quoted(workflow.tasks[primary].id)
-        if primary in before[fallback]:
+        chain, place = places.get(fallback, (-1, 0))
+        for earlier in before[fallback]:
+            if earlier != primary and (
+                earlier not in places or places[earlier][0] != chain or places[earlier][1] > place
+            ):
+                continue
             sound = False
-            place = task.dependencies.index(workflow.tasks[primary].id)
-            message = f"the fallback {quoted(task.id)} depends on {name}, whose failure starts it"
-            hint = f"take it out; the fallback can read tasks.{workflow.tasks[primary].id}.error without it"
-            path: Path = ("tasks", fallback, "dependencies", place)
+            task, name = workflow.tasks[fallback], workflow.tasks[earlier].id
+            message = f"the fallback {quoted(task.id)} depends on {quoted(name)}, whose failure starts it"
+            hint = f"take it out; the fallback can read tasks.{name}.error without it"
+            path: Path = ("tasks", fallback, "dependencies", task.dependencies.index(name))
             problems.add(Problem("fallback-depends-on-primary", message, path, hint))
     if looped or not sound or not acyclic:
         return False
-    # What waits for a primary may have to wait for its fallback: is there still an order?
-    after_primary: dict[int, list[int]] = {}
-    for fallback, primary in primaries.items():
-        after_primary.setdefault(primary, []).append(fallback)
+    # What waits for a primary may have to wait for its fallback, and that one's: is there still an order?
+    last = {task: chain[-1] for chain in chains for task in chain[:-1]}
     with_fallbacks = [
-        [*tasks, *(fallback for earlier in tasks for fallback in after_primary.get(earlier, ()) if fallback != task)]
+        [*tasks, *(last[earlier] for earlier in tasks if earlier in last and last[earlier] != task)]
         for task, tasks in enumerate(before)
     ]
     for fallback, primary in primaries.items():
@@ -187,6 +191,20 @@ def _check_fallback_order(
         message = f"the fallback {quoted(workflow.tasks[fallback].id)} waits for tasks that wait for {name}"
         problems.add(Problem("fallback-cycle", message, ("tasks", fallback, "dependencies")))
     return not cycles
+
+
+def _chains(primaries: dict[int, int]) -> list[list[int]]:
+    """Return the chains of tasks each of which falls back to the next; those that go round in a circle are left out."""
+    fallbacks = {primary: fallback for fallback, primary in primaries.items()}
+    chains = []
+    for first in fallbacks:
+        if first in primaries:
+            continue
+        chain = [first]
+        while chain[-1] in fallbacks:
+            chain.append(fallbacks[chain[-1]])
+        chains.append(chain)
+    return chains
 
 
 def _note_loops(workflow: Workflow, primaries: dict[int, int], problems: Problems) -> bool:
