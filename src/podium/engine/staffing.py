@@ -120,7 +120,7 @@ class Staffing:
         for task in state.tasks.values():
             for attempt in (task.live or {}).values():
                 attempt_id = state.attempt_id(task.path, attempt.number)
-                self.placement.hold(attempt_id, state.id, attempt.agent, task.compiled.needs)
+                self.placement.hold(attempt_id, state.id, attempt.agent, attempt.incarnation, task.compiled.needs)
                 self.begin_lease(state, task, attempt.number, now_us)
 
     def grants(self, fence: int, limit: int) -> list[Arrival]:

@@ -110,10 +110,23 @@ class LeastLoaded:
         return agent.load
 
 
-class _Hold(Struct, frozen=True, gc=False):
-    agent: str
-    needs: Vector
-    execution: str
+class _Hold:
+    """A slot that an attempt holds. `counted_by` is the agent that counts it, None while that isn't registered."""
+
+    __slots__ = ("agent", "counted_by", "execution", "incarnation", "needs")
+
+    def __init__(self, agent: str, incarnation: str, execution: str, needs: Vector) -> None:
+        self.agent = agent
+        self.incarnation = incarnation
+        self.execution = execution
+        self.needs = needs
+        self.counted_by: Agent | None = None
+
+    def count(self, agent: Agent) -> None:
+        """Count it against the agent's slots."""
+        self.counted_by = agent
+        agent.held += 1
+        agent.capacity.take(self.needs)
 
 
 _Entry = tuple[int, int, int, ReadyTask]
@@ -138,10 +151,14 @@ class Placement:
     # --- agents ------------------------------------------------------------------------------------------------
 
     def add_agent(self, agent: Agent) -> None:
-        """Take an agent in, or its new incarnation; what the earlier one held is let go."""
-        if agent.id in self.agents:
+        """Take an agent in, or its new incarnation; what an earlier one held is let go, what this one holds is counted."""
+        known = self.agents.get(agent.id)
+        if known is not None and known.incarnation != agent.incarnation:
             self.remove_agent(agent.id)
         self.agents[agent.id] = agent
+        for hold in self._holds.values():
+            if hold.agent == agent.id and hold.incarnation == agent.incarnation:
+                hold.count(agent)
         self._offer(agent)
 
     def remove_agent(self, agent_id: str) -> None:
@@ -191,17 +208,19 @@ class Placement:
         for ready in self._ready.pop(execution, {}).values():
             self._unqueue(ready)
 
-    def hold(self, attempt: str, execution: str, agent_id: str, needs: Vector = NOTHING) -> None:
-        """Count an attempt against an agent's slots: one that was granted, or is found live after a take-over."""
+    def hold(self, attempt: str, execution: str, agent_id: str, incarnation: str, needs: Vector = NOTHING) -> None:
+        """Count an attempt against an agent's slots: one that was granted, or is found live after a take-over.
+
+        Another incarnation of the agent doesn't count it; one that isn't registered yet will, when it is.
+        """
         if attempt in self._holds:
             return
-        self._holds[attempt] = _Hold(agent_id, needs, execution)
+        hold = self._holds[attempt] = _Hold(agent_id, incarnation, execution, needs)
         self._holds_of.setdefault(execution, set()).add(attempt)
         self.pool.take(needs)
         agent = self.agents.get(agent_id)
-        if agent is not None:
-            agent.held += 1
-            agent.capacity.take(needs)
+        if agent is not None and agent.incarnation == incarnation:
+            hold.count(agent)
 
     def release(self, attempt: str) -> None:
         """Give an attempt's slot back. Once more changes nothing."""
@@ -215,11 +234,12 @@ class Placement:
         if hold.needs:
             self.pool.give_back(hold.needs)
             self._stirred.update(dict.fromkeys(self._queues))
-        agent = self.agents.get(hold.agent)
+        agent = hold.counted_by
         if agent is not None:
             agent.held -= 1
             agent.capacity.give_back(hold.needs)
-            self._offer(agent)
+            if self.agents.get(agent.id) is agent:
+                self._offer(agent)
 
     def forget(self, execution: str) -> None:
         """Forget an execution: queued tasks and held slots. Who reloads it enqueues and holds again."""
@@ -273,7 +293,7 @@ class Placement:
         if not tasks:
             del self._ready[ready.execution]
         self._unqueue(ready)
-        self.hold(ready.attempt, ready.execution, agent.id, ready.needs)
+        self.hold(ready.attempt, ready.execution, agent.id, agent.incarnation, ready.needs)
         if agent.open:
             self._list(agent)
         return Slot(ready.execution, ready.task, ready.number, ready.attempt, agent.id, agent.incarnation)
