@@ -114,12 +114,13 @@ class FaultyStore(MemoryStore):
         self._crash = crash
         self.dead = False
         self._out_until = 0.0
+        self._inbox_seen = 0
 
     async def append(self, batch: Append) -> None:
         """Append, or not, or not quite."""
         await self._reach("append")
         fate = self._fate
-        self._end_if(fate.strikes("crash_before_commit"), "before the commit")
+        await self._end_if(fate.strikes("crash_before_commit"), "before the commit")
         if fate.strikes("outage"):
             self._out_until = asyncio.get_running_loop().time() + fate.chance.uniform(0.1, 20)
             raise StoreUnavailableError("simulated: the disk is full")
@@ -127,10 +128,15 @@ class FaultyStore(MemoryStore):
             raise StoreUnavailableError("simulated: the append failed")
         await super().append(batch)
         fate.tell(_told(batch))
-        self._end_if(fate.strikes("crash_after_commit"), "after the commit")
+        await self._end_if(fate.strikes("crash_after_commit"), "after the commit")
         if fate.strikes("append_unknown"):
             raise StoreUnavailableError("simulated: the answer to a commit was lost")
         await self._reach("append's answer")
+
+    async def changed(self) -> bool:
+        """Return whether another handle has posted to the inbox, as a file would tell."""
+        seen, self._inbox_seen = self._inbox_seen, self._data.last_inbox_id
+        return seen != self._inbox_seen
 
     async def _reach(self, what: str) -> None:
         """Take the time that a call takes, unless it can't be made at all."""
@@ -138,15 +144,15 @@ class FaultyStore(MemoryStore):
         loop = asyncio.get_running_loop()
         await asyncio.sleep(fate.chance.uniform(0.01, 3.0) if fate.strikes("slow_store") else 0)
         if self.dead:
-            await loop.create_future()  # the process is gone; nothing comes back to it
-        self._end_if(fate.strikes("crash_anywhere"), what)
+            await loop.create_future()  # the process is gone, and nothing comes back to it
+        await self._end_if(fate.strikes("crash_anywhere"), what)
         if loop.time() < self._out_until and not fate.calm:
             raise StoreUnavailableError("simulated: the store doesn't answer")
 
-    def _end_if(self, struck: bool, where: str) -> None:
+    async def _end_if(self, struck: bool, where: str) -> None:
         if struck:
             self._crash(where)
-            raise SimulatedCrash(where)
+            await asyncio.get_running_loop().create_future()
 
 
 def _told(batch: Append) -> str:

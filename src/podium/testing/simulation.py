@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from msgspec import Struct
 
 from podium.testing.faults import SWARM, Faults, drawn
-from podium.testing.virtual import DeadlockError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
+from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
 from podium.testing.workflows import random_workflow
 from podium.testing.world import World
 from podium.workflow.model import Workflow
+
+
+MAX_TURNS = 400_000  # a run takes some ten thousand
 
 
 class Report(Struct):
@@ -49,6 +52,7 @@ def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | N
 
     async def whole() -> None:
         loop = virtual_loop()
+        loop.max_turns = MAX_TURNS
         chance = loop.chance
         chosen = faults if faults is not None else drawn(SWARM, chance)
         world = World(loop, workflow or random_workflow(chance), chosen)
@@ -59,7 +63,7 @@ def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | N
     broken: list[str] = []
     try:
         run_virtually(whole(), seed)
-    except (DeadlockError, UnhandledError) as error:
+    except (DeadlockError, EndlessError, UnhandledError) as error:
         broken.append(f"I5: {type(error).__name__}: {error}")
     world = worlds[0]
     return Report(

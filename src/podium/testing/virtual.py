@@ -25,6 +25,10 @@ class DeadlockError(RuntimeError):
     """Nothing is ready and nothing is scheduled: the tasks that are left wait for ever."""
 
 
+class EndlessError(RuntimeError):
+    """Something goes round and round: the loop has turned far more often than anything needs."""
+
+
 class UnhandledError(RuntimeError):
     """Something failed where nobody looked: a callback, or a task whose exception was never asked for."""
 
@@ -34,10 +38,14 @@ class _Jumps:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None) -> list[Any]:
+        self._turns += 1
+        if self._turns > self._loop.max_turns:
+            raise EndlessError(f"the loop turned {self._turns} times; these are alive: {_alive(self._loop)}")
         if timeout is None:
-            raise DeadlockError(_who_waits(self._loop))
+            raise DeadlockError(f"nothing is ready and nothing is scheduled; these wait for ever: {_alive(self._loop)}")
         if timeout > 0:
             self._loop.clock.advance(ceil(timeout * 1_000_000))
         return []
@@ -48,6 +56,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def __init__(self, seed: int = 0, clock: VirtualClock | None = None) -> None:
         super().__init__()
+        self.max_turns = 3_000_000
         self.clock = clock or VirtualClock()
         self.chance = random.Random(seed)
         self.unhandled: list[str] = []
@@ -103,7 +112,8 @@ def _end_tasks(loop: VirtualLoop) -> None:
     while left := sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name()):
         for task in left:
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, DeadlockError):
+        with contextlib.suppress(asyncio.CancelledError, DeadlockError, EndlessError):
+            loop.max_turns += 100_000
             loop.run_until_complete(asyncio.wait(left, timeout=60))
         if any(not task.done() for task in left):
             raise DeadlockError(
@@ -122,11 +132,11 @@ def _keep_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
         loop.unhandled.append(told)
 
 
-def _who_waits(loop: VirtualLoop) -> str:
+def _alive(loop: VirtualLoop) -> str:
     tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
     names = [f"{task.get_name()} at {_where(task)}" for task in tasks]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"nothing is ready and nothing is scheduled; these wait for ever: {', '.join(names[:_SHOWN])}{more}"
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _where(task: asyncio.Task[Any]) -> str:

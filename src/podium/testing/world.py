@@ -34,7 +34,7 @@ from podium.testing.virtual import VirtualLoop
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 40 * 3_600.0  # of the calm world, within which everything has to end
+PATIENCE_SECONDS = 6 * 3_600.0  # of the calm world, within which everything has to end
 LOOK_SECONDS = 2.0
 SETTINGS = EngineSettings(
     inbox_poll_seconds=2.0, timer_poll_seconds=10.0, idle_seconds=5.0, snapshot_bytes=3_000, max_batch=20
