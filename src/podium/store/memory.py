@@ -91,7 +91,7 @@ class MemoryStore:
         counters = self._counted(batch.counters)
         rows = [row if row.checksum else replace(row, checksum=row.computed_checksum()) for row in batch.rows]
         shards = {move.shard: replace(data.shards[move.shard], position=move.after) for move in moves}
-        executions = {change.row.id: change.row for change in batch.executions}
+        executions = {change.row.id: self._moved(change.row) for change in batch.executions}
         drained, inbox, blobs = list(batch.drained), list(batch.inbox), list(batch.blobs)
 
         for row in rows:  # from here on nothing fails
@@ -291,6 +291,19 @@ class MemoryStore:
                 moved.append(change.row.id)
         if moved:
             raise SequenceConflictError(tuple(moved))
+
+    def _moved(self, row: ExecutionRow) -> ExecutionRow:
+        before = self._data.executions.get(row.id)
+        if before is None:
+            return row
+        return replace(
+            row,
+            tenant=before.tenant,
+            shard=before.shard,
+            workflow=before.workflow,
+            parent=before.parent,
+            created_us=before.created_us,
+        )
 
     def _check_inputs(self, batch: Append) -> None:
         pairs = [(row.execution, row.input_id) for row in batch.rows]

@@ -52,7 +52,8 @@ class ExecutionRow(Struct, frozen=True, gc=False):
     """What is looked up of an execution without its history. Written only by the append that moves it.
 
     `sequence` is the last event's. `wake_at_us` is when its next timer is due; `active` says that its owner must hold
-    it in memory (it has live attempts or tasks that are ready). `summary` is JSON for lists: counts, error.
+    it in memory (it has live attempts or tasks that are ready). `summary` is JSON for lists: counts, error. Tenant,
+    shard, workflow, parent and `created_us` are fixed at its creation: what a later row says of them is passed over.
     """
 
     id: str
@@ -165,13 +166,18 @@ class Log(Protocol):
         Raises FenceLostError when a fence or a position has moved, SequenceConflictError (naming the executions) when
         an execution isn't at its expected sequence, DuplicateInputError (naming the inputs) when an input is already
         recorded, LimitReachedError when a counter would pass its limit, StoreUnavailableError when it can't be written.
-        After any of them nothing of the batch is there.
+        Of several reasons the first in this order is given. After any of them nothing of the batch is there. A batch
+        that contradicts itself (a gap, no fence, an execution without its new row) is the caller's mistake: ValueError.
+
+        Inbox rows that are in the log or the inbox already, and drained ids that aren't there, change nothing. Appends
+        called together are written in the order of the calls.
         """
         ...
 
     async def load(self, execution: str) -> Loaded | None:
         """Return the execution's row, newest snapshot and later rows in order of sequence; None if there is none.
 
+        A snapshot that is ahead of the row, or damaged, is passed over for the one before it.
         Raises CorruptHistoryError when a row's checksum doesn't match or a sequence is missing.
         """
         ...
@@ -205,7 +211,7 @@ class Log(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop writing, finish what was begun, let go. Safe twice."""
+        """Stop writing, finish what was begun, let go. Safe twice; any use afterwards raises StoreUnavailableError."""
         ...
 
 

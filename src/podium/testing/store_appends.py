@@ -155,6 +155,19 @@ class AppendConformance:
             assert await scribe.store.execution("ünïcödé 'quoted\"") == batch.executions[0].row
 
     @asynchronous
+    async def test_some_columns_are_fixed_at_an_executions_creation(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            await scribe.append({A: [("start", 1)]}, columns={"parent": "parent", "created_us": 5})
+            first = await scribe.store.execution(A)
+            assert first is not None
+            fixed = {"tenant": "x", "workflow": "x", "parent": None, "created_us": 9}
+            moving = {"version": "2", "definition": "d", "status": "DONE", "run": 2, "wake_at_us": 4, "active": False}
+            more = {"finished_us": 6, "priority": 1, "summary": b"[]"}
+            await scribe.append({A: [("next", 1)]}, columns=fixed | moving | more)
+            expected = replace(first, sequence=2, updated_us=scribe.now_us, **moving, **more)
+            assert await scribe.store.execution(A) == expected
+
+    @asynchronous
     async def test_a_payload_in_a_blob_and_a_checksum_given_are_kept(self, store_factory: StoreFactory) -> None:
         async with opened(store_factory) as scribe:
             big = blob(b"x" * 100_000)
