@@ -56,9 +56,9 @@ def _main(given: list[str]) -> int:
         print(f"podium {installed_version()}")
         return 0
     try:
-        code = application(given)(given, standalone_mode=False)
-    except BrokenPipeError:
-        raise
+        code = application(given)(given, prog_name="podium", standalone_mode=False)
+    except SystemExit:  # typer's answer to a pipe that nobody reads
+        raise BrokenPipeError from None
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last resort: said in a sentence, with a code, and how to see more

@@ -1,0 +1,76 @@
+"""A start is quick because little is imported: the lists are guarded here, the times are in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from podium.cli.main import COMMANDS, main
+from tests.cli.support import Shell, environment
+
+HEAVY = (
+    "rich", "pygments", "pydantic", "rustworkx", "numpy", "structlog", "yaml", "typer", "msgspec", "asyncio", "sqlite3",
+    "multiprocessing", "concurrent", "ssl", "http",
+)  # fmt: skip
+NOT_FOR_A_RUN = ("rich", "pygments", "rustworkx", "numpy", "structlog", "multiprocessing", "http")
+
+
+def modules_after(program: str, folder: object = None) -> set[str]:
+    """Return the first names of the modules that a fresh interpreter has after a program."""
+    shown = f"import sys\n{program}\nsys.stderr.write('MODULES ' + ' '.join(sys.modules))"
+    kept = {name: value for name, value in environment().items() if not name.startswith("COVERAGE")}
+    found = subprocess.run(
+        [sys.executable, "-c", shown], capture_output=True, text=True, check=True, env=kept, cwd=str(folder or ".")
+    )
+    return {name.partition(".")[0] for name in found.stderr.rpartition("MODULES ")[2].split()}
+
+
+def test_importing_podium_imports_nothing_heavy() -> None:
+    assert not modules_after("import podium") & set(HEAVY)
+
+
+def test_the_version_imports_nothing_heavy() -> None:
+    assert not modules_after("from podium.cli.main import main; main(['--version'])") & set(HEAVY)
+
+
+def test_a_run_without_a_terminal_imports_no_heavy_library(shell: Shell) -> None:
+    program = "from podium.cli.main import main; assert main(['run', 'noop.yaml']) == 0"
+    assert not modules_after(program, shell.folder) & set(NOT_FOR_A_RUN)
+
+
+def test_a_cold_run_takes_less_than_a_second_of_the_processor(shell: Shell) -> None:
+    def used() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
+    shell("run", "noop.yaml")  # compiles what isn't yet
+    before = used()
+    shell("run", "noop.yaml")
+    assert used() - before < (3.0 if "COVERAGE_PROCESS_CONFIG" in os.environ else 1.0)
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("podium ")
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.startswith("podium ")
+
+
+def test_help_names_every_command_within_80_columns(shell: Shell) -> None:
+    lines = shell("--help").out
+    for name in COMMANDS:
+        assert any(line.startswith(f"  {name} ") for line in lines), name
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "example run", "example list", "example copy"])
+def test_each_command_has_help_and_the_common_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Usage" in text
+    if command != "example":
+        assert all(option in text for option in ("--json", "--database", "--no-color", "--debug"))
