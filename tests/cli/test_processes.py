@@ -184,13 +184,15 @@ def test_a_reader_that_leaves_is_no_error(shell: Shell) -> None:
         assert (ended.returncode, ended.stderr) == (0, b""), command
 
 
-def test_with_json_an_interrupted_run_says_so_on_standard_error_only(shell: Shell) -> None:
+def test_with_json_an_interrupted_run_still_prints_one_document(shell: Shell) -> None:
     run = shell.start(*GATED_RUN, "--json")
     eventually(lambda: "gate begun" in shell.ledger)
     run.send(signal.SIGINT)
     run.until("stopping")
     shell.open_gate()
     assert run.wait() == 130
+    document = json.loads("\n".join(run.out))
+    assert (document["execution_id"], document["interrupted"]) == (run.id, True)
 
 
 def _catches_interrupts(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -74,9 +75,8 @@ example.command("copy")(as_command(copy_example))
 
 
 def _folders() -> Iterator[Path]:
-    import podium.examples
-
-    for root in podium.examples.__path__:
+    found = find_spec("podium.examples")  # looked at as files: no layer may import the examples
+    for root in (found.submodule_search_locations or ()) if found is not None else ():
         for folder in sorted(Path(root).iterdir()):
             if (folder / f"{folder.name}.yaml").is_file():
                 yield folder

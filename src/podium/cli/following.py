@@ -136,7 +136,8 @@ async def follow(podium: Podium, follower: Follower, manners: Manners, stop: Sto
         await asyncio.wait({ended, stopped})
     if not follower.state.final:
         _say_stopping(podium)
-        return Outcome(INTERRUPTED)
+        stopped_at = {"execution_id": execution, "status": str(follower.state.status), "interrupted": True}
+        return Outcome(INTERRUPTED, stopped_at if manners.json else None)
     if manners.json:
         return Outcome(exit_code_of(follower.state.status), await document_of(follower))
     say(ending_text(follower.state, await follower.result()))
