@@ -59,6 +59,7 @@ class Staffing:
         self.members: dict[str, Member] = {}
         self._arrive = arrive
         self._turn = 0
+        self._lingering: dict[str, int] = {}  # slots of attempts that we ended, and until when we wait for their agents' word
 
     # --- from executions to the queue --------------------------------------------------------------------------
 
@@ -99,12 +100,18 @@ class Staffing:
             self._enqueue_all(state, (event.task,))
 
     def _release_unless_held(self, state: State, given: inp.Input, task: str, number: int) -> None:
-        """Give the slot back, unless the agent hasn't said so: a timed-out thread keeps its slot until it returns."""
+        """Give the slot back, unless the agent hasn't said so: a timed-out thread keeps its slot until it returns.
+
+        Of an attempt that ends by our own word the agent's is awaited, but not for ever: what we said may be lost.
+        """
+        attempt = state.attempt_id(task, number)
         if isinstance(given, inp.Tick | inp.Cancel):
+            self._lingering[attempt] = 0
             return
+        self._lingering.pop(attempt, None)
         if isinstance(given, inp.Failed) and given.holds_slot:
             return
-        self.placement.release(state.attempt_id(task, number))
+        self.placement.release(attempt)
 
     def _enqueue_all(self, state: State, paths: Iterable[str]) -> None:
         if state.status is not ExecutionStatus.RUNNING:
@@ -197,7 +204,13 @@ class Staffing:
             self.placement.refuse(message.agent)
 
     def expire(self, now_us: int) -> None:
-        """Turn leases that have ended into inputs."""
+        """Turn leases that have ended into inputs, and give back the slots whose agents say nothing of them."""
+        for attempt, until_us in list(self._lingering.items()):
+            if not until_us:
+                self._lingering[attempt] = now_us + self.leases.length_us
+            elif until_us <= now_us:
+                del self._lingering[attempt]
+                self.placement.release(attempt)
         if not len(self.leases):
             self.leases.rest()
             return
