@@ -157,6 +157,7 @@ class Actor:
         seconds = fate.chance.choice((0.0, 0.01, 0.5, 2.0, 8.0)) * fate.chance.uniform(0.5, 1.5)
         if fate.strikes("agent_silent"):
             self._silent.add(attempt)
+            self._live[attempt] = self._loop.call_later(120, self._stop, attempt)
             return
         if fate.strikes("agent_late"):
             self._silent.add(attempt)
