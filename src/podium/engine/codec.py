@@ -46,6 +46,11 @@ def encode_events(events: list[ev.Event], given: inp.Input) -> bytes:
     return _encode(events)
 
 
+def events_in_full(events: list[ev.Event]) -> bytes:
+    """Return the events' JSON list with nothing left out: what two decisions are compared by."""
+    return _encode(events)
+
+
 def decode_row(row: LogRow, payload: bytes | None = None) -> tuple[inp.Input, list[ev.Event]]:
     """Return a row's input and events; `payload` stands for one that is kept as a blob."""
     given = decode_input(row.payload if payload is None else payload)

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.codec import decode_row, encode_events
+from podium.engine.codec import decode_row, events_in_full
 from podium.engine.definition import Definition
 from podium.engine.evolve import evolve
 from podium.engine.recovery import Definitions
@@ -104,7 +104,7 @@ class Replayer:
         decided = step(self._decided, given, row.now_us).events
         self._rows += 1
         self._events += len(recorded)
-        written, today = encode_events(recorded, given), encode_events(decided, given)
+        written, today = events_in_full(recorded), events_in_full(decided)
         if written != today:
             self._mismatch = Mismatch(row.sequence, row.input_id, row.kind, written.decode(), today.decode())
             return False
