@@ -218,6 +218,27 @@ def test_a_write_that_the_system_refuses_is_said_and_survived(tmp_path: Path, li
     connection.close()
 
 
+def test_what_a_job_began_is_rolled_back_when_it_fails(tmp_path: Path) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("DELETE FROM executions")
+        raise RuntimeError("in the middle")
+
+    async def run() -> None:
+        store = SqliteStore.open(tmp_path / "store.db")
+        scribe = Scribe(store)
+        await scribe.take()
+        await scribe.append({"a": [("start", 1)]})
+        assert store._writer is not None
+        with pytest.raises(RuntimeError, match="in the middle"):
+            await store._writer.do(fails)
+        await scribe.append({"a": [("next", 1)]})
+        await check_gapless(store)
+        await store.close()
+
+    asyncio.run(run())
+
+
 def test_a_file_opened_read_only_is_read_and_never_written(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     asyncio.run(written(path))

@@ -242,7 +242,8 @@ class AppendConformance:
                 {A: [("4", 1)]}, counters=[CounterChange(*LIMITED, 5), CounterChange("other", "key", 1)]
             )
             await scribe.append({A: [("5", 1)]}, counters=[down])  # above the limit, downwards is free
-            assert await scribe.store.counter(*LIMITED) == 6
+            await scribe.append({A: [("6", 1)]}, counters=[CounterChange(*LIMITED, -1, 2)])
+            assert await scribe.store.counter(*LIMITED) == 5
             assert await scribe.store.counter("other", "key") == 1
             assert await scribe.store.counter("other", LIMITED[1]) == 0
 

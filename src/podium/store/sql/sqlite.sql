@@ -54,7 +54,7 @@ FROM (SELECT * FROM executions WHERE active AND shard IN (SELECT value FROM json
 SELECT json_group_array(json_array(id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us,
        active, created_us, updated_us, finished_us, priority, parent, hex(summary)))
 FROM (SELECT * FROM executions
-      WHERE created_us < :before_us AND substr(id, 1, length(:prefix)) = :prefix
+      WHERE created_us < :before_us
         AND (:statuses = '[]' OR status IN (SELECT value FROM json_each(:statuses)))
       ORDER BY created_us DESC, id DESC LIMIT :limit);
 
@@ -62,7 +62,7 @@ FROM (SELECT * FROM executions
 SELECT json_group_array(json_array(id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us,
        active, created_us, updated_us, finished_us, priority, parent, hex(summary)))
 FROM (SELECT * FROM executions
-      WHERE tenant = :tenant AND created_us < :before_us AND substr(id, 1, length(:prefix)) = :prefix
+      WHERE tenant = :tenant AND created_us < :before_us
         AND (:statuses = '[]' OR status IN (SELECT value FROM json_each(:statuses)))
       ORDER BY created_us DESC, id DESC LIMIT :limit);
 
