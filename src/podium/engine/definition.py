@@ -72,8 +72,20 @@ class Definition:
             if compiled.fallback:
                 self.tasks[compiled.fallback].stands_in_for = compiled.id
         self.output = compile_template(workflow.output) if workflow.output is not None else None
-        self.hot = frozenset(read for compiled in self.tasks.values() for read in compiled.reads)
+        self.hot = self._with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
         self.max_parallel = _max_parallel(workflow)
+
+    def _with_fallbacks(self, reads: Iterable[str]) -> frozenset[str]:
+        """Return what deciding reads: a task's result may be its fallback's."""
+        found: set[str] = set()
+        waiting = list(reads)
+        while waiting:
+            read = waiting.pop()
+            fallback = self.tasks[read].fallback if read in self.tasks else None
+            if fallback and fallback not in found:
+                waiting.append(fallback)
+            found.add(read)
+        return frozenset(found)
 
     @property
     def last_tasks(self) -> list[str]:
