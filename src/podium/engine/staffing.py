@@ -231,6 +231,7 @@ class Staffing:
         known = self.members.get(registration.agent)
         if known is not None and known.registration == registration:
             known.seen_us = now_us
+            self.placement.heard_of(registration.agent)
             return
         for attempt, lease in self.leases.of_agent(registration.agent, other_than=registration.incarnation):
             self._lose(attempt, lease, f"agent {registration.agent} was started anew")
