@@ -308,6 +308,8 @@ class Engine:
         if threading.get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self.receive, message)
             return True
+        if self._closing:
+            return False
         try:
             arrival = self.staffing.hear(message, self._clock.now_us())
         except InvalidInputError as error:
