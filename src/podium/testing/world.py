@@ -16,6 +16,7 @@ from msgspec import Raw
 from podium.clock import SECOND, VirtualClock
 from podium.engine import inputs as inp
 from podium.engine.codec import encode_input
+from podium.engine.explain import Sources, explain
 from podium.engine.recovery import inline
 from podium.engine.runtime import Engine, EngineSettings
 from podium.engine.values import Value
@@ -28,7 +29,7 @@ from podium.store.protocol import DEFAULT_TENANT, InboxRow
 from podium.testing.actors import Actor, expected_result
 from podium.testing.faults import Fate, Faults, FaultyStore, SimulatedCrash
 from podium.testing.ledger import MemoryLedger, Told
-from podium.testing.oracle import Examination, miscounted, unreturned
+from podium.testing.oracle import Examination, miscounted, unexplained, unreturned
 from podium.testing.virtual import VirtualLoop
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
 
@@ -119,6 +120,8 @@ class World:
         watch.cancel()
         if ended:
             await self._come_to_rest()
+        else:
+            self._tell_why()
         keeper.cancel()
         if self._engine is not None:
             await self._end_tasks()
@@ -136,12 +139,20 @@ class World:
             rows = await self._disk.executions(None, limit=1_000)
             if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self._disk.inbox(range(64), 0, 1):
                 return True
-            for row in rows:
-                if row.status == ExecutionStatus.PAUSED:
-                    await self._give(row.id, inp.Resume())
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 600)
         return False
+
+    def _tell_why(self) -> None:
+        """Put what the engine itself says of its unfinished work into the transcript."""
+        engine = self._engine
+        if engine is None:
+            self.tell("no orchestrator is there")
+            return
+        self.broken += unexplained(engine, self.loop.clock.now_us())
+        for state in engine.residency.states.values():
+            for each in explain(state, self.loop.clock.now_us(), Sources(engine.staffing.placement.why)):
+                self.tell(f"explain {state.id[-4:]} {each.task} is {each.status}: {each.because}")
 
     async def _come_to_rest(self) -> None:
         """Give agents and engine the time to let go of everything, and see whether they do."""
@@ -329,7 +340,8 @@ class World:
             )  # fmt: skip
             self.tell(f"inbox <- {input_id} {type(given).__name__}")
             await self._disk.post(row)
-            self.told.inputs[execution, input_id] = None
+            if not isinstance(given, inp.Retry):  # that one may be refused: there is a limit of concurrent executions
+                self.told.inputs[execution, input_id] = None
             if self._engine is not None and self.chance.random() < 0.5:
                 self._engine.look_into_inbox()
             return
@@ -353,15 +365,22 @@ class World:
             return
         await self._give(row.id, given)
 
+    async def _resume_all(self) -> None:
+        for row in await self._disk.executions(None, (ExecutionStatus.PAUSED,)):
+            await self._give(row.id, inp.Resume())
+
     async def _look_around(self) -> None:
         """Look at the world now and then: do what people and machines do to it, and check what must always hold."""
         while True:
             await asyncio.sleep(self.chance.uniform(0.2, 1.8) * LOOK_SECONDS if not self.fate.calm else 30.0)
+            if self.fate.calm:
+                await self._resume_all()
             engine = self._engine
             if engine is not None:
                 if engine.failure is not None and not isinstance(engine.failure, SimulatedCrash) and not self._crashed.is_set():
                     self.broken.append(f"the engine ended by itself: {engine.failure!r}")
                     self.crash("the engine failed")
+                    self.fate.calm = True
                     continue
                 self.broken += miscounted(engine)
             if self.fate.strikes("meddling"):
