@@ -1,13 +1,14 @@
 """Placement: which ready task goes to which agent next. Pure: it is told what happens and answers with grants.
 
-One queue an agent type, by priority, then age. Slots and resources are never over capacity. Among the agents that
-fit, the least loaded one is chosen by an `AgentChoice`, so that richer policies stand behind the same protocol. A
-task that doesn't fit lets smaller ones pass, but not for ever: after `PATIENCE` of them its type waits for it.
+One queue an agent type, by priority, then age. Slots and resources are never over capacity. Among the agents that fit,
+the least loaded one is chosen by an `AgentChoice`, so that richer policies stand behind the same protocol. A task that
+doesn't fit lets smaller ones pass, but not for ever: after `PATIENCE` of them its type waits for it. One that no
+registered agent could ever take is set aside until another agent comes, and holds nobody up.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from podium.scheduling.resources import NOTHING, Capacity, Vector
 
 PATIENCE = 100  # grants that may pass a task which doesn't fit
 LOOK_AHEAD = 64  # tasks that don't fit which are looked past in one go
+_FEW = 64  # entries of withdrawn tasks that may lie in a queue
 
 
 class ReadyTask:
@@ -140,6 +142,7 @@ class Placement:
         self.agents: dict[str, Agent] = {}
         self.pool = Capacity(pool, devices_only_if_offered=False)
         self._queues: dict[str, list[_Entry]] = {}
+        self._impossible: dict[str, list[_Entry]] = {}  # what no agent that is registered could ever take
         self._lengths: dict[str, int] = {}
         self._ranks: dict[str, list[tuple[float, str]]] = {}
         self._ready: dict[str, dict[str, ReadyTask]] = {}  # by execution, by task
@@ -151,7 +154,7 @@ class Placement:
     # --- agents ------------------------------------------------------------------------------------------------
 
     def add_agent(self, agent: Agent) -> None:
-        """Take an agent in, or its new incarnation; what an earlier one held is let go, what this one holds is counted."""
+        """Take an agent in, or its new incarnation: what an earlier one held is let go, what this one holds counts."""
         known = self.agents.get(agent.id)
         if known is not None and known.incarnation != agent.incarnation:
             self.remove_agent(agent.id)
@@ -159,6 +162,9 @@ class Placement:
         for hold in self._holds.values():
             if hold.agent == agent.id and hold.incarnation == agent.incarnation:
                 hold.count(agent)
+        queue = self._queues.setdefault(agent.type, [])
+        for entry in self._impossible.pop(agent.type, ()):
+            heappush(queue, entry)
         self._offer(agent)
 
     def remove_agent(self, agent_id: str) -> None:
@@ -221,6 +227,8 @@ class Placement:
         agent = self.agents.get(agent_id)
         if agent is not None and agent.incarnation == incarnation:
             hold.count(agent)
+            if agent.open:
+                self._list(agent)
 
     def release(self, attempt: str) -> None:
         """Give an attempt's slot back. Once more changes nothing."""
@@ -280,8 +288,14 @@ class Placement:
                 for waiting in passed:
                     waiting[3].passed_by += 1
                 continue
+            if not self._has_open_agent(agent_type):
+                passed.append(entry)
+                break
+            if not self._could_ever_fit(ready):
+                self._impossible.setdefault(agent_type, []).append(entry)
+                continue
             passed.append(entry)
-            if not self._has_open_agent(agent_type) or ready.passed_by >= PATIENCE:
+            if ready.passed_by >= PATIENCE:
                 break
         for entry in passed:
             heappush(queue, entry)
@@ -294,8 +308,6 @@ class Placement:
             del self._ready[ready.execution]
         self._unqueue(ready)
         self.hold(ready.attempt, ready.execution, agent.id, agent.incarnation, ready.needs)
-        if agent.open:
-            self._list(agent)
         return Slot(ready.execution, ready.task, ready.number, ready.attempt, agent.id, agent.incarnation)
 
     def _choose(self, ready: ReadyTask) -> Agent | None:
@@ -308,8 +320,8 @@ class Placement:
         while ranks and chosen is None:
             rank, agent_id = heappop(ranks)
             agent = self.agents.get(agent_id)
-            if agent is None:
-                continue
+            if agent is None or agent.type != ready.agent_type:
+                continue  # it has gone, or came back as another type
             agent.offers.discard(rank)
             if not agent.open or rank != self._choice.rank(agent):
                 continue  # stale: its true rank was offered when it changed
@@ -327,9 +339,18 @@ class Placement:
             return False
         return not ready.needs or not agent.capacity.lacking(ready.needs)
 
+    def _could_ever_fit(self, ready: ReadyTask) -> bool:
+        """Whether some registered agent would do, if nothing else ran."""
+        return not self.pool.never_fits(ready.needs) and any(
+            agent.type == ready.agent_type
+            and ready.capabilities <= agent.capabilities
+            and not agent.capacity.never_fits(ready.needs)
+            for agent in self.agents.values()
+        )
+
     def _has_open_agent(self, agent_type: str) -> bool:
-        ranks = self._ranks.get(agent_type, [])
-        return any(a in self.agents and self.agents[a].open for _, a in ranks)
+        listed = (self.agents.get(agent_id) for _, agent_id in self._ranks.get(agent_type, ()))
+        return any(agent is not None and agent.open and agent.type == agent_type for agent in listed)
 
     def _offer(self, agent: Agent) -> None:
         if agent.open:
@@ -345,9 +366,14 @@ class Placement:
             heappush(self._ranks.setdefault(agent.type, []), (rank, agent.id))
 
     def _unqueue(self, ready: ReadyTask) -> None:
-        if ready.queued:
-            ready.queued = False
-            self._lengths[ready.agent_type] -= 1
+        if not ready.queued:
+            return
+        ready.queued = False
+        length = self._lengths[ready.agent_type] = self._lengths[ready.agent_type] - 1
+        for entries in (self._queues.get(ready.agent_type), self._impossible.get(ready.agent_type)):
+            if entries is not None and len(entries) > 2 * length + _FEW:
+                entries[:] = [entry for entry in entries if entry[3].queued]
+                heapify(entries)
 
     # --- for people --------------------------------------------------------------------------------------------
 
@@ -384,7 +410,7 @@ class Placement:
     def _why_no_slot(self, ready: ReadyTask, able: list[Agent]) -> str:
         ahead = sum(
             1
-            for p, at, _, r in self._queues[ready.agent_type]
+            for p, at, _, r in self._queues.get(ready.agent_type, ())
             if r.queued and (p, at) < (-ready.priority, ready.ready_us)
         )
         slots, held = sum(a.slots for a in able), sum(a.held for a in able)
@@ -392,6 +418,8 @@ class Placement:
         busy = f"{held} of {slots} slots of {agents} of type {ready.agent_type} are taken"
         if all(a.leaving for a in able):
             return f"every agent of type {ready.agent_type} is leaving"
+        if not any(a.open for a in able) and any(a.full and a.held < a.slots for a in able):
+            return f"every agent with a free slot has refused, and hasn't been heard of since; {busy}"
         if any(a.open for a in able) and ready.needs:
             return f"no agent has enough left for it ({_amounts(ready.needs)}); {busy}"
         return f"{busy}; {ahead} {'task is' if ahead == 1 else 'tasks are'} ahead of it" if ahead else busy
