@@ -171,10 +171,9 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             again = f", attempt {event.number}" if event.number > 1 else ""
             return event.task, f"running on {event.agent}{again}"
         case ev.AttemptFailed():
-            return (
-                event.task,
-                f"attempt {event.number} {_HOW.get(event.how, f'was {event.how}')}: {shown_error(event.error)}",
-            )
+            how = _HOW.get(event.how, f"was {event.how}")
+            why = shown_error(event.error) if event.how == "error" else event.error.message
+            return event.task, f"attempt {event.number} {how}: {why}"
         case ev.AttemptReturned():
             return event.task, f"given back: {event.reason}"
         case ev.RetryScheduled():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.cli.manners import Manners
-from podium.cli.printing import complain
+from podium.cli.printing import complain, wrapped
 from podium.exceptions import ExecutionNotFoundError, InvalidInputError, SettingsError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -112,4 +112,4 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say the record in a line."""
-        complain(f"{record.levelname.lower()}: {record.getMessage()}")
+        complain(wrapped(f"{record.levelname.lower()}: {record.getMessage().removeprefix('event=')}"))
