@@ -42,7 +42,7 @@ class IdSource:
 
 def execution_id_for(tenant: str, submission_id: str) -> str:
     """Return the execution's id for a submission that names itself: UUIDv5 of tenant and name."""
-    return str(uuid.uuid5(_NAMESPACE, f"{tenant}/{submission_id}"))
+    return str(uuid.uuid5(uuid.uuid5(_NAMESPACE, f"tenant/{tenant}"), submission_id))
 
 
 def workflow_id_for(name: str) -> str:

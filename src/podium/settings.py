@@ -6,6 +6,7 @@ A wrong name or value is refused with where it came from and what was expected, 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,8 +40,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("lease_seconds", "drain_seconds"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise ValueError(f"{name} must be above 0 and at most 86400")
-        if any(amount < 0 for amount in self.capacity.values()):
-            raise ValueError("capacity must not be negative")
+        if any(not 0 <= amount < math.inf for amount in self.capacity.values()):
+            raise ValueError("capacity must be finite amounts, none of them negative")
+        if not self.database.strip():
+            raise ValueError("database must be a path, or :memory:")
 
     @property
     def in_memory(self) -> bool:
@@ -102,6 +105,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 def _pairs(text: str, source: str) -> dict[str, str]:
     """Return `a=1,b=2` as a mapping."""
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    if any(not equals or not value.strip() for _, equals, value in pairs):
+    if any(not equals or not name.strip() or not value.strip() for name, equals, value in pairs):
         raise SettingsError(f"{source} must be pairs like name=value,name=value, not {text!r}")
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -23,18 +23,29 @@ class Lease:
         "expires_us",
         "fraction",
         "incarnation",
+        "length_us",
         "message",
         "number",
         "task",
     )
 
-    def __init__(self, execution: str, task: str, number: int, agent: str, incarnation: str, expires_us: int) -> None:
+    def __init__(
+        self,
+        execution: str,
+        task: str,
+        number: int,
+        agent: str,
+        incarnation: str,
+        expires_us: int,
+        length_us: int | None = None,
+    ) -> None:
         self.execution = execution
         self.task = task
         self.number = number
         self.agent = agent
         self.incarnation = incarnation
         self.expires_us = expires_us
+        self.length_us = length_us  # None is what is usual
         self.accepted_us = 0
         self.fraction: float | None = None
         self.message = ""
@@ -68,7 +79,10 @@ class Leases:
         for attempt in attempts:
             lease = self._leases.get(attempt)
             if lease is not None:
-                lease.expires_us = now_us + self.length_us
+                self._renew(lease, now_us)
+
+    def _renew(self, lease: Lease, now_us: int) -> None:
+        lease.expires_us = now_us + (self.length_us if lease.length_us is None else lease.length_us)
 
     def of_agent(self, agent: str, other_than: str = "") -> list[tuple[str, Lease]]:
         """Return an agent's leases, those of one incarnation left out."""
@@ -90,7 +104,7 @@ class Leases:
         self._looked_us = now_us
         if stalled:
             for lease in self._leases.values():
-                lease.expires_us = now_us + self.length_us
+                self._renew(lease, now_us)
             return []
         return [(a, lease) for a, lease in self._leases.items() if lease.expires_us <= now_us]
 
