@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from podium.engine import events as ev
+from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
-from podium.exceptions import EngineStoppedError, PodiumError, StoreUnavailableError
+from podium.exceptions import ConflictError, EngineStoppedError, PodiumError, StoreUnavailableError
 from podium.store.protocol import Store
 from podium.telemetry.logs import get_logger
 
@@ -80,6 +81,10 @@ class Intake:
             await self._room.wait()
         if self._closed is not None:
             raise EngineStoppedError("the engine is stopping and takes nothing new")
+        under_way = self.known.get(arrival.key)
+        if under_way is not None:
+            check_same_start(under_way.given, arrival.given)
+            return await self.joined(under_way)
         self.put(arrival)
         return await self.joined(arrival)
 
@@ -138,3 +143,11 @@ class Intake:
             except StoreUnavailableError as error:
                 _log.warning("the store doesn't answer", error=str(error))
                 await asyncio.sleep(self._pause_seconds)
+
+
+def check_same_start(known: inp.Input, again: inp.Input) -> None:
+    """Raise ConflictError when one submission's id stands for two different starts."""
+    if not (isinstance(known, inp.Start) and isinstance(again, inp.Start)):
+        return
+    if (known.definition, known.input) != (again.definition, again.input):
+        raise ConflictError("this submission id was used before, with another workflow or another input")

@@ -134,10 +134,12 @@ class Loader:
         """Read, for ever, what others wrote to the inbox: at a wake-up, else at each poll if anything has changed."""
         woken = True
         while True:
+            unread = False
             try:
                 if woken or await self._store.changed():
                     await self._read_inbox()
             except StoreUnavailableError as error:
+                unread = True
                 _log.warning("the inbox can't be read", error=str(error))
             try:
                 async with asyncio.timeout(poll_seconds):
@@ -145,7 +147,7 @@ class Loader:
                 self.inbox_wake.clear()
                 woken = True
             except TimeoutError:
-                woken = False
+                woken = unread  # nothing says a second time that it has changed
 
     async def _read_inbox(self) -> None:
         while rows := await self._store.inbox(ALL_SHARDS, self._inbox_after, _INBOX_PAGE):

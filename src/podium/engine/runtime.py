@@ -20,7 +20,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, Batch
 from podium.engine.codec import decode_input
 from podium.engine.dispatch import Dispatcher
-from podium.engine.intake import Intake
+from podium.engine.intake import Intake, check_same_start
 from podium.engine.leases import Leases
 from podium.engine.loading import ALL_SHARDS, Loader
 from podium.engine.recovery import Definitions, Offload, in_thread, restore
@@ -119,6 +119,7 @@ class Engine:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_us = 0
         self._group: asyncio.TaskGroup | None = None
+        self._spawned: set[asyncio.Task[Any]] = set()
         self._main: asyncio.Task[None] | None = None
         self._thread = 0
         self._draining = not self._settings.starts_tasks
@@ -179,7 +180,7 @@ class Engine:
                 try:
                     await self._conduct()
                 finally:
-                    for helper in helpers:
+                    for helper in [*helpers, *self._spawned]:
                         helper.cancel()
         except BaseExceptionGroup as group_error:
             self._failure = group_error.exceptions[0]
@@ -200,9 +201,12 @@ class Engine:
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start a task that the engine owns: its failure is the engine's."""
-        return (
+        task = (
             self._loop.create_task(work, name=name) if self._group is None else self._group.create_task(work, name=name)
         )
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+        return task
 
     # --- doors -------------------------------------------------------------------------------------------------
 
@@ -243,22 +247,22 @@ class Engine:
             blobs.append((value.blob, content))
         arrival = Arrival(execution, "start", start, tenant, blobs)
         arrival.definition = definition
-        await self._intake.decided(arrival)
+        if not await self._intake.decided(arrival):
+            await self._is_submitted(execution, start)  # somebody else's start counts: is it the same?
         return execution
 
     async def _is_submitted(self, execution: str, start: inp.Start) -> bool:
         rows = await self._store.history(execution, limit=1)
         under_way = self._intake.known.get((execution, "start"))
-        if under_way is not None and isinstance(under_way.given, inp.Start):
-            _same_submission(under_way.given, start)
+        if under_way is not None:
+            check_same_start(under_way.given, start)
             await self._intake.joined(under_way)
             return True
         if not rows:
             return False
         row = rows[0]
         known = decode_input(await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else row.payload)
-        if isinstance(known, inp.Start):
-            _same_submission(known, start)
+        check_same_start(known, start)
         return True
 
     async def command(self, execution: str, given: inp.Input, input_id: str | None = None) -> list[ev.Event]:
@@ -404,7 +408,7 @@ class Engine:
     def _count(self, state: State, given: inp.Input, events: list[ev.Event]) -> None:
         """Move the counter of concurrent executions of a workflow that limits them."""
         workflow = state.definition.workflow
-        key, limit = f"workflow:{workflow.name}", workflow.config.max_concurrent_executions
+        key, limit = _limit_key(state), workflow.config.max_concurrent_executions
         if isinstance(given, inp.Start) or any(isinstance(e, ev.ExecutionRetried) for e in events):
             self._batch.counters.append(CounterChange(state.tenant, key, 1, limit))
         if any(isinstance(e, _ENDS) for e in events):
@@ -419,6 +423,8 @@ class Engine:
 
     def _set_alarm(self, now_us: int) -> None:
         """See to it that the loop wakes for the next timer, or when the store may be tried again."""
+        if self._closing:
+            return  # no timer fires any more; one that is due would wake the loop again and again
         due = self.residency.next_due_us()
         if self._blocked_until_us > now_us:
             due = min(due or self._blocked_until_us, self._blocked_until_us)
@@ -462,8 +468,8 @@ class Engine:
             self._release(landed)
         elif isinstance(error, SequenceConflictError | DuplicateInputError | LimitReachedError | StoreUnavailableError):
             _log.warning("an append failed", error=str(error))
-            await self._intake.retrying(self._look_up_positions)
-            self._redo(landed, error)
+            if await self._look_up_positions():
+                self._redo(landed, error)
         else:
             if isinstance(error, FenceLostError):
                 _log.error("another owner has taken over")
@@ -489,12 +495,27 @@ class Engine:
                 self._snapshots.forget(execution)
         self.watchers.committed(landed)
 
-    async def _look_up_positions(self) -> None:
-        """Ask the store where the shards are: an append that was reported as failed may have been committed."""
-        for row in await self._store.shards():
+    async def _look_up_positions(self) -> bool:
+        """Ask the store where the shards are: an append that was reported as failed may have been committed.
+
+        False when it doesn't answer and the engine is to stop: what is decided is given up, the next owner decides
+        again.
+        """
+        rows = None
+        while rows is None:
+            try:
+                rows = await self._store.shards()
+            except StoreUnavailableError as error:
+                _log.warning("the store doesn't answer", error=str(error))
+                if self._closing:
+                    self._batch = Batch(self._positions)
+                    return False
+                await asyncio.sleep(self._settings.unavailable_pause_seconds)
+        for row in rows:
             if row.fence != self._fences.get(row.shard, row.fence):
                 raise FenceLostError
             self._committed[row.shard] = row.position
+        return True
 
     def _redo(self, landed: Batch, error: PodiumError) -> None:
         """Discard what the failed append and the batch behind it decided, keep their inputs, decide again."""
@@ -510,11 +531,7 @@ class Engine:
         if isinstance(error, StoreUnavailableError):
             self._blocked_until_us = self._clock.now_us() + seconds_to_us(self._settings.unavailable_pause_seconds)
         arrivals = [d.arrival for d in discarded]
-        over = (
-            next((a for a in reversed(arrivals) if _counts_up(a)), None)
-            if isinstance(error, LimitReachedError)
-            else None
-        )
+        over = _over_limit(arrivals, touched, error)
         kept = [a for a in arrivals if self._keeps(a, error, over)]
         begun_anew = {a.execution for a in kept if a.definition is not None}
         self._intake.put_first([a for a in kept if a.execution in begun_anew])
@@ -554,17 +571,17 @@ class Engine:
         self._intake.wake.set()
 
 
-def _counts_up(arrival: Arrival) -> bool:
-    """Whether an arrival may be the one that passed a limit of concurrent executions."""
-    definition = arrival.definition
-    limited = definition is not None and definition.workflow.config.max_concurrent_executions is not None
-    return limited or isinstance(arrival.given, inp.Retry)
+def _over_limit(arrivals: list[Arrival], touched: dict[str, tuple[State, int]], error: PodiumError) -> Arrival | None:
+    """Return the arrival that passed a limit of concurrent executions: the last that counts towards the one named."""
+    if not isinstance(error, LimitReachedError):
+        return None
+    for arrival in reversed(arrivals):
+        state = touched[arrival.execution][0]
+        counts = arrival.definition is not None or isinstance(arrival.given, inp.Start | inp.Retry)
+        if counts and str(error).startswith(f"{_limit_key(state)} of tenant {state.tenant} "):
+            return arrival
+    return None
 
 
-def _text(start: inp.Start) -> bytes:
-    return bytes(start.input.json)
-
-
-def _same_submission(known: inp.Start, again: inp.Start) -> None:
-    if (known.definition, known.input.blob) != (again.definition, again.input.blob) or _text(known) != _text(again):
-        raise ConflictError("this submission id was used before, with another workflow or another input")
+def _limit_key(state: State) -> str:
+    return f"workflow:{state.definition.workflow.name}"

@@ -59,7 +59,8 @@ class Staffing:
         self.members: dict[str, Member] = {}
         self._arrive = arrive
         self._turn = 0
-        self._lingering: dict[str, int] = {}  # slots of attempts that we ended, and until when we wait for their agents' word
+        # slots of attempts that we ended, and until when we wait for their agents' word
+        self._lingering: dict[str, int] = {}
 
     # --- from executions to the queue --------------------------------------------------------------------------
 
