@@ -1,8 +1,8 @@
 """Scripted agents: they accept, work for a drawn time, and answer as a good agent does, or as a bad day has it.
 
 An actor keeps to the link's rules as `agents.host` does: it knows copies of an assignment, says a result until it is
-confirmed, and renews what it works on. What a task returns depends on its function and its name alone, so that the oracle
-knows every result beforehand.
+confirmed, and renews what it works on. What a task returns depends on its function and its name alone, so that the
+oracle knows every result beforehand.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ HELLO_SECONDS = 10.0
 def result_of(function: str, task: str) -> bytes:
     """Return the JSON that a simulated function gives for a task.
 
-    `big…` gives more than 4 KiB, `list3` a list of three, `biglist3` one of long texts, `flag…` an object with `ok` true or
-    false, anything else an object with the task's name.
+    `big…` gives more than 4 KiB, `list3` a list of three, `biglist3` one of long texts, `flag…` an object with `ok`
+    true or false, anything else an object with the task's name.
     """
     name = function.rstrip("0123456789")
     count = int(function[len(name) :] or 0)
@@ -53,7 +53,13 @@ class Actor:
     """One scripted agent."""
 
     def __init__(
-        self, agent_id: str, agent_type: str, slots: int, fate: Fate, ledger: MemoryLedger, say: Callable[[msg.FromAgent], None]
+        self,
+        agent_id: str,
+        agent_type: str,
+        slots: int,
+        fate: Fate,
+        ledger: MemoryLedger,
+        say: Callable[[msg.FromAgent], None],
     ) -> None:
         self.id = agent_id
         self.type = agent_type

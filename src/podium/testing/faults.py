@@ -1,7 +1,7 @@
 """What may go wrong in a simulated world, how often, and the store through which it does.
 
-A probability is of one occasion: an append, a message, an attempt. `SWARM` draws for each run which faults it has at all, so
-that rare ones aren't drowned by frequent ones.
+A probability is of one occasion: an append, a message, an attempt. `SWARM` draws for each run which faults it has at
+all, so that rare ones aren't drowned by frequent ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from podium.store.protocol import Append
 T = TypeVar("T")
 
 
-class SimulatedCrash(BaseException):  # noqa: N818 - it is no error, it is the end of a process
+class SimulatedCrash(BaseException):
     """The orchestrator's process is gone, here and now."""
 
 
@@ -156,7 +156,9 @@ class FaultyStore(MemoryStore):
 
 
 def _told(batch: Append) -> str:
-    rows = " ".join(f"{row.execution[-4:]}:{row.input_id.replace(row.execution, '~')}@{row.sequence}" for row in batch.rows)
+    rows = " ".join(
+        f"{row.execution[-4:]}:{row.input_id.replace(row.execution, '~')}@{row.sequence}" for row in batch.rows
+    )
     return f"commit {rows or 'drained ' + repr(list(batch.drained))}"
 
 
@@ -173,8 +175,8 @@ def _reaching(name: str) -> Any:
 
 
 _REACHED: Sequence[str] = (
-    "take", "load", "recorded", "post", "inbox", "due", "active", "put_snapshot", "get", "put", "execution", "executions",
-    "history", "shards",
+    "take", "load", "recorded", "post", "inbox", "due", "active", "put_snapshot", "get", "put", "execution",
+    "executions", "history", "shards",
 )  # fmt: skip
 for _name in _REACHED:
     setattr(FaultyStore, _name, _reaching(_name))

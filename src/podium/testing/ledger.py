@@ -1,7 +1,8 @@
-"""The ledger of effects and of what clients were told: kept outside of Podium, so that the oracle can hold the log against it.
+"""The ledger of effects and of what clients were told: kept outside of Podium, so that the oracle can hold the log
+against it.
 
-One in memory for simulations, one in a file for tests with real processes: a line an effect, appended in one write, so that
-a kill tears none.
+One in memory for simulations, one in a file for tests with real processes: a line an effect, appended in one write, so
+that a kill tears none.
 """
 
 from __future__ import annotations

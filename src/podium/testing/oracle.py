@@ -1,10 +1,10 @@
-"""The oracle: what must hold of a store's log after anything at all, checked against what clients were told and a ledger of
-effects. The numbers are those of the faults' list:
+"""The oracle: what must hold of a store's log after anything at all, checked against what clients were told and a
+ledger of effects. The numbers are those of the faults' list:
 
-I1 no acknowledged submission or input is lost · I2 at most one accepted result an attempt, one final result a task · I3 a
-final state never changes, but by a person's retry · I4 sequences and positions have no gap, checksums hold, the fold equals
-the stored row and the snapshot, and deciding again from the recorded inputs gives the same events · I5 nothing is silently
-stuck · I6 slots, leases and limits return to zero.
+I1 no acknowledged submission or input is lost · I2 at most one accepted result an attempt, one final result a task · I3
+a final state never changes, but by a person's retry · I4 sequences and positions have no gap, checksums hold, the fold
+equals the stored row and the snapshot, and deciding again from the recorded inputs gives the same events · I5 nothing
+is silently stuck · I6 slots, leases and limits return to zero.
 """
 
 from __future__ import annotations
@@ -171,9 +171,11 @@ class Examination:
         attempt = state.attempt_id(task, number)
         if self._effects and attempt not in self._effects:
             self._say("I2", f"{attempt} has a result, but its effect is in no ledger")
-        text = b"null" if result is None else bytes(result.json) if result.json is not None else None
+        text = b"null"
         if result is not None and result.blob is not None:
             text = await self._store.get(state.tenant, result.blob)
+        elif result is not None and result.json is not None:
+            text = bytes(result.json)
         expected = self._expected(task, state) if self._expected is not None else None
         if expected is not None and text != expected:
             self._say("I2", f"{task} of {state.id} has the result {_short(text)}, not {_short(expected)}")
@@ -221,9 +223,15 @@ def contradictions(state: State) -> list[str]:
     for task in tasks:
         if task.status is TaskStatus.RUNNING and task.fan is None and not task.live:
             found.append(f"{task.path} is running without an attempt")
-        if task.status is TaskStatus.RETRYING and state.status is ExecutionStatus.RUNNING and ("retry", task.path) not in timers:
+        if (
+            task.status is TaskStatus.RETRYING
+            and state.status is ExecutionStatus.RUNNING
+            and ("retry", task.path) not in timers
+        ):
             found.append(f"{task.path} waits for its next attempt, but no timer will start it")
-    if state.status is ExecutionStatus.COMPLETED and any(t.parent is None and t.status not in FINAL_TASK for t in tasks):
+    if state.status is ExecutionStatus.COMPLETED and any(
+        t.parent is None and t.status not in FINAL_TASK for t in tasks
+    ):
         found.append("completed, but not every task has ended")
     return found
 
@@ -245,8 +253,8 @@ def unreturned(engine: Engine) -> list[str]:
 def miscounted(engine: Engine) -> list[str]:
     """Return the agents that hold less than nothing.
 
-    More than it has an agent may seem to hold for a while, after an append of unknown outcome: what was granted by it and
-    what was granted meanwhile. The agent refuses one of them.
+    More than it has an agent may seem to hold for a while, after an append of unknown outcome: what was granted by it
+    and what was granted meanwhile. The agent refuses one of them.
     """
     agents = engine.staffing.placement.agents.values()
     return [f"I6: agent {a.id} holds {a.held} of {a.slots} slots" for a in agents if a.held < 0]
@@ -278,7 +286,5 @@ def _different(ours: Any, theirs: Any) -> str:
     return ", ".join(f"{n} {getattr(ours, n)!r}, stored is {getattr(theirs, n)!r}" for n in names)
 
 
-def _short(text: bytes | None) -> str:
-    if text is None:
-        return "nothing"
+def _short(text: bytes) -> str:
     return msgspec.json.encode(text.decode(errors="replace")[:80]).decode()

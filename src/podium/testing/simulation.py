@@ -1,8 +1,8 @@
-"""The simulator: a world in one process on virtual time, in which the real engine, placement and store meet scripted agents,
-clients that meddle, and every fault. All that happens follows from one seed.
+"""The simulator: a world in one process on virtual time, in which the real engine, placement and store meet scripted
+agents, clients that meddle, and every fault. All that happens follows from one seed.
 
-`simulate(workflow, seed, faults)` runs one world to its end and asks the oracle; a report that isn't `sound` prints as the
-seed, what is broken, and a transcript of everything that happened.
+`simulate(workflow, seed, faults)` runs one world to its end and asks the oracle; a report that isn't `sound` prints as
+the seed, what is broken, and a transcript of everything that happened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, 
 from podium.testing.workflows import random_workflow
 from podium.testing.world import World
 from podium.workflow.model import Workflow
-
 
 MAX_TURNS = 400_000  # a run takes some ten thousand
 
@@ -41,13 +40,18 @@ class Report(Struct):
 
     def __str__(self) -> str:
         if self.sound:
-            return f"seed {self.seed}: sound; {len(self.executions)} executions, {self.virtual_seconds:.0f} virtual seconds"
+    """Run one simulated world.
+
+    Without a workflow the run draws one; without faults it draws those that it has.
+    """
         lines = [f"seed {self.seed} breaks:", *(f"  {what}" for what in self.broken), "what happened:"]
         return "\n".join([*lines, *(f"  {at:11.3f}  {what}" for at, what in self.transcript)])
 
 
 def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | None = None) -> Report:
-    """Run one simulated world. Without a workflow each execution gets a random one; without faults the run draws its own."""
+    """Run one simulated world. Without a workflow each execution gets a random one; without faults the run draws its
+    own.
+    """
     worlds: list[World] = []
 
     async def whole() -> None:

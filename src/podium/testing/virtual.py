@@ -1,8 +1,9 @@
 """An asyncio event loop on virtual time: it never blocks, jumps to the next call when nothing is ready, and is the same
 each time.
 
-For tests and simulations of anything that waits: a lease of 15 seconds or a timer of a day takes microseconds. There are no
-threads and no sockets on it; who waits for something that nobody will ever do is told so, by name, instead of hanging.
+For tests and simulations of anything that waits: a lease of 15 seconds or a timer of a day takes microseconds. There
+are no threads and no sockets on it; who waits for something that nobody will ever do is told so, by name, instead of
+hanging.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Return the virtual seconds since the loop was made."""
         return (self.clock.now_us() - self._began_us) / 1_000_000
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Refuse: what a thread does isn't the same each time."""
         raise RuntimeError(f"no threads on virtual time: {getattr(func, '__qualname__', func)}")
 
@@ -141,10 +142,8 @@ def _alive(loop: VirtualLoop) -> str:
 
 def _where(task: asyncio.Task[Any]) -> str:
     """Return where a task waits: its innermost frame."""
-    last = None
-    for last in _frames(task.get_coro()):
-        pass
-    return "its end" if last is None else f"{last.f_code.co_qualname} line {last.f_lineno}"
+    frames = list(_frames(task.get_coro()))
+    return f"{frames[-1].f_code.co_qualname} line {frames[-1].f_lineno}" if frames else "its end"
 
 
 def _frames(waiting: Any) -> Iterator[Any]:

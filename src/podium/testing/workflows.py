@@ -49,7 +49,9 @@ def _drawn_task(chance: random.Random, task_id: str, before: list[Task]) -> list
         "dependencies": needs,
     }
     if chance.random() < 0.6:
-        options["retry"] = RetryPolicy(max_attempts=chance.randint(2, 4), initial_delay_seconds=chance.choice((0.01, 1.0, 5.0)))
+        options["retry"] = RetryPolicy(
+            max_attempts=chance.randint(2, 4), initial_delay_seconds=chance.choice((0.01, 1.0, 5.0))
+        )
     if chance.random() < 0.15:
         options["timeout"] = chance.uniform(0.3, 10)
     if chance.random() < 0.1:
@@ -73,7 +75,9 @@ def _with_failure_action(chance: random.Random, task_id: str, options: dict[str,
         return [Task(id=task_id, on_failure=OnFailure(FailureAction.CONTINUE), **options)]
     if drawn < 0.4:
         fallback_id = f"{task_id}_else"
-        fallback = Task(id=fallback_id, agent=chance.choice(AGENT_TYPES), function=chance.choice(("work", "work", "big", "doomed")))
+        fallback = Task(
+            id=fallback_id, agent=chance.choice(AGENT_TYPES), function=chance.choice(("work", "work", "big", "doomed"))
+        )
         return [fallback, Task(id=task_id, on_failure=OnFailure(FailureAction.FALLBACK, fallback_id), **options)]
     return [Task(id=task_id, **options)]
 

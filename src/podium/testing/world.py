@@ -1,7 +1,7 @@
 """The simulated world: an orchestrator that dies and comes back, agents over a link that loses and doubles, clients.
 
-It runs under faults for a while, becomes calm, and then everything has to come to its end. Each part says what happens to
-the transcript, and what it was told to the ledger.
+It runs under faults for a while, becomes calm, and then everything has to come to its end. Each part says what happens
+to the transcript, and what it was told to the ledger.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class World:
         """Run the world to its end and examine what is left."""
         self._make_actors()
         keeper = self.loop.create_task(self._keep_orchestrator(), name="world-orchestrator")
-        clients = [self.loop.create_task(self._submit(i), name=f"world-client-{i}") for i in range(self.chance.randint(1, 3))]
+        clients = [
+            self.loop.create_task(self._submit(i), name=f"world-client-{i}") for i in range(self.chance.randint(1, 3))
+        ]
         watch = self.loop.create_task(self._look_around(), name="world-look")
         calm_after = self.chance.uniform(5, 90)
         self.loop.call_later(calm_after, self._become_calm)
@@ -137,7 +139,9 @@ class World:
         pause = LOOK_SECONDS
         while self.loop.time() < until:
             rows = await self._disk.executions(None, limit=1_000)
-            if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self._disk.inbox(range(64), 0, 1):
+            if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self._disk.inbox(
+                range(64), 0, 1
+            ):
                 return True
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 600)
@@ -171,7 +175,9 @@ class World:
         examination = Examination(self._disk, self.told, self.ledger.effects(), at_rest=ended, expected=expected_result)
         self.broken += await examination.examine()
         if not ended:
-            self.broken.append(f"I5: not everything ended within {PATIENCE_SECONDS:.0f} calm seconds: {self.executions}")
+            self.broken.append(
+                f"I5: not everything ended within {PATIENCE_SECONDS:.0f} calm seconds: {self.executions}"
+            )
 
     # --- the orchestrator ----------------------------------------------------------------------------------------
 
@@ -311,13 +317,18 @@ class World:
         return False, None
 
     async def _submit(self, number: int) -> None:
-        """Submit under one id, again and again until it is acknowledged; sometimes twice at once or through the inbox."""
+        """Submit under one id, again and again until it is acknowledged; sometimes twice at once or through the
+        inbox.
+        """
         await asyncio.sleep(self.chance.choice((0.0, 0.0, 1.0, 10.0)))
         name = f"order-{number}"
         execution = execution_id_for(DEFAULT_TENANT, name)
         while True:
             copies = 2 if self.chance.random() < 0.2 else 1
-            asked = [self._ask(lambda e: e.submit(self.workflow, b'{"n":1}', submission_id=name), f"{name}") for _ in range(copies)]
+            asked = [
+                self._ask(lambda e: e.submit(self.workflow, b'{"n":1}', submission_id=name), f"{name}")
+                for _ in range(copies)
+            ]
             for known, got in await asyncio.gather(*asked):
                 if known:
                     if got is not None:
@@ -358,7 +369,8 @@ class World:
         given: inp.Input = self.chance.choice(
             (
                 inp.Pause("a person said so"), inp.Resume(), inp.Resume(), inp.Retry(), inp.Retry(),
-                inp.Cancel("a person said so", force=self.chance.random() < 0.5), inp.Signal("nudge", Value(json=Raw(b"1"))),
+                inp.Cancel("a person said so", force=self.chance.random() < 0.5),
+                inp.Signal("nudge", Value(json=Raw(b"1"))),
             )
         )  # fmt: skip
         if isinstance(given, inp.Cancel) and self.chance.random() < 0.7:
@@ -377,7 +389,11 @@ class World:
                 await self._resume_all()
             engine = self._engine
             if engine is not None:
-                if engine.failure is not None and not isinstance(engine.failure, SimulatedCrash) and not self._crashed.is_set():
+                if (
+                    engine.failure is not None
+                    and not isinstance(engine.failure, SimulatedCrash)
+                    and not self._crashed.is_set()
+                ):
                     self.broken.append(f"the engine ended by itself: {engine.failure!r}")
                     self.crash("the engine failed")
                     self.fate.calm = True
