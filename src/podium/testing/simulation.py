@@ -40,10 +40,8 @@ class Report(Struct):
 
     def __str__(self) -> str:
         if self.sound:
-    """Run one simulated world.
-
-    Without a workflow the run draws one; without faults it draws those that it has.
-    """
+            ended = f"{len(self.executions)} executions, {self.virtual_seconds:.0f} virtual seconds"
+            return f"seed {self.seed}: sound; {ended}"
         lines = [f"seed {self.seed} breaks:", *(f"  {what}" for what in self.broken), "what happened:"]
         return "\n".join([*lines, *(f"  {at:11.3f}  {what}" for at, what in self.transcript)])
 
