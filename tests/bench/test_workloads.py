@@ -77,6 +77,6 @@ def test_numbers_are_short_and_thousands_apart():
 )
 def test_what_would_mean_nothing_is_refused(wrong, capsys):
     with pytest.raises(SystemExit) as refusal:
-        main(wrong.split())
+        main(wrong)
     assert refusal.value.code == 2
     assert "error:" in capsys.readouterr().err
