@@ -166,6 +166,21 @@ class Podium:
         """Whether this process runs the store's executions."""
         return self.engine is not None
 
+    @property
+    def owned(self) -> bool:
+        """Whether any process runs the store's executions."""
+        return self.owner or (self._lock is not None and self._lock.holder() is not None)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why this process' engine ended by itself, if it did."""
+        return self.engine.failure if self.engine is not None else None
+
+    @property
+    def live_attempts(self) -> int:
+        """How many attempts agents of this process work on."""
+        return len(self.engine.staffing.leases) if self.engine is not None else 0
+
     def holder(self) -> str:
         """Return who holds the lock, in words."""
         found = self._lock.holder() if self._lock is not None else None
@@ -385,7 +400,7 @@ class Podium:
                 try:
                     return await self.engine.finished(execution)
                 except EngineStoppedError:
-                    if self._closed:
+                    if self._closed or self.engine.failure is not None:
                         raise
             row = await self.store.execution(execution)
             if row is None and not await self._is_posted(execution):

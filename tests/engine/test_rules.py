@@ -355,8 +355,9 @@ def test_without_an_owner_an_explanation_says_so_and_how_to_go_on():
     play.fail("c")
     told = {t.task: t.because for t in explain(play.state, play.now_us)}
     assert set(told) == {"a", "b", "c"}
-    assert all(f"podium resume {ID}" in because for because in told.values())
-    assert "no process runs" in headline(play.state, play.now_us, owned=False)
+    assert "no process runs the execution" in told["b"]
+    assert "when the process that ran it ended" in told["a"]
+    assert f"podium resume {ID}" in headline(play.state, play.now_us, owned=False)
 
 
 def test_many_dependencies_are_cut_short():

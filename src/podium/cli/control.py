@@ -58,14 +58,14 @@ def signal(
 def _tell(manners: Manners, given: str, told: Input | tuple[str, Any]) -> int:
     from podium.cli.printing import print_json, say, wrapped
     from podium.cli.progress import hint, how_far
-    from podium.cli.sessions import finish, found, has_owner, looking
+    from podium.cli.sessions import finish, found, looking
     from podium.clock import SystemClock
 
     async def whole() -> None:
         async with looking(manners) as podium:
             row = await found(podium, given)
             message = await _signal(podium, *told) if isinstance(told, tuple) else told
-            owned = has_owner(podium)
+            owned = podium.owned
             await podium.command(row.id, message)
             state = (await podium.follower(row.id)).state
             if manners.json:

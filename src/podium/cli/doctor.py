@@ -50,7 +50,7 @@ def doctor(manners: Manners) -> int:
 
 
 def _state(manners: Manners, settings: Settings) -> dict[str, Any]:
-    from podium.cli.sessions import database_exists, finish, has_owner, looking
+    from podium.cli.sessions import database_exists, finish, looking
     from podium.exceptions import PodiumError
     from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus
 
@@ -66,7 +66,7 @@ def _state(manners: Manners, settings: Settings) -> dict[str, Any]:
         async with looking(manners) as podium:
             unfinished = [str(status) for status in ExecutionStatus if status not in FINAL_EXECUTION]
             rows = await podium.store.executions(settings.tenant, unfinished, limit=1_000)
-            owner = podium.holder() if has_owner(podium) else None
+            owner = podium.holder() if podium.owned else None
             return {"state": f"readable, {size / 1e6:.1f} MB", "owner": owner or "nobody", "unfinished": len(rows)}
 
     try:

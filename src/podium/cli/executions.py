@@ -28,7 +28,7 @@ def ps(
 ) -> int:
     """List executions, the newest first: those that go on, and the last ones that ended within a day."""
     from podium.cli.printing import print_json, say
-    from podium.cli.sessions import NOTHING_YET, database_exists, finish, has_owner, looking
+    from podium.cli.sessions import NOTHING_YET, database_exists, finish, looking
     from podium.clock import SystemClock
 
     wanted = _statuses(status or ())
@@ -38,7 +38,7 @@ def ps(
         if not database_exists(manners.settings()):
             return [], False
         async with looking(manners) as podium:
-            tenant, store, owned = podium.settings.tenant, podium.store, has_owner(podium)
+            tenant, store, owned = podium.settings.tenant, podium.store, podium.owned
             if wanted or show_all:
                 return await store.executions(tenant, wanted, limit=limit), owned
             going = await store.executions(tenant, _unfinished(), limit=limit)
@@ -62,7 +62,7 @@ def ps(
 def status(manners: Manners, execution: ExecutionId) -> int:
     """Show an execution: its tasks, how far it is, what came out."""
     from podium.cli.printing import print_json
-    from podium.cli.sessions import finish, found, has_owner, looking
+    from podium.cli.sessions import finish, found, looking
 
     async def whole() -> None:
         async with looking(manners) as podium:
@@ -71,10 +71,10 @@ def status(manners: Manners, execution: ExecutionId) -> int:
             if manners.json:
                 from podium.cli.ending import document_of
 
-                print_json({**await document_of(follower), "owner": podium.holder() if has_owner(podium) else None})
+                print_json({**await document_of(follower), "owner": podium.holder() if podium.owned else None})
                 return
             activity = await podium.activity(row.id) if not follower.state.final else {}
-            await _print_status(follower, activity, podium.holder() if has_owner(podium) else "")
+            await _print_status(follower, activity, podium.holder() if podium.owned else "")
 
     finish(whole())
     return 0

@@ -156,8 +156,8 @@ async def _look_until(
             return
         if stopped.done():
             return
-        if podium.engine is not None and podium.engine.failure is not None:
-            raise EngineStoppedError(f"the engine ended: {podium.engine.failure}")
+        if podium.failure is not None:
+            raise EngineStoppedError(f"the engine ended: {podium.failure}")
         took = await look(last=False)
         pause = max(progress.pause_seconds, took * _SHARE)
 
@@ -165,7 +165,7 @@ async def _look_until(
 def _say_stopping(podium: Podium) -> None:
     if not podium.owner:
         return
-    live = len(podium.engine.staffing.leases) if podium.engine is not None else 0
+    live = podium.live_attempts
     if live:
         seconds = f"{podium.settings.drain_seconds:g} s"
         complain(wrapped(f"stopping: {_attempts(live)} up to {seconds} to end; Ctrl-C once more ends at once"))
@@ -173,7 +173,7 @@ def _say_stopping(podium: Podium) -> None:
 
 def _say_others(podium: Podium) -> None:
     """Other executions ran here too: say why it takes a moment to end."""
-    live = len(podium.engine.staffing.leases) if podium.engine is not None else 0
+    live = podium.live_attempts
     if live:
         others, seconds = _attempts(live, "of other executions "), podium.settings.drain_seconds
         complain(wrapped(f"before this process ends, {others} up to {seconds:g} s to end"))

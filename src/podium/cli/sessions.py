@@ -68,11 +68,6 @@ async def _opened(settings: Settings, **options: Any) -> Podium:
         raise SettingsError(f"the database can't be used: {error}") from error
 
 
-def has_owner(podium: Podium) -> bool:
-    """Whether a process runs the store's executions, this one or another."""
-    return podium.owner or podium.holder() != "nobody"
-
-
 def database_exists(settings: Settings) -> bool:
     """Whether there is a file to look into."""
     return not settings.in_memory and Path(settings.database).exists()

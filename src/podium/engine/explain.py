@@ -40,7 +40,7 @@ def headline(state: State, now_us: int, owned: bool = True) -> str:
     if state.counts[TaskStatus.FAILED]:
         text += f", {state.counts[TaskStatus.FAILED]} failed"
     if state.final:
-        took = format_duration(((state.finished_us or now_us) - state.created_us) / 1e6)
+        took = _lasting((state.finished_us or now_us) - state.created_us)
         ending = f"; {state.error.type}: {state.error.message}" if state.error else ""
         return f"{text} after {took}{ending}"
     match state.status:
@@ -85,10 +85,7 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
             )
             if state.status not in DECIDING:
                 return f"{error}; the execution is {state.status}, it isn't tried again"
-            left = format_duration(max(task.due_us - now_us, 0) / 1e6)
-            return f"{error}; the next attempt is due in {left}" + (
-                "" if sources else f"; {NO_OWNER.format(id=state.id)}"
-            )
+            return f"{error}; the next attempt is due in {_lasting(task.due_us - now_us)}"
         case _:
             return _why_pending(state, task)
 
@@ -97,20 +94,21 @@ def _why_ready(state: State, task: TaskState, sources: Sources | None) -> str:
     if state.status is not ExecutionStatus.RUNNING:
         return f"the execution is {state.status}; nothing starts"
     if sources is None or sources.why_ready is None:
-        return NO_OWNER.format(id=state.id)
+        return "nobody gives it to an agent: no process runs the execution"
     return sources.why_ready(state.id, task.path) or "an agent is being chosen for it"
 
 
 def _how_it_runs(state: State, task: TaskState, now_us: int, sources: Sources | None) -> str:
     parts = []
     for attempt in (task.live or {}).values():
-        length = format_duration(max(now_us - attempt.granted_us, 0) / 1e6)
-        text = f"attempt {attempt.number} is with {attempt.agent} for {length}"
-        if sources is not None and sources.how_live is not None:
+        if sources is None:
+            parts.append(f"attempt {attempt.number} was with {attempt.agent} when the process that ran it ended")
+            continue
+        text = f"attempt {attempt.number} is with {attempt.agent} for {_lasting(now_us - attempt.granted_us)}"
+        if sources.how_live is not None:
             text += sources.how_live(state.attempt_id(task.path, attempt.number), now_us)
         parts.append(text)
-    text = "; ".join(parts)
-    return text if sources else f"{text}; {NO_OWNER.format(id=state.id)}"
+    return "; ".join(parts)
 
 
 def _why_pending(state: State, task: TaskState) -> str:
@@ -133,6 +131,12 @@ def _why_pending(state: State, task: TaskState) -> str:
 
 def _attempts(state: State) -> str:
     return "1 live attempt has to" if state.live == 1 else f"{state.live} live attempts have to"
+
+
+def _lasting(for_us: int) -> str:
+    """Return a length of time as people say it: to a tenth of a second, or in whole seconds when it is long."""
+    seconds = max(for_us, 0) / 1e6
+    return format_duration(round(seconds, 1) if seconds < 60 else round(seconds))
 
 
 def _reason(state: State) -> str:
