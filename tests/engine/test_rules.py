@@ -404,3 +404,27 @@ def test_an_execution_that_only_waits_for_time_or_a_person_needs_no_memory():
     assert not play.state.active
     play.give(inp.Cancel())
     assert not play.state.active
+
+
+# --- workflows built with plain texts in place of names ------------------------------------------------------------
+
+
+def test_a_workflow_with_plain_texts_runs_like_the_one_that_is_read_back_from_the_store():
+    tasks = (
+        Task(id="a", agent_type="w", on_failure=OnFailure("fallback", "b")),  # type: ignore[arg-type]
+        Task(id="b", agent_type="w", on_failure=OnFailure("continue")),  # type: ignore[arg-type]
+        Task(id="c", agent_type="w", dependencies=("a",), run_if="all_done"),  # type: ignore[arg-type]
+    )
+    written = Workflow(name="w", tasks=tasks)
+    read = msgspec.json.decode(msgspec.json.encode(written), type=Workflow)
+    histories = []
+    for workflow in (written, read):
+        play = Play(workflow)
+        play.start()
+        for task in "ab":
+            play.grant(task)
+            play.fail(task)
+        play.run("c")
+        assert str(play.status) == "completed"
+        histories.append([events for _, _, events in play.rows])
+    assert histories[0] == histories[1]

@@ -88,7 +88,7 @@ def _what_becomes_of(state: State, task: TaskState) -> ev.Event | None:
 
 
 def _unsuccessful_dependency(state: State, task: TaskState) -> str:
-    if task.compiled.spec.run_if is RunIf.ALL_DONE:
+    if task.compiled.spec.run_if == RunIf.ALL_DONE:
         return ""
     for dependency in task.compiled.spec.dependencies:
         other = state.tasks[dependency]
@@ -114,7 +114,7 @@ def _look_at_fans(state: State) -> list[ev.Event]:
         fan = task.fan
         if fan is None or task.final:
             continue
-        if fan.failed and task.compiled.spec.on_failure.action is not FailureAction.CONTINUE:
+        if fan.failed and task.compiled.spec.on_failure.action != FailureAction.CONTINUE:
             events.append(ev.TaskFailed(path, _instance_error(task)))
             events += [ev.TaskCancelled(i.path) for i in unfinished_instances(state, task) if not i.live]
         elif fan.done == fan.count:

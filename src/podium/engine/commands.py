@@ -62,7 +62,7 @@ def _stop_all(state: State, tasks: list[TaskState], reason: str) -> list[Command
 
 def _stop_instances(state: State, task: TaskState) -> list[Command]:
     """A fan-out that gives way to its fallback doesn't need its other instances."""
-    if task.fan is None or task.compiled.spec.on_failure.action is not FailureAction.FALLBACK:
+    if task.fan is None or task.compiled.spec.on_failure.action != FailureAction.FALLBACK:
         return []
     instances = [state.tasks[f"{task.path}[{i}]"] for i in range(task.fan.begun)]
     return _stop_all(state, instances, f"{task.path} failed and its fallback takes over")

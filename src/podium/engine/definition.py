@@ -50,7 +50,7 @@ class CompiledTask:
             self.constant_arguments = msgspec.json.encode(self.arguments.render({}))
         self.window = min(task.max_parallel or FAN_OUT_WINDOW, FAN_OUT_WINDOW)
         self.dependents: tuple[str, ...] = ()
-        self.fallback = task.on_failure.task if task.on_failure.action is FailureAction.FALLBACK else None
+        self.fallback = task.on_failure.task if task.on_failure.action == FailureAction.FALLBACK else None
         self.stands_in_for: str | None = None
         self.reads = _tasks_read((self.condition.references if self.condition else ()), self.items)
 

@@ -135,8 +135,7 @@ def _opens_again(state: State, task: TaskState) -> bool:
             if not last.final or last.status is TaskStatus.COMPLETED:
                 return False  # its fallback is under way, or stands for it
             return (
-                last.status is not TaskStatus.FAILED
-                or last.compiled.spec.on_failure.action is not FailureAction.CONTINUE
+                last.status is not TaskStatus.FAILED or last.compiled.spec.on_failure.action != FailureAction.CONTINUE
             )
         case TaskStatus.SKIPPED if task.compiled.stands_in_for is not None:
             primary = state.tasks[task.compiled.stands_in_for]
@@ -154,7 +153,7 @@ def _reopen(state: State, task: TaskState) -> None:
 
 def _reopen_instance(state: State, task: TaskState) -> None:
     """Let an instance of an open fan-out start anew, if it ended without a result and that isn't put up with."""
-    failed = task.status is TaskStatus.FAILED and task.compiled.spec.on_failure.action is not FailureAction.CONTINUE
+    failed = task.status is TaskStatus.FAILED and task.compiled.spec.on_failure.action != FailureAction.CONTINUE
     if failed or task.status is TaskStatus.CANCELLED:
         _reopen(state, task)
 
@@ -300,9 +299,9 @@ def _task_failed(state: State, event: ev.TaskFailed, now_us: int) -> None:
     task.error = event.error
     action = task.compiled.spec.on_failure.action
     if task.parent is None:
-        if action is FailureAction.FAIL:
+        if action == FailureAction.FAIL:
             state.fatal = (task.path, event.error)
-        elif action is FailureAction.CONTINUE:
+        elif action == FailureAction.CONTINUE:
             state.partial = True
     _end(state, task, TaskStatus.FAILED, now_us)
 
