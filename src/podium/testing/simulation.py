@@ -18,6 +18,7 @@ from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, 
 from podium.testing.workflows import random_workflow
 from podium.testing.world import World
 from podium.workflow.model import Workflow
+from podium.workflow.validation import validate
 
 MAX_TURNS = 400_000  # a run takes some ten thousand
 
@@ -47,9 +48,12 @@ class Report(Struct):
 
 
 def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | None = None) -> Report:
-    """Run one simulated world. Without a workflow each execution gets a random one; without faults the run draws its
-    own.
+    """Run one simulated world.
+
+    Without a workflow the run draws one; without faults it draws those that it has. Raises WorkflowInvalidError.
     """
+    if workflow is not None:
+        validate(workflow)
     worlds: list[World] = []
 
     async def whole() -> None:

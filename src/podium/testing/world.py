@@ -137,7 +137,7 @@ class World:
         """Wait until every execution has ended, with patience; a paused one is resumed."""
         until = self.loop.time() + PATIENCE_SECONDS
         pause = LOOK_SECONDS
-        while self.loop.time() < until:
+        while self.loop.time() < until and not self.broken:
             rows = await self._disk.executions(None, limit=1_000)
             if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self._disk.inbox(
                 range(64), 0, 1
@@ -323,7 +323,7 @@ class World:
         await asyncio.sleep(self.chance.choice((0.0, 0.0, 1.0, 10.0)))
         name = f"order-{number}"
         execution = execution_id_for(DEFAULT_TENANT, name)
-        while True:
+        while not self.broken:
             copies = 2 if self.chance.random() < 0.2 else 1
             asked = [
                 self._ask(lambda e: e.submit(self.workflow, b'{"n":1}', submission_id=name), f"{name}")
