@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from podium.store.ownership import FileLock
 
 ANY_TYPE = "*"  # of an agent definition that stands for every type without other code
+VALID_KEPT = 64  # workflows that needn't be validated again
 GUEST_POLL_SECONDS = 0.1
 MAX_INPUT = 64 << 20  # bytes of JSON
 _log = get_logger("podium")
@@ -97,6 +98,7 @@ class Podium:
         self._definitions = Definitions(store)
         self._bound: dict[str, str] = {}  # agent types with code in this process, and what loads it
         self._unbound: dict[str, str] = {}  # agent types whose code can't be loaded here, and why
+        self._valid: dict[int, tuple[Workflow, Workflow]] = {}  # as given and as validated, by the object's id
         self._staffing: set[asyncio.Task[None]] = set()
         self._taking = asyncio.Lock()
         self.engine: Engine | None = None
@@ -296,7 +298,7 @@ class Podium:
         Raises WorkflowInvalidError, InvalidInputError or AgentBindingError before anything is recorded, ConflictError
         when a limit is reached or the `submission_id` stands for something else.
         """
-        workflow = validate(workflow)
+        workflow = self._validated(workflow)
         check_input(workflow, given)
         encoded = _encoded(given)
         bindings = await self.staff(workflow)
@@ -306,6 +308,17 @@ class Podium:
                 priority=priority, timeout_seconds=timeout_seconds,
             )  # fmt: skip
         return await self._post_start(workflow, encoded, submission_id, bindings, priority, timeout_seconds)
+
+    def _validated(self, workflow: Workflow) -> Workflow:
+        """Return the workflow as validated; one object is looked at once, since it never changes."""
+        known = self._valid.get(id(workflow))
+        if known is not None and known[0] is workflow:
+            return known[1]
+        valid = validate(workflow)
+        while len(self._valid) >= VALID_KEPT:
+            self._valid.pop(next(iter(self._valid)))
+        self._valid[id(workflow)] = (workflow, valid)
+        return valid
 
     async def _post_start(
         self, workflow: Workflow, encoded: bytes, submission_id: str | None, bindings: dict[str, str],
