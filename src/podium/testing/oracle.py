@@ -20,6 +20,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import row_of
 from podium.engine.codec import decode_row, encode_events
 from podium.engine.explain import Sources, explain, headline
+from podium.engine.loading import ALL_SHARDS
 from podium.engine.recovery import Definitions, restore
 from podium.engine.runtime import Engine
 from podium.engine.snapshot import encode_state
@@ -104,7 +105,7 @@ class Examination:
                 self._say("I1", f"the acknowledged input {input_id} of {execution} isn't recorded")
 
     async def _look_at_rest(self) -> None:
-        left = await self._store.inbox(range(64), 0, 10)
+        left = await self._store.inbox(ALL_SHARDS, 0, 10)
         if left:
             self._say("I5", f"inputs were left in the inbox: {', '.join(f'{r.execution} {r.input_id}' for r in left)}")
 
