@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from podium.app import Podium
     from podium.engine.following import Follower
 
+STOPPED_EARLY = "ended at once; `podium ps` lists what was begun"
 _SHARE = 5  # a look may take this part of the time at most
 
 
@@ -49,7 +50,7 @@ class StopRequest:
     def arm(self, last_words: str) -> None:
         """From now on a signal asks for a stop, and a second one is answered with the last words.
 
-        Before, Ctrl-C is what it is in any Python program.
+        Before, Ctrl-C is what it is in any Python program. To be called again when there are better last words.
         """
         self._last_words = last_words
         for number in (signal.SIGINT, signal.SIGTERM):

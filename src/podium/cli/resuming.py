@@ -81,7 +81,7 @@ def _with_execution(
     """Find the execution, become the owner if there is none, do the work, print what is to be printed."""
     from podium.cli.ending import document_of, ending_text, exit_code_of
     from podium.cli.errors import INTERRUPTED
-    from podium.cli.following import Outcome, StopRequest, say_how_to_go_on, standard_output_kept
+    from podium.cli.following import STOPPED_EARLY, Outcome, StopRequest, say_how_to_go_on, standard_output_kept
     from podium.cli.given import capacities
     from podium.cli.printing import print_json, say
     from podium.cli.sessions import finish, found, refuse_missing, running
@@ -104,6 +104,7 @@ def _with_execution(
                 row = await found(podium, given)
                 if unless_ended and ExecutionStatus(row.status) in FINAL_EXECUTION:
                     return await ended(podium, row)
+                stop.arm(STOPPED_EARLY)
                 await podium.try_to_own()
                 outcome = await work(podium, row, stop)
                 was_owner = podium.owner

@@ -66,7 +66,15 @@ def run_workflow(
     manners: Manners, workflow: Any, given: Any, agents: Any, capacity: dict[str, float] | None, options: dict[str, Any]
 ) -> int:
     """Submit a loaded workflow and follow it to its end."""
-    from podium.cli.following import Outcome, StopRequest, announce, follow, say_how_to_go_on, standard_output_kept
+    from podium.cli.following import (
+        STOPPED_EARLY,
+        Outcome,
+        StopRequest,
+        announce,
+        follow,
+        say_how_to_go_on,
+        standard_output_kept,
+    )
     from podium.cli.printing import print_json
     from podium.cli.sessions import finish, running
 
@@ -74,6 +82,7 @@ def run_workflow(
         settings = manners.settings(capacity=capacity)
         with StopRequest() as stop:
             async with running(manners, settings, agents) as podium:
+                stop.arm(STOPPED_EARLY)
                 execution = await podium.submit(workflow, given, **options)
                 announce(execution, workflow.name, manners.json)
                 follower = (await podium.follower(execution)).rewound()
