@@ -144,9 +144,12 @@ def _lost(state: State, given: inp.Lost, now_us: int) -> list[ev.Event]:
 
 
 def _saved(state: State, given: inp.Saved, now_us: int) -> list[ev.Event]:
-    if _live_task(state, given.task, given.number) is None:
+    task = _live_task(state, given.task, given.number)
+    if task is None:
         return _late(state, given.task, given.number)
-    return [ev.CheckpointSaved(given.task, given.number, given.checkpoint)]
+    if (given.number, given.nth) <= task.saved:
+        return [ev.InputIgnored("a newer checkpoint is saved", given.task, given.number)]
+    return [ev.CheckpointSaved(given.task, given.number, given.checkpoint, given.nth)]
 
 
 def _after_failure(

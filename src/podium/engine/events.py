@@ -198,6 +198,7 @@ class CheckpointSaved(Struct, frozen=True, omit_defaults=True, tag_field="event"
     task: str
     number: int
     checkpoint: Value
+    nth: int = 0  # which one of the attempt
 
 
 Event = (

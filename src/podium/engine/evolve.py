@@ -434,7 +434,9 @@ def _attempt_failed(state: State, event: ev.AttemptFailed, now_us: int) -> None:
 
 
 def _checkpoint_saved(state: State, event: ev.CheckpointSaved, now_us: int) -> None:
-    state.tasks[event.task].checkpoint = event.checkpoint
+    task = state.tasks[event.task]
+    task.checkpoint = event.checkpoint
+    task.saved = (event.number, event.nth)
 
 
 def _end_attempt(state: State, task: TaskState, number: int, status: AttemptStatus) -> None:

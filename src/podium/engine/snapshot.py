@@ -38,6 +38,7 @@ class _Task(Struct, array_like=True, omit_defaults=False):
     times: tuple[int, int, int, int, int]  # ready, started, finished, deadline, due
     task: str = ""  # of an instance: its fan-out, and its index
     index: int = -1
+    saved: tuple[int, int] = (0, 0)
 
 
 class _State(Struct, array_like=True, omit_defaults=False):
@@ -126,7 +127,7 @@ def _pack_task(task: TaskState) -> _Task:
         None if fan is None else (fan.count, fan.begun, fan.in_flight, fan.done, fan.failed, fan.completed),
         task.substitute, task.agent,
         (task.ready_us, task.started_us, task.finished_us, task.deadline_us, task.due_us),
-        task.parent.path if task.parent else "", -1 if task.index is None else task.index,
+        task.parent.path if task.parent else "", -1 if task.index is None else task.index, task.saved,
     )  # fmt: skip
 
 
@@ -148,4 +149,5 @@ def _unpack_task(state: State, packed: _Task) -> TaskState:
         fan = task.fan = FanOut(packed.fan[0], compiled.window)
         _, fan.begun, fan.in_flight, fan.done, fan.failed, fan.completed = packed.fan
     task.ready_us, task.started_us, task.finished_us, task.deadline_us, task.due_us = packed.times
+    task.saved = packed.saved
     return task

@@ -52,7 +52,7 @@ class TaskState:
         "agent", "checkpoint", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan",
         "finished_us",
         "generation", "index", "interruptions", "live", "number", "parent", "path", "ready_us", "reason", "result",
-        "started_us", "status", "substitute", "unmet",
+        "saved", "started_us", "status", "substitute", "unmet",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,7 @@ class TaskState:
         self.error: ErrorInfo | None = None
         self.reason = ""
         self.checkpoint: Value | None = None
+        self.saved = (0, 0)  # which attempt's which one that is
         self.fan: FanOut | None = None
         self.substitute: str | None = None  # the fallback that runs in its place
         self.agent = ""  # of the newest attempt
@@ -115,7 +116,8 @@ class State:
         self.fans: dict[str, None] = {}  # fan-outs to be looked at
         self._timers: list[tuple[int, str, str, int]] = []
         self._timers_limit = _FEW_TIMERS
-        self.loaded: dict[str, bytes] = {}  # blobs that conditions read, by hash
+        self.loaded: dict[str, bytes] = {}  # blobs by hash: those that conditions read, others for a moment
+        self.pinned: set[str] = set()  # of those, the ones that conditions read
         self.items: dict[str, list[Any]] = {}  # fan-outs' lists, once evaluated
 
     @property
