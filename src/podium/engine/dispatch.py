@@ -79,21 +79,22 @@ class Dispatcher:
 
     async def _assign_loaded(self, state: State, path: str, number: int, agent: str) -> None:
         """Load what the arguments hold, build the message, and let the values go again."""
-        before = set(state.loaded)
+        borrowed: set[str] = set()
         try:
-            self._carrier.send(agent, await self._built(state, path, number, agent))
+            self._carrier.send(agent, await self._built(state, path, number, agent, borrowed))
         except (*_UNUSABLE, KeyError, CorruptHistoryError) as error:
             self._fail(state, path, number, error)
         finally:
-            for digest in set(state.loaded) - before:
-                del state.loaded[digest]
+            for digest in borrowed - state.pinned:
+                state.loaded.pop(digest, None)
 
-    async def _built(self, state: State, path: str, number: int, agent: str) -> msg.Assignment:
+    async def _built(self, state: State, path: str, number: int, agent: str, borrowed: set[str]) -> msg.Assignment:
         while True:
             try:
                 return assignment_for(state, state.tasks[path], number, agent, self._staffing.lease_seconds(agent))
             except BlobMissing as missing:
                 digests = missing.digests
+            borrowed.update(digests)
             await self._retrying(partial(load_texts, self._store, state, digests))
 
     def _fail(self, state: State, path: str, number: int, error: Exception) -> None:

@@ -60,6 +60,10 @@ class Loader:
 
     def load_for(self, execution: str, waiting: list[Arrival]) -> None:
         """Load an execution and let the inputs that wait for it go on; more may join them meanwhile."""
+        under_way = self._residency.loading.get(execution)
+        if under_way is not None:
+            under_way += waiting
+            return
         self._residency.loading[execution] = waiting
         self._spawn(self._load_for(execution), f"podium-load-{execution}")
 

@@ -22,7 +22,7 @@ from podium.engine.values import Value
 from podium.exceptions import CorruptHistoryError
 from podium.store.protocol import ExecutionRow, Loaded, Snapshot, Store
 from podium.workflow.hashing import encode_workflow
-from podium.workflow.model import Workflow
+from podium.workflow.model import ExecutionStatus, Workflow
 
 DEFINITIONS_KEPT = 256
 
@@ -90,8 +90,10 @@ async def restore(store: Store, definitions: Definitions, execution: str) -> tup
     definition = await definitions.get(row.tenant, row.definition)
     payloads = {r.payload_blob: await store.get(row.tenant, r.payload_blob) for r in loaded.tail if r.payload_blob}
     state = rebuild(loaded, definition, payloads)
-    if not state.final:
-        await load_texts(store, state, hot_blobs(state))
+    if state.status is not ExecutionStatus.COMPLETED:  # any other may go on: a person's retry reopens an end
+        hot = hot_blobs(state)
+        await load_texts(store, state, hot)
+        state.pinned.update(hot)
     return row, state
 
 

@@ -382,6 +382,7 @@ class Engine:
             state = residency.states[execution] = State(execution, arrival.tenant, arrival.definition)
             start_input = arrival.given.input.blob if isinstance(arrival.given, inp.Start) else None
             state.loaded.update((digest, text) for digest, text in arrival.blobs if digest == start_input)
+            state.pinned.update(state.loaded)
             return state
         elif arrival.renewable:
             self._intake.known.pop(arrival.key, None)
@@ -395,7 +396,7 @@ class Engine:
             self._repeated(arrival)
             return
         if isinstance(given, inp.Succeeded) and arrival.blobs and given.task.partition("[")[0] in state.definition.hot:
-            state.loaded.update(arrival.blobs)
+            _pin(state, arrival)
         decision = step(state, given, now_us)
         self._batch.add(arrival, state, before, decision, now_us)
         self.staffing.follow(state, given, decision.events)
@@ -462,15 +463,19 @@ class Engine:
         flight, landed = self._flight, self._flying
         if flight is None or landed is None:
             return
-        self._flight = self._flying = None
         error = flight.exception()
         if error is None:
+            self._flight = self._flying = None
             self._release(landed)
         elif isinstance(error, SequenceConflictError | DuplicateInputError | LimitReachedError | StoreUnavailableError):
             _log.warning("an append failed", error=str(error))
-            if await self._look_up_positions():
+            # until then the batch counts as flying: nothing of it leaves the memory
+            known = await self._look_up_positions()
+            self._flight = self._flying = None
+            if known:
                 self._redo(landed, error)
         else:
+            self._flight = self._flying = None
             if isinstance(error, FenceLostError):
                 _log.error("another owner has taken over")
             raise error
@@ -569,6 +574,13 @@ class Engine:
             self._batch.drained.append(arrival.inbox_id)
         self._intake.reject(arrival, error)
         self._intake.wake.set()
+
+
+def _pin(state: State, arrival: Arrival) -> None:
+    """Keep an arrival's large values at hand, since conditions read them."""
+    for digest, content in arrival.blobs:
+        state.loaded[digest] = content
+        state.pinned.add(digest)
 
 
 def _over_limit(arrivals: list[Arrival], touched: dict[str, tuple[State, int]], error: PodiumError) -> Arrival | None:
