@@ -269,6 +269,7 @@ class AgentHost:
         if live.timer is not None:
             live.timer.cancel()
         if live.reported:
+            self._outbox.free(live.attempt)
             self._outbox.say(Freed(self.agent_id, live.attempt))
         else:
             self._tell(live, end)

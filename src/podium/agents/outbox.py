@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from podium.fleet.messages import Failed, FromAgent, Progress, Receiver, Refused, Succeeded
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,12 @@ class Outbox:
         self._unsent.pop((Succeeded, attempt), None)
         self._unsent.pop((Failed, attempt), None)
         return self._held.pop(attempt, None) is not None
+
+    def free(self, attempt: str) -> None:
+        """The attempt's slot is free: a result that is said again must not claim it any more."""
+        held = self._held.get(attempt)
+        if isinstance(held, Failed) and held.holds_slot:
+            self._held[attempt] = replace(held, holds_slot=False)
 
     def repeat(self, attempt: str) -> bool:
         """Say a held result again at once; returns whether it is held."""

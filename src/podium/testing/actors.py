@@ -146,10 +146,10 @@ class Actor:
             self._begin(assignment)
 
     def _cancel(self, attempt: str) -> None:
+        if attempt in self._ended:
+            return  # said already; a thread that can't be stopped says when it returns
         if attempt in self._live:
             self._stop(attempt)
-        elif attempt in self._ended or attempt in self._held:
-            return
         self._report(msg.Failed(self.id, attempt, msg.ErrorInfo("Cancelled", "cancelled"), cancelled=True))
 
     # --- an attempt ----------------------------------------------------------------------------------------------
@@ -189,6 +189,9 @@ class Actor:
 
     def _free(self, attempt: str) -> None:
         self._live.pop(attempt, None)
+        held = self._held.get(attempt)
+        if isinstance(held, msg.Failed):
+            self._held[attempt] = msgspec.structs.replace(held, holds_slot=False)
         self._say(msg.Freed(self.id, attempt))
 
     def _finish(self, assignment: msg.Assignment) -> None:
