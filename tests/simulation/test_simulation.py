@@ -92,6 +92,8 @@ FOUND = {
     127: "an agent that had refused was never tried again",
     269: "messages to an engine that stops were lost in an ended task group",
     314: "an input in the inbox was overlooked after the store had been away",
+    10221: "a blob that a condition reads went away with an assignment that had loaded it, too",
+    16268: "an execution put out of memory while its append was in doubt was loaded twice",
     995: "a stop turned round and round over a due timer",
 }
 
