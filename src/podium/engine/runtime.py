@@ -543,6 +543,7 @@ class Engine:
         for execution in touched:
             if execution not in begun_anew:
                 self._loader.load_for(execution, [a for a in kept if a.execution == execution])
+        self.watchers.unsure(touched)
 
     def _keeps(self, arrival: Arrival, error: PodiumError, over: Arrival | None) -> bool:
         """Whether a discarded input is decided again; who waits for one that isn't (`over` a limit) is told why."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -55,10 +56,15 @@ class Watch:
     def put(self, news: News) -> None:
         """Hand over news."""
         if len(self._news) >= MAX_NEWS:
-            self._news.clear()
-            self._lost = True
+            self.lose()
         else:
             self._news.append(news)
+            self._there.set()
+
+    def lose(self) -> None:
+        """What came may not be all that there is: have the store asked."""
+        self._news.clear()
+        self._lost = True
         self._there.set()
 
     def end(self, error: PodiumError) -> None:
@@ -105,6 +111,13 @@ class Watchers:
             for row, decided in zip(landed.rows, landed.decided, strict=True):
                 for watch in self._watching.get(row.execution, ()):
                     watch.put(News(row.sequence, row.now_us, decided.events, decided.state.status))
+        self._ring()
+
+    def unsure(self, executions: Iterable[str]) -> None:
+        """An append that was reported as failed may have been committed: who watches these must ask the store."""
+        for execution in executions:
+            for watch in self._watching.get(execution, ()):
+                watch.lose()
         self._ring()
 
     async def next_commit(self) -> None:
