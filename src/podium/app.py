@@ -8,13 +8,14 @@ when the owner is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from podium.agents.crew import Crew
 from podium.clock import Clock, SystemClock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from podium.store.logs import AttemptLogs
     from podium.store.ownership import FileLock
 
-ANY_TYPE = "*"  # of an agent definition that stands for every type without other code
 VALID_KEPT = 64  # workflows that needn't be validated again
 GUEST_POLL_SECONDS = 0.1
 MAX_INPUT = 64 << 20  # bytes of JSON
@@ -90,16 +90,12 @@ class Podium:
         self.store = store
         self.logs = logs
         self._lock = lock
-        self._specs = tuple(agents)
-        self._given = {definition.type: definition for definition in definitions}
+        self._crew = Crew(agents, definitions, settings.agents)
         self._clock = clock or SystemClock()
         self._ids = ids or IdSource(self._clock)
         self._works = works
         self._definitions = Definitions(store)
-        self._bound: dict[str, str] = {}  # agent types with code in this process, and what loads it
-        self._unbound: dict[str, str] = {}  # agent types whose code can't be loaded here, and why
         self._valid: dict[int, tuple[Workflow, Workflow]] = {}  # as given and as validated, by the object's id
-        self._staffing: set[asyncio.Task[None]] = set()
         self._taking = asyncio.Lock()
         self.engine: Engine | None = None
         self.agents: LocalAgents | None = None
@@ -203,6 +199,10 @@ class Podium:
                 raise
             return True
 
+    def _adopted(self, state: State) -> None:
+        """The engine has taken an execution in: see to it that its agents are here."""
+        self._crew.staff_soon(state.id, state.definition.workflow, state.bindings)
+
     async def _start(self) -> None:
         from podium.agents.local import LocalAgents
         from podium.scheduling.resources import vector_of_amounts
@@ -216,9 +216,10 @@ class Podium:
             ids=self._ids,
             settings=EngineSettings(lease_seconds=self.settings.lease_seconds, starts_tasks=self._works),
             placement=Placement(pool=vector_of_amounts(self.settings.capacity)),
-            adopted=self._staff_later,
+            adopted=self._adopted if self._works else None,
         )
-        self.agents = carrier.agents = LocalAgents(self._given, engine, self.logs, clock=self._clock, ids=self._ids)
+        self.agents = carrier.agents = LocalAgents({}, engine, self.logs, clock=self._clock, ids=self._ids)
+        self._crew.lead(self.agents)
         self._definitions = engine.definitions
         await engine.start()
         self.engine = engine
@@ -233,54 +234,6 @@ class Podium:
         if not self.settings.in_memory:
             self.logs.close()
             self.logs = SqliteLogs(self.settings.logs_path)
-
-    # --- agents ------------------------------------------------------------------------------------------------
-
-    def bind(self, workflow: Workflow, bindings: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Find the code behind each agent type of a workflow; return what loads each again.
-
-        `bindings`, an execution's recorded ones, come behind this process' own. Raises AgentBindingError.
-        """
-        from podium.agents.binding import resolve
-
-        types = workflow.agent_counts()
-        wanted = [t for t in types if t not in self._bound]
-        functions = self._given.get(ANY_TYPE)
-        recorded = bindings or {}
-        if functions is not None:
-            same = [t for t in wanted if recorded.get(t) == functions.spec]
-            self._given.update({t: functions.bound(t, functions.spec) for t in same})
-        unknown = [t for t in wanted if t not in self._given]
-        found = resolve(unknown, self._specs, {**recorded, **self.settings.agents}, functions) if unknown else {}
-        self._given.update({t: definition for t, (_, definition) in found.items()})
-        self._bound.update({t: self._given[t].spec for t in wanted})
-        return {t: self._bound[t] for t in types}
-
-    async def staff(self, workflow: Workflow, bindings: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Have the agents that a workflow wants, in the owner's process; return its bindings."""
-        bound = self.bind(workflow, bindings)
-        if self.agents is not None:
-            self.agents.bind(self._given)
-            for agent_type, count in workflow.agent_counts().items():
-                await self.agents.ensure(agent_type, count)
-        return bound
-
-    def _staff_later(self, state: State) -> None:
-        """The engine has taken an execution in: see to it that its agents are here."""
-        if not self._works:
-            return
-        task = asyncio.get_running_loop().create_task(self._staff_for(state), name=f"podium-staff-{state.id}")
-        self._staffing.add(task)
-        task.add_done_callback(self._staffing.discard)
-
-    async def _staff_for(self, state: State) -> None:
-        try:
-            await self.staff(state.definition.workflow, state.bindings)
-        except PodiumError as error:
-            for agent_type in state.definition.workflow.agent_counts():
-                if agent_type not in self._bound:
-                    self._unbound[agent_type] = str(error)
-            _log.warning("agents are missing", execution=state.id, error=str(error))
 
     # --- executions --------------------------------------------------------------------------------------------
 
@@ -301,7 +254,7 @@ class Podium:
         workflow = self._validated(workflow)
         check_input(workflow, given)
         encoded = _encoded(given)
-        bindings = await self.staff(workflow)
+        bindings = await self._crew.staff(workflow)
         if self.engine is not None:
             return await self.engine.submit(
                 workflow, encoded, tenant=self.settings.tenant, submission_id=submission_id, bindings=bindings,
@@ -455,7 +408,7 @@ class Podium:
 
         def why_ready(execution: str, task: str) -> str:
             why = engine.staffing.placement.why(execution, task) if engine is not None else ""
-            lacking = next((e for t, e in self._unbound.items() if f"type {t} " in f"{why} "), "")
+            lacking = self._crew.why_missing(why)
             if stuck and "slots" in why:
                 why += f"; {len(stuck)} of them by timed-out threads that can't be stopped"
             return f"{why}: {lacking}" if lacking else why
@@ -531,8 +484,7 @@ class Podium:
         engine, agents, socket = self.engine, self.agents, self._socket
         if socket is not None:
             await socket.close()
-        for task in list(self._staffing):
-            task.cancel()
+        await self._crew.dismiss()
         if engine is not None:
             engine.drain()
         if agents is not None:

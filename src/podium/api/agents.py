@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from podium.agents.crew import ANY_TYPE
 from podium.agents.sdk import AgentDefinition, definition_of, function_agent, task, task_of
-from podium.app import ANY_TYPE
 from podium.exceptions import AgentBindingError
 
 

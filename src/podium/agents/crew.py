@@ -1,0 +1,98 @@
+"""The crew of a process: finds the code behind each agent type that workflows want, and has the agents that are wanted.
+
+Where code can't be found, it remembers why, so that whoever asks why a task waits can be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from podium.exceptions import PodiumError
+from podium.telemetry.logs import get_logger
+from podium.workflow.model import Workflow
+
+if TYPE_CHECKING:
+    from podium.agents.local import LocalAgents
+    from podium.agents.sdk import AgentDefinition
+
+ANY_TYPE = "*"  # of an agent definition that stands for every type without other code
+_log = get_logger("podium.agents")
+
+
+class Crew:
+    """Agent types by the code behind them. It can bind without agents: a guest's process has none."""
+
+    def __init__(
+        self,
+        specs: Iterable[str] = (),
+        definitions: Iterable[AgentDefinition] = (),
+        configured: Mapping[str, str] | None = None,
+    ) -> None:
+        """`specs` come first, `definitions` are at hand as objects, `configured` is podium.yaml's type to spec."""
+        self._specs = tuple(specs)
+        self._configured = dict(configured or {})
+        self._definitions = {definition.type: definition for definition in definitions}
+        self._bound: dict[str, str] = {}  # what loads each again
+        self._missing: dict[str, str] = {}  # types whose code can't be loaded here, and why
+        self._hiring: set[asyncio.Task[None]] = set()
+        self._agents: LocalAgents | None = None
+
+    def lead(self, agents: LocalAgents) -> None:
+        """From now on agents are had, in this process."""
+        self._agents = agents
+
+    def bind(self, workflow: Workflow, recorded: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Find the code behind each agent type of a workflow; return what loads each again.
+
+        `recorded` bindings, an execution's, come behind this process' own. Raises AgentBindingError.
+        """
+        from podium.agents.binding import resolve
+
+        types = workflow.agent_counts()
+        wanted = [t for t in types if t not in self._bound]
+        functions, recorded = self._definitions.get(ANY_TYPE), recorded or {}
+        if functions is not None:
+            same = [t for t in wanted if recorded.get(t) == functions.spec]
+            self._definitions.update({t: functions.bound(t, functions.spec) for t in same})
+        unknown = [t for t in wanted if t not in self._definitions]
+        found = resolve(unknown, self._specs, {**recorded, **self._configured}, functions) if unknown else {}
+        self._definitions.update({t: definition for t, (_, definition) in found.items()})
+        self._bound.update({t: self._definitions[t].spec for t in wanted})
+        return {t: self._bound[t] for t in types}
+
+    async def staff(self, workflow: Workflow, recorded: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Have the agents that a workflow wants, where this process has agents; return its bindings."""
+        bound = self.bind(workflow, recorded)
+        if self._agents is not None:
+            self._agents.bind(self._definitions)
+            for agent_type, count in workflow.agent_counts().items():
+                await self._agents.ensure(agent_type, count)
+        return bound
+
+    def staff_soon(self, execution: str, workflow: Workflow, recorded: Mapping[str, str]) -> None:
+        """Have the agents of an execution that somebody else started, as soon as the loop comes to it."""
+        hiring = asyncio.get_running_loop().create_task(
+            self._staff_or_remember(execution, workflow, recorded), name=f"podium-staff-{execution}"
+        )
+        self._hiring.add(hiring)
+        hiring.add_done_callback(self._hiring.discard)
+
+    async def _staff_or_remember(self, execution: str, workflow: Workflow, recorded: Mapping[str, str]) -> None:
+        try:
+            await self.staff(workflow, recorded)
+        except PodiumError as error:
+            self._missing.update({t: str(error) for t in workflow.agent_counts() if t not in self._bound})
+            _log.warning("agents are missing", execution=execution, error=str(error))
+
+    def why_missing(self, reason: str) -> str:
+        """Return why the agent type that a reason names has no code here; empty if it has."""
+        return next((error for agent_type, error in self._missing.items() if f"type {agent_type} " in f"{reason} "), "")
+
+    async def dismiss(self) -> None:
+        """Stop having agents. Safe twice."""
+        hiring = list(self._hiring)
+        for task in hiring:
+            task.cancel()
+        await asyncio.gather(*hiring, return_exceptions=True)
