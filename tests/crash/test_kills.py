@@ -27,7 +27,10 @@ KILLED = -9
 def drive(folder: Path, scenario: str, *kill: object) -> int:
     """Run the driver; return its exit code, -9 when it was killed."""
     done = subprocess.run(
-        [sys.executable, str(DRIVER), str(folder), scenario, *map(str, kill)], capture_output=True, text=True, timeout=60
+        [sys.executable, str(DRIVER), str(folder), scenario, *map(str, kill)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode in (0, KILLED), done.stderr
     return done.returncode

@@ -53,6 +53,7 @@ class UnreliableStore(MemoryStore):
         self.appends = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.tickets: asyncio.Semaphore | None = None  # an append takes one, where there are any
 
     def reopen(self) -> UnreliableStore:
         return UnreliableStore(self._data)
@@ -60,6 +61,8 @@ class UnreliableStore(MemoryStore):
     async def append(self, batch: Append) -> None:
         await asyncio.sleep(0)
         await self.gate.wait()
+        if self.tickets is not None:
+            await self.tickets.acquire()
         if self.down:
             raise StoreUnavailableError("the disk is full")
         await super().append(batch)

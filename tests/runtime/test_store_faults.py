@@ -101,9 +101,7 @@ async def test_a_stop_ends_though_the_store_does_not_answer():
 @virtual
 async def test_two_submissions_of_one_id_at_once_are_one_execution():
     engine, hand, store = await start(hand=Hand(auto=True))
-    first, second = await asyncio.gather(
-        engine.submit(ONE, submission_id="x"), engine.submit(ONE, submission_id="x")
-    )
+    first, second = await asyncio.gather(engine.submit(ONE, submission_id="x"), engine.submit(ONE, submission_id="x"))
     assert first == second
     assert await engine.finished(first) is ExecutionStatus.COMPLETED
     assert len(await store.executions(None)) == 1
@@ -182,4 +180,3 @@ async def test_an_engine_with_too_much_to_do_lets_doors_wait_and_tells_agents_to
     assert len(set(ids)) == 40
     assert hand.say(msg.Succeeded("hand-1", attempt, Raw(b"1")))
     assert await engine.finished(execution) is ExecutionStatus.COMPLETED
-

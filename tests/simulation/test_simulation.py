@@ -56,9 +56,7 @@ def test_ones_own_workflow_is_simulated():
         tasks=(
             Task(id="fetch", agent="porter", retry=RetryPolicy(max_attempts=3)),
             Task(id="rescue", agent="porter", function="big"),
-            Task(
-                id="doom", agent="clerk", function="doomed", on_failure=OnFailure(FailureAction.FALLBACK, "rescue")
-            ),
+            Task(id="doom", agent="clerk", function="doomed", on_failure=OnFailure(FailureAction.FALLBACK, "rescue")),
             Task(id="report", agent="clerk", dependencies=("fetch", "doom"), for_each=[1, 2, 3]),
         ),
     )

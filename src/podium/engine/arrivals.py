@@ -19,7 +19,7 @@ from podium.engine.step import Decision
 from podium.engine.values import INLINE_LIMIT
 from podium.ids import shard_of
 from podium.store.protocol import Append, Blob, CounterChange, ExecutionChange, ExecutionRow, InboxRow, LogRow
-from podium.workflow.model import FINAL_EXECUTION, TaskStatus
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, TaskStatus
 
 
 class Arrival:
@@ -95,6 +95,7 @@ class Batch:
         self.counters: list[CounterChange] = []
         self.touched: dict[str, tuple[State, int]] = {}  # with the sequence before
         self.bytes_of: dict[str, int] = {}
+        self.status_of: dict[str, ExecutionStatus] = {}  # once sealed; the states themselves move on
         self._positions = positions  # of the shards, moved on by every row
 
     def __len__(self) -> int:
@@ -147,6 +148,7 @@ class Batch:
 
     def sealed(self, fences: dict[int, int], now_us: int) -> Append:
         """Return the append; the states must not have moved on since the last `add`."""
+        self.status_of = {execution: state.status for execution, (state, _) in self.touched.items()}
         return Append(
             fences={row.shard: fences[row.shard] for row in self.rows},
             rows=self.rows,

@@ -110,7 +110,7 @@ class Watchers:
         if self._watching:
             for row, decided in zip(landed.rows, landed.decided, strict=True):
                 for watch in self._watching.get(row.execution, ()):
-                    watch.put(News(row.sequence, row.now_us, decided.events, decided.state.status))
+                    watch.put(News(row.sequence, row.now_us, decided.events, landed.status_of[row.execution]))
         self._ring()
 
     def unsure(self, executions: Iterable[str]) -> None:

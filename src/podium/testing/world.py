@@ -92,6 +92,7 @@ class World:
         self._actors: dict[str, Actor] = {}
         self._agents_live_here = loop.chance.random() < 0.5
         self._inputs = 0
+        self._watching: list[asyncio.Task[None]] = []
 
     def tell(self, what: str) -> None:
         """Add a line to the transcript."""
@@ -120,6 +121,7 @@ class World:
         await asyncio.sleep(max(calm_after - self.loop.time(), 0) + 1)
         ended = await self._all_end()
         watch.cancel()
+        await self._watchers_return(ended)
         if ended:
             await self._come_to_rest()
         else:
@@ -333,12 +335,35 @@ class World:
                 if known:
                     if got is not None:
                         self.tell(f"{name} is acknowledged as {got[-4:]}")
+                        if execution not in self.told.executions:
+                            watching = self._watch(execution)
+                            self._watching.append(self.loop.create_task(watching, name=f"world-watch-{number}"))
                         self.told.executions[execution] = None
                     elif execution not in self.told.executions and await self._disk.execution(execution) is None:
                         continue  # a limit is reached; try again later
             if execution in self.told.executions:
                 return
             await asyncio.sleep(self.chance.uniform(0.5, 5))
+
+    async def _watch(self, execution: str) -> None:
+        """Wait for the execution's end as a client does; what is said to have ended must have ended on disk."""
+        while True:
+            known, status = await self._ask(lambda e: e.finished(execution), "who waits for the end")
+            if known and status is not None:
+                row = await self._disk.execution(execution)
+                retried = (status is not ExecutionStatus.COMPLETED) and bool(self.fate.counts.get("meddling"))
+                if (row is None or row.status != status) and not retried:
+                    self.broken.append(f"I3: {execution} was said to be {status}, on disk it is {row and row.status}")
+                return
+            await asyncio.sleep(1)
+
+    async def _watchers_return(self, ended: bool) -> None:
+        """Everybody who waits for an end must hear of it."""
+        if ended and self._watching:
+            _, left = await asyncio.wait(self._watching, timeout=600)
+            self.broken += [f"I5: {task.get_name()} waits for an end that has come" for task in left]
+        for task in self._watching:
+            task.cancel()
 
     async def _give(self, execution: str, given: inp.Input) -> None:
         """Give a command through a door or the inbox, and remember what was acknowledged."""
