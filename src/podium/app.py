@@ -332,11 +332,25 @@ class Podium:
         await self.store.post(row)
         await self.wake_owner()
         while True:
+            waits = await self._waits_in_inbox(row)  # asked first: it is drained by the commit that records it
             if (execution, input_id) in await self.store.recorded([(execution, input_id)]):
                 return await self._events_of(execution, input_id, before.sequence if before is not None else 0)
+            if not waits:
+                raise ConflictError(
+                    f"the owner refused the {row.kind} of {execution}: a limit of concurrent executions is reached, "
+                    f"or the execution's history can't be read; its log says which"
+                )
             if await self.try_to_own() and self.engine is not None:
                 self.engine.look_into_inbox()
             await asyncio.sleep(GUEST_POLL_SECONDS / 4)
+
+    async def _waits_in_inbox(self, wanted: InboxRow) -> bool:
+        after = 0
+        while rows := await self.store.inbox([wanted.shard], after, 1_000):
+            if any((row.execution, row.input_id) == (wanted.execution, wanted.input_id) for row in rows):
+                return True
+            after = rows[-1].id
+        return False
 
     async def _events_of(self, execution: str, input_id: str, after: int) -> list[ev.Event]:
         for row in await self.store.history(execution, after):

@@ -84,7 +84,7 @@ def done(context: Context, result: Any) -> Any:
 def _workflow(scenario: str) -> Workflow:
     group = {"worker": AgentGroup("worker", "worker", 2)}
     if scenario == "deadly":
-        tasks = (
+        tasks: tuple[Task, ...] = (
             Task(id="deadly", agent="worker", on_failure=OnFailure(FailureAction.CONTINUE), retry=SOON),
             Task(id="split", agent="worker"),
             Task(id="each", agent="worker", function="double", for_each="${tasks.split.result}", retry=SOON,
@@ -97,7 +97,8 @@ def _workflow(scenario: str) -> Workflow:
              payload={"item": "${item}"}, dependencies=("split",)),
         Task(id="describe", agent="worker", payload={}),
         Task(id="rescue", agent="worker", payload={}),
-        Task(id="doomed", agent="worker", payload={}, retry=SOON, on_failure=OnFailure(FailureAction.FALLBACK, "rescue")),
+        Task(id="doomed", agent="worker", payload={}, retry=SOON,
+             on_failure=OnFailure(FailureAction.FALLBACK, "rescue")),
         Task(id="join", agent="worker", dependencies=("each", "describe", "doomed"),
              payload={"doubled": "${tasks.each.result}", "text": "${tasks.describe.result.text}",
                       "saved": "${tasks.doomed.result}"}),
@@ -140,7 +141,7 @@ def wrap_sends(podium: Podium) -> None:
         if KillingStore.armed:
             die()
 
-    agents.send = send_and_die  # type: ignore[method-assign]
+    agents.send = send_and_die  # type: ignore[method-assign, assignment]
 
 
 async def run(folder: Path, scenario: str) -> None:

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +61,12 @@ def check(folder: Path, kills: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the run comes to without a fault, each effect exactly once."""
     folder = tmp_path_factory.mktemp("undisturbed")
     assert drive(folder, "order") == 0
     check(folder, 0)
-    yield results(folder)
+    return results(folder)
 
 
 def survive(folder: Path, undisturbed: dict[str, Any], point: str, at_event: int) -> None:

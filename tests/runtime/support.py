@@ -1,4 +1,6 @@
-"""What the tests of the runtime share: an engine on virtual time, a store that fails on demand, agents played by hand."""
+"""What the tests of the runtime share: an engine on virtual time, a store that fails on demand, agents
+played by hand.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,7 @@ class Hand:
 async def until(holds: Callable[[], object], seconds: float = 3_600) -> None:
     """Wait, in virtual time, until something holds."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - any condition; the time is virtual
             await asyncio.sleep(0.01)
 
 

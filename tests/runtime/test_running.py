@@ -1,4 +1,6 @@
-"""What the engine does with executions: puts them out of memory, pauses, resumes, cancels, recovers, hears from elsewhere."""
+"""What the engine does with executions: puts them out of memory, pauses, resumes, cancels, recovers, hears
+from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,7 @@ async def test_an_idle_execution_leaves_the_memory_and_comes_back_for_its_timer(
 
 @virtual
 async def test_an_idle_execution_comes_back_for_a_signal():
-    engine, hand, store = await start(idle_seconds=5)
+    engine, hand, _store = await start(idle_seconds=5)
     execution = await engine.submit(RETRIED)
     hand.fail((await hand.assigned()).attempt)
     await until(lambda: execution not in engine.residency.states)
@@ -232,7 +234,7 @@ async def test_an_input_from_another_process_is_taken_from_the_inbox_once():
 @virtual
 async def test_a_slow_watcher_loses_news_is_told_so_and_costs_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("podium.engine.watching.MAX_NEWS", 3)
-    engine, _, store = await start()
+    engine, _, _store = await start()
     execution = await engine.submit(ONE)
     with engine.watch(execution) as watch:
         for number in range(10):
@@ -261,7 +263,7 @@ async def test_an_error_of_twenty_megabytes_is_cut_and_says_so():
 @virtual
 async def test_an_agent_that_falls_silent_loses_its_attempt_and_its_late_result_changes_nothing():
     """Fault 6."""
-    engine, hand, store = await start()
+    engine, hand, _store = await start()
     retried = workflow(Task(id="a", agent="hand", retry=RetryPolicy(max_attempts=2, initial_delay_seconds=0.01)))
     execution = await engine.submit(retried)
     first = (await hand.assigned()).attempt
@@ -281,7 +283,7 @@ async def test_an_agent_that_falls_silent_loses_its_attempt_and_its_late_result_
 @virtual
 async def test_a_renewed_attempt_is_never_taken_away():
     """Fault 7."""
-    engine, hand, store = await start()
+    engine, hand, _store = await start()
     execution = await engine.submit(ONE)
     attempt = (await hand.assigned()).attempt
     for _ in range(30):
@@ -295,7 +297,7 @@ async def test_a_renewed_attempt_is_never_taken_away():
 @virtual
 async def test_an_agent_that_was_started_anew_gets_its_tasks_again_at_once():
     """Fault 9."""
-    engine, hand, store = await start()
+    engine, hand, _store = await start()
     await engine.submit(ONE)
     await hand.assigned()
     hand.incarnation = 2
@@ -307,7 +309,7 @@ async def test_an_agent_that_was_started_anew_gets_its_tasks_again_at_once():
 
 @virtual
 async def test_a_refusal_goes_elsewhere_and_costs_no_attempt():
-    engine, hand, store = await start()
+    engine, hand, _store = await start()
     execution = await engine.submit(ONE)
     first = await hand.assigned()
     hand.say(msg.Refused("hand-1", first.attempt, "full"))
@@ -321,7 +323,7 @@ async def test_a_refusal_goes_elsewhere_and_costs_no_attempt():
 
 @virtual
 async def test_what_is_settled_is_settled():
-    engine, hand, store = await start(hand=Hand(auto=True))
+    engine, _hand, _store = await start(hand=Hand(auto=True))
     execution = await engine.submit(TWO)
     engine.drain()
     async with asyncio.timeout(60):

@@ -56,7 +56,7 @@ async def test_a_commit_of_unknown_outcome_is_resolved_by_its_key():
 
 @virtual
 async def test_a_submission_of_unknown_outcome_is_acknowledged_at_its_repetition():
-    engine, hand, store = await start(hand=Hand(auto=True))
+    engine, _hand, store = await start(hand=Hand(auto=True))
     store.lying = 1
     with pytest.raises(StoreUnavailableError):
         await engine.submit(ONE, submission_id="x")
@@ -100,7 +100,7 @@ async def test_a_stop_ends_though_the_store_does_not_answer():
 
 @virtual
 async def test_two_submissions_of_one_id_at_once_are_one_execution():
-    engine, hand, store = await start(hand=Hand(auto=True))
+    engine, _hand, store = await start(hand=Hand(auto=True))
     first, second = await asyncio.gather(engine.submit(ONE, submission_id="x"), engine.submit(ONE, submission_id="x"))
     assert first == second
     assert await engine.finished(first) is ExecutionStatus.COMPLETED
@@ -124,13 +124,13 @@ async def test_nothing_is_acknowledged_before_its_commit_though_it_was_submitted
 
 @virtual
 async def test_one_id_for_another_content_is_a_conflict_before_and_after_a_crash():
-    engine, hand, store = await start(hand=Hand(auto=True))
+    engine, _, store = await start(hand=Hand(auto=True))
     first = asyncio.create_task(engine.submit(ONE, b"1", submission_id="x"))
     with pytest.raises(ConflictError):
         await asyncio.gather(first, engine.submit(ONE, b"2", submission_id="x"))
     await first
     await crash(engine)
-    engine, hand, store = await start(store.reopen(), Hand(auto=True))
+    engine, _hand, store = await start(store.reopen(), Hand(auto=True))
     with pytest.raises(ConflictError):
         await engine.submit(ONE, b"2", submission_id="x")
     assert await engine.submit(ONE, b"1", submission_id="x") == first.result()
@@ -138,7 +138,7 @@ async def test_one_id_for_another_content_is_a_conflict_before_and_after_a_crash
 
 @virtual
 async def test_one_command_given_twice_at_once_is_recorded_once():
-    engine, hand, store = await start()
+    engine, _hand, store = await start()
     execution = await engine.submit(ONE)
     store.gate.clear()
     given = [asyncio.create_task(engine.command(execution, inp.Pause(), "p1")) for _ in range(2)]
@@ -153,7 +153,7 @@ async def test_one_command_given_twice_at_once_is_recorded_once():
 async def test_a_limit_refuses_who_passes_it_and_nobody_else():
     limited = workflow(*ONE.tasks, name="limited", config=WorkflowConfig(max_concurrent_executions=1))
     roomy = workflow(*ONE.tasks, name="roomy", config=WorkflowConfig(max_concurrent_executions=5))
-    engine, hand, store = await start()
+    engine, _hand, store = await start()
     await engine.submit(limited)
     store.gate.clear()
     first = asyncio.create_task(engine.submit(ONE))  # takes off alone; the next two share a batch

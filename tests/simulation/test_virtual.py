@@ -43,14 +43,14 @@ def test_a_wait_that_never_ends_names_the_task_and_the_place():
     async def wait_for_nobody() -> None:
         await asyncio.create_task(asyncio.Event().wait(), name="the-lonely-one")
 
-    with pytest.raises(DeadlockError, match="the-lonely-one at Event.wait"):
+    with pytest.raises(DeadlockError, match=r"the-lonely-one at Event\.wait"):
         run_virtually(wait_for_nobody())
 
 
 def test_going_round_and_round_is_found():
     async def spin() -> None:
         virtual_loop().max_turns = 1_000
-        while True:
+        while True:  # noqa: ASYNC110 - that is what is tested
             await asyncio.sleep(0)
 
     with pytest.raises(EndlessError, match="turned 1001 times"):

@@ -1,0 +1,57 @@
+"""A process that isn't the owner: it writes to the inbox and awaits the log."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from podium.app import Podium
+from podium.exceptions import ConflictError
+from podium.ids import IdSource
+from podium.settings import Settings
+from podium.store.logs import MemoryLogs
+from podium.testing.virtual import virtual_loop
+from podium.workflow.model import ExecutionStatus, WorkflowConfig
+from tests.runtime.support import ONE, Hand, start, virtual, workflow
+
+
+class TakenLock:
+    """A lock that another process has."""
+
+    def try_acquire(self) -> bool:
+        return False
+
+    def holder(self) -> None:
+        return None
+
+    def release(self) -> None:
+        """There is nothing to let go."""
+
+
+def guest_of(store) -> Podium:
+    clock, lock = virtual_loop().clock, TakenLock()
+    ids = IdSource(clock, virtual_loop().chance)
+    return Podium(Settings(), store.reopen(), MemoryLogs(), lock=lock, clock=clock, ids=ids)  # type: ignore[arg-type]
+
+
+@virtual
+async def test_a_guests_start_is_run_by_the_owner():
+    engine, _, store = await start(hand=Hand(auto=True), inbox_poll_seconds=0.1)
+    posting = asyncio.create_task(guest_of(store)._post_start(ONE, b"null", "x", {}, None, None))
+    await asyncio.sleep(0.1)
+    engine.look_into_inbox()
+    assert await engine.finished(await posting) is ExecutionStatus.COMPLETED
+
+
+@virtual
+async def test_a_guest_whose_start_is_over_a_limit_is_told_so_instead_of_waiting_for_ever():
+    limited = workflow(*ONE.tasks, name="limited", config=WorkflowConfig(max_concurrent_executions=1))
+    engine, _, store = await start()
+    await engine.submit(limited)
+    posting = asyncio.create_task(guest_of(store)._post_start(limited, b"null", "x", {}, None, None))
+    await asyncio.sleep(0.1)
+    engine.look_into_inbox()
+    async with asyncio.timeout(60):
+        with pytest.raises(ConflictError, match="the owner refused the start"):
+            await posting
