@@ -15,6 +15,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, Decided
 from podium.engine.assignments import assignment_for
 from podium.engine.commands import Assign, Command, Stop
+from podium.engine.leases import Lease
 from podium.engine.recovery import load_texts
 from podium.engine.scope import BlobMissing
 from podium.engine.staffing import Staffing
@@ -22,6 +23,7 @@ from podium.engine.state import State
 from podium.exceptions import CorruptHistoryError, ExpressionError
 from podium.fleet import messages as msg
 from podium.store.protocol import Store
+from podium.workflow.model import ExecutionStatus
 
 _UNUSABLE = (ExpressionError, TypeError, ValueError)
 
@@ -57,6 +59,17 @@ class Dispatcher:
                 self._carrier.send(agent, msg.Cancel(attempt, reason, force))
             case _:
                 assert_never(command)
+
+    def say_again(self, state: State, lease: Lease) -> None:
+        """Tell an agent what it may never have heard of a live attempt: agents know copies."""
+        task = state.tasks.get(lease.task)
+        if task is None or lease.number not in (task.live or {}):
+            return
+        if state.status is ExecutionStatus.CANCELLING:
+            attempt = state.attempt_id(lease.task, lease.number)
+            self._carrier.send(lease.agent, msg.Cancel(attempt, state.reason or "the execution is cancelled"))
+        else:
+            self._assign(state, lease.task, lease.number, lease.agent)
 
     def answer(self, decided: Decided) -> None:
         """Let the agent know what became of what it said."""

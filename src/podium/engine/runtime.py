@@ -348,6 +348,7 @@ class Engine:
                 self._fire_timers(now_us)
                 self._decide_arrivals(now_us)
                 self._place(now_us)
+                self._say_again()
             if self._flight is None and not self._batch.empty and now_us >= self._blocked_until_us:
                 self._launch(now_us)
             elif self._closing and self._flight is None:
@@ -421,6 +422,13 @@ class Engine:
             return
         for arrival in self.staffing.grants(self._fences[0], room):
             self._decide(arrival, self.residency.states[arrival.execution], now_us)
+
+    def _say_again(self) -> None:
+        """What was committed and perhaps never left follows from the history again."""
+        for lease in self.staffing.reunited():
+            state = self.residency.states.get(lease.execution)
+            if state is not None:
+                self._dispatcher.say_again(state, lease)
 
     def _set_alarm(self, now_us: int) -> None:
         """See to it that the loop wakes for the next timer, or when the store may be tried again."""

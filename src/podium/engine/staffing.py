@@ -59,6 +59,7 @@ class Staffing:
         self.members: dict[str, Member] = {}
         self._arrive = arrive
         self._turn = 0
+        self._reunited: list[Lease] = []  # live attempts whose agent may not have heard what we said
         # slots of attempts that we ended, and until when we wait for their agents' word
         self._lingering: dict[str, int] = {}
 
@@ -130,6 +131,14 @@ class Staffing:
                 attempt_id = state.attempt_id(task.path, attempt.number)
                 self.placement.hold(attempt_id, state.id, attempt.agent, attempt.incarnation, task.compiled.needs)
                 self.begin_lease(state, task, attempt.number, now_us)
+                lease = self.leases.get(attempt_id)
+                if lease is not None and self._is_here(attempt.agent, attempt.incarnation):
+                    self._reunited.append(lease)
+
+    def reunited(self) -> list[Lease]:
+        """Return, once, the attempts found live whose agent is here: what we last told it may never have left."""
+        found, self._reunited = self._reunited, []
+        return found
 
     def grants(self, fence: int, limit: int) -> list[Arrival]:
         """Return what placement decides now, an input for each execution."""
@@ -236,6 +245,11 @@ class Staffing:
             return
         for attempt, lease in self.leases.of_agent(registration.agent, other_than=registration.incarnation):
             self._lose(attempt, lease, f"agent {registration.agent} was started anew")
+        self._reunited += [
+            lease
+            for attempt, lease in self.leases.of_agent(registration.agent)
+            if lease.incarnation == registration.incarnation
+        ]
         self.members[registration.agent] = Member(registration, now_us)
         self.placement.add_agent(
             Agent(
