@@ -330,11 +330,20 @@ class Podium:
         )
         before = await self.store.execution(execution)
         await self.store.post(row)
-        await self.wake_owner()
+        waking = asyncio.create_task(self.wake_owner(), name="podium-wake")  # not waited for: it may get no answer
+        try:
+            await self._until_recorded(row)
+        finally:
+            waking.cancel()
+            await asyncio.wait({waking})
+        return await self._events_of(execution, input_id, before.sequence if before is not None else 0)
+
+    async def _until_recorded(self, row: InboxRow) -> None:
+        execution, input_id = row.execution, row.input_id
         while True:
             waits = await self._waits_in_inbox(row)  # asked first: it is drained by the commit that records it
             if (execution, input_id) in await self.store.recorded([(execution, input_id)]):
-                return await self._events_of(execution, input_id, before.sequence if before is not None else 0)
+                return
             if not waits:
                 raise ConflictError(
                     f"the owner refused the {row.kind} of {execution}: a limit of concurrent executions is reached, "
@@ -454,7 +463,10 @@ class Podium:
 
     async def wake_owner(self) -> None:
         """Tell the owner that there is something in the inbox. Without an answer it looks by itself soon."""
-        await self._ask_owner({"op": "wake"})
+        try:
+            await self._ask_owner({"op": "wake"})
+        except StoreError as error:
+            _log.debug("the owner can't be woken", error=str(error))
 
     async def _ask_owner(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         if self._lock is None or self._lock.holder() is None:

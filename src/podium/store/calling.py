@@ -71,7 +71,7 @@ class OwnerSocket:
 
 
 async def call_owner(path: Path, asked: dict[str, Any], seconds: float = CALL_SECONDS) -> dict[str, Any] | None:
-    """Ask the owner something; None when nobody listens or answers in time."""
+    """Ask the owner something; None when nobody listens, or no whole answer comes in time."""
     try:
         async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(str(path), limit=MAX_LINE)
@@ -80,9 +80,9 @@ async def call_owner(path: Path, asked: dict[str, Any], seconds: float = CALL_SE
                 await writer.drain()
                 line = await reader.readline()
             finally:
-                writer.close()
+                writer.transport.abort()  # nothing is left to say, and the other end may not read
                 with contextlib.suppress(ConnectionError):
                     await writer.wait_closed()
-    except (OSError, TimeoutError):
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (OSError, TimeoutError, ValueError):  # ValueError: half an answer, or one beyond the limit
         return None
-    return msgspec.json.decode(line, type=dict[str, Any]) if line else None
