@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
 
-from podium.clock import SECOND, VirtualClock
+from podium.clock import SECOND
 from podium.engine import inputs as inp
 from podium.engine.codec import encode_input
 from podium.engine.explain import Sources, explain
@@ -29,6 +29,7 @@ from podium.store.protocol import DEFAULT_TENANT, InboxRow
 from podium.testing.actors import Actor, expected_result
 from podium.testing.faults import Fate, Faults, FaultyStore, SimulatedCrash
 from podium.testing.ledger import MemoryLedger, Told
+from podium.testing.link import JumpingClock, Link, named
 from podium.testing.oracle import Examination, miscounted, unexplained, unreturned
 from podium.testing.virtual import VirtualLoop
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
@@ -39,36 +40,6 @@ LOOK_SECONDS = 2.0
 SETTINGS = EngineSettings(
     inbox_poll_seconds=2.0, timer_poll_seconds=10.0, idle_seconds=5.0, snapshot_bytes=3_000, max_batch=20
 )
-
-
-class JumpingClock:
-    """The time that one process believes in: the world's, and how far its own is off."""
-
-    def __init__(self, clock: VirtualClock, off_us: int) -> None:
-        self._clock = clock
-        self._off_us = off_us
-
-    def now_us(self) -> int:
-        """Return microseconds since the epoch."""
-        return self._clock.now_us() + self._off_us
-
-
-class Link:
-    """The carrier of one orchestrator's process: it ends with it."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.dead = False
-
-    def send(self, agent: str, message: msg.ToAgent) -> None:
-        """Take a message to an agent, perhaps."""
-        if self.dead:
-            return
-        world = self._world
-        world.carry(f"{agent} <- {_named(message)}", lambda: world.deliver(agent, message))
-        if world.fate.strikes("crash_after_send"):
-            world.crash("after the command went out")
-            raise SimulatedCrash("after the command went out")
 
 
 class World:
@@ -280,7 +251,7 @@ class World:
 
     def _hear(self, message: msg.FromAgent) -> None:
         """Take what an agent says to the orchestrator that is there."""
-        self.carry(f"{message.agent} -> {_named(message)}", lambda: self._receive(message))
+        self.carry(f"{message.agent} -> {named(message)}", lambda: self._receive(message))
 
     def _receive(self, message: msg.FromAgent) -> None:
         if self._engine is None:
@@ -434,9 +405,3 @@ class World:
 
 async def _awaited(work: Awaitable[T]) -> T:
     return await work
-
-
-def _named(message: Any) -> str:
-    attempt = getattr(message, "attempt", "")
-    _, _, rest = attempt.partition(":")
-    return f"{type(message).__name__} {attempt[:36][-4:] + ':' + rest if attempt else ''}".rstrip()
