@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import podium
-from podium import AgentGroup, OnFailure, Task, TaskStatus, Workflow, agent, task
+from podium import AgentGroup, OnFailure, ResourceRequirements, Task, TaskStatus, Workflow, agent, task
 from podium.exceptions import (
     AgentBindingError,
     InvalidInputError,
@@ -180,3 +180,61 @@ def test_the_public_names_are_these() -> None:
         assert getattr(podium, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = podium.nothing
+
+
+def test_a_role_s_resources_are_what_its_agents_have_to_offer() -> None:
+    most = [0]
+    now = [0]
+
+    @agent(type="cook", slots=10)
+    class Cook:
+        @task
+        async def cook(self) -> None:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+            for _ in range(100):
+                await asyncio.sleep(0)
+            now[0] -= 1
+
+    stove = ResourceRequirements(custom_resources={"stove": 2})
+    workflow = Workflow(
+        name="kitchen",
+        agents={"cooks": AgentGroup("cooks", "cook", resources=stove)},
+        tasks=(
+            Task(
+                id="cook",
+                agent="cooks",
+                for_each=[1, 2, 3, 4, 5],
+                payload={},
+                resources=ResourceRequirements(custom_resources={"stove": 1}),
+            ),
+        ),
+    )
+    assert podium.run(workflow, agents=[Cook], database=MEMORY).status is ExecutionStatus.COMPLETED
+    assert most == [2]
+
+
+def test_a_role_that_asks_for_what_its_agent_cannot_do_is_refused() -> None:
+    @agent(type="cook", capabilities=["boil"])
+    class Cook:
+        @task
+        def cook(self) -> None: ...
+
+    def kitchen(*capabilities: str) -> Workflow:
+        role = AgentGroup("cooks", "cook", capabilities=capabilities)
+        return Workflow(name="kitchen", agents={"cooks": role}, tasks=(Task(id="cook", agent="cooks", payload={}),))
+
+    assert podium.run(kitchen("boil"), agents=[Cook], database=MEMORY).status is ExecutionStatus.COMPLETED
+    with pytest.raises(AgentBindingError, match="asks for fry"):
+        podium.run(kitchen("boil", "fry"), agents=[Cook], database=MEMORY)
+    assert (
+        podium.run(
+            Workflow(
+                name="w",
+                agents={"any": AgentGroup("any", "noop", capabilities=("anything",))},
+                tasks=(Task(id="x", agent="any"),),
+            ),
+            database=MEMORY,
+        ).status
+        is ExecutionStatus.COMPLETED
+    )  # code that says nothing of what it can do is taken at the workflow's word

@@ -93,7 +93,7 @@ def test_every_field_is_read():
     }  # fmt: skip
     assert workflow.inputs == (
         InputParameter("question", "string"),
-        InputParameter("count", "integer", False, 3),
+        InputParameter("count", "number", False, 3),
         InputParameter("ratio", "number", False, 0.5),
         InputParameter("deep", "boolean", False, True),
         InputParameter("tags", "array", False, ["a", "b"]),

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from podium.exceptions import PodiumError
+from podium.exceptions import AgentBindingError, PodiumError
 from podium.telemetry.logs import get_logger
-from podium.workflow.model import Workflow
+from podium.workflow.model import ResourceRequirements, Workflow
 
 if TYPE_CHECKING:
     from podium.agents.local import LocalAgents
@@ -59,8 +59,21 @@ class Crew:
         unknown = [t for t in wanted if t not in self._definitions]
         found = resolve(unknown, self._specs, {**recorded, **self._configured}, functions) if unknown else {}
         self._definitions.update({t: definition for t, (_, definition) in found.items()})
+        self._check_capabilities(workflow)
         self._bound.update({t: self._definitions[t].spec for t in wanted})
         return {t: self._bound[t] for t in types}
+
+    def _check_capabilities(self, workflow: Workflow) -> None:
+        """Raise AgentBindingError where a role asks for what its agent's code says it can't do."""
+        for role in workflow.agents.values():
+            definition = self._definitions.get(role.type)
+            able = definition.all_capabilities if definition is not None else ()
+            missing = [name for name in role.capabilities if name not in able]
+            if definition is not None and able and missing:
+                raise AgentBindingError(
+                    f"the role {role.name} asks for {', '.join(missing)}; {definition.spec or role.type} can do "
+                    f"{', '.join(able)}"
+                )
 
     async def staff(self, workflow: Workflow, recorded: Mapping[str, str] | None = None) -> dict[str, str]:
         """Have the agents that a workflow wants, where this process has agents; return its bindings."""
@@ -68,7 +81,10 @@ class Crew:
         if self._agents is not None:
             self._agents.bind(self._definitions)
             for agent_type, count in workflow.agent_counts().items():
-                await self._agents.ensure(agent_type, count)
+                roles = [group for group in workflow.agents.values() if group.type == agent_type]
+                resources = roles[0].resources if roles else ResourceRequirements()
+                capabilities = tuple(dict.fromkeys(name for role in roles for name in role.capabilities))
+                await self._agents.ensure(agent_type, count, resources, capabilities)
         return bound
 
     def staff_soon(self, execution: str, workflow: Workflow, recorded: Mapping[str, str]) -> None:

@@ -9,6 +9,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+import msgspec
+
 from podium.agents.attempt import StuckAttempt
 from podium.agents.host import AgentHost, HostLimits
 from podium.agents.outbox import Timers
@@ -18,7 +20,9 @@ from podium.clock import Clock, SystemClock
 from podium.exceptions import AgentBindingError
 from podium.fleet.messages import LogSink, Receiver, ToAgent
 from podium.ids import IdSource
+from podium.workflow.model import ResourceRequirements
 
+_UNSAID = ResourceRequirements()
 logger = logging.getLogger(__name__)
 
 
@@ -58,14 +62,21 @@ class LocalAgents:
         """Add types; one that is bound already keeps its code, since its agents run it."""
         self._bindings = {**bindings, **self._bindings}
 
-    async def ensure(self, type: str, count: int = 1) -> None:
+    async def ensure(
+        self, type: str, count: int = 1, resources: ResourceRequirements = _UNSAID, capabilities: tuple[str, ...] = ()
+    ) -> None:
         """Have at least so many agents of a type, started and registered; never fewer than before.
 
+        `resources` and `capabilities` are each one's where its code says nothing; agents that are here keep theirs.
         Raises AgentBindingError for a type without code, AgentError when an agent's own `start` fails.
         """
         definition = self._bindings.get(type)
         if definition is None:
             raise AgentBindingError(f"agent type {type!r} has no code behind it; bound are {_listed(self._bindings)}")
+        if definition.resources == _UNSAID:
+            definition = msgspec.structs.replace(definition, resources=resources)
+        if not definition.all_capabilities:
+            definition = msgspec.structs.replace(definition, capabilities=capabilities)
         async with self._growing:
             while self._counts.get(type, 0) < count and not self._leaving:
                 number = self._counts.get(type, 0) + 1

@@ -15,7 +15,7 @@ from podium.fleet.messages import ErrorInfo
 
 
 class ExecutionStarted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_started"):
-    """The execution exists. `definition` is the content hash that it keeps to its end."""
+    """The execution exists. `definition` is the hash of the stored workflow that it keeps to its end."""
 
     workflow: str
     version: str
@@ -70,7 +70,7 @@ class ExecutionCompleted(Struct, frozen=True, omit_defaults=True, tag_field="eve
 
 
 class ExecutionRetried(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_retried"):
-    """A person opened an unsuccessful execution again: failed, skipped and cancelled tasks start anew."""
+    """A person opened an unsuccessful execution again: failed and cancelled tasks start anew."""
 
     deadline_us: int | None = None
 

@@ -16,7 +16,7 @@ class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="star
 
     workflow: str
     version: str
-    definition: str  # content hash
+    definition: str  # SHA-256 of the stored workflow
     seed: int
     input: Value = NULL
     bindings: dict[str, str] = {}  # agent type -> what loads its code

@@ -27,7 +27,7 @@ from podium.workflow.model import ExecutionStatus, Workflow
 DEFINITIONS_KEPT = 256
 
 T = TypeVar("T")
-_decoder = msgspec.json.Decoder(Workflow)
+_decoder: msgspec.json.Decoder[Workflow] = msgspec.json.Decoder(Workflow)
 Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
 
@@ -47,17 +47,19 @@ class Definitions:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: OrderedDict[str, tuple[Definition, bytes]] = OrderedDict()
-        self._by_object: dict[int, str] = {}
+        self._by_object: dict[int, tuple[Workflow, str]] = {}  # so that an object is encoded once
 
     def compile(self, workflow: Workflow) -> tuple[Definition, bytes]:
         """Return a workflow's compiled definition and the bytes that the store keeps of it."""
-        known = self._kept.get(self._by_object.get(id(workflow), ""))
-        if known is not None and known[0].workflow is workflow:
-            return known
+        asked = self._by_object.get(id(workflow))
+        if asked is not None and asked[0] is workflow and asked[1] in self._kept:
+            return self._kept[asked[1]]
         encoded = encode_workflow(workflow)
         digest = sha256(encoded).hexdigest()
-        known = self._kept.get(digest) or self._keep(Definition(workflow, digest), encoded)
-        self._by_object[id(known[0].workflow)] = digest
+        known = self._kept.get(digest) or self._keep(Definition(_decoded(encoded, digest), digest), encoded)
+        while len(self._by_object) >= DEFINITIONS_KEPT:
+            self._by_object.pop(next(iter(self._by_object)))
+        self._by_object[id(workflow)] = (workflow, digest)
         return known
 
     async def get(self, tenant: str, digest: str) -> Definition:
@@ -65,20 +67,23 @@ class Definitions:
         known = self._kept.get(digest)
         if known is None:
             encoded = await self._store.get(tenant, digest)
-            try:
-                workflow = _decoder.decode(encoded)
-            except msgspec.DecodeError as error:
-                raise CorruptHistoryError(f"the definition {digest[:12]}… can't be read: {error}") from error
-            known = self._keep(Definition(workflow, digest), encoded)
+            known = self._keep(Definition(_decoded(encoded, digest), digest), encoded)
         self._kept.move_to_end(digest)
         return known[0]
 
     def _keep(self, definition: Definition, encoded: bytes) -> tuple[Definition, bytes]:
         self._kept[definition.digest] = (definition, encoded)
         if len(self._kept) > DEFINITIONS_KEPT:
-            _, (dropped, _) = self._kept.popitem(last=False)
-            self._by_object.pop(id(dropped.workflow), None)
+            self._kept.popitem(last=False)
         return definition, encoded
+
+
+def _decoded(encoded: bytes, digest: str) -> Workflow:
+    """Return the workflow as it is stored: what runs is always that, whether it was just submitted or loaded again."""
+    try:
+        return _decoder.decode(encoded)
+    except msgspec.DecodeError as error:
+        raise CorruptHistoryError(f"the definition {digest[:12]}… can't be read: {error}") from error
 
 
 async def restore(store: Store, definitions: Definitions, execution: str) -> tuple[ExecutionRow, State] | None:

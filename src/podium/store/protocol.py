@@ -61,7 +61,7 @@ class ExecutionRow(Struct, frozen=True, gc=False):
     shard: int
     workflow: str
     version: str
-    definition: str  # the definition's content hash, a blob
+    definition: str  # the stored definition's hash, a blob
     status: str
     run: int
     sequence: int

@@ -237,10 +237,8 @@ def _type_of(value: Any) -> str:
     match value:
         case bool():
             return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
+        case int() | float():
+            return "number"  # 0 is a default of seconds as much as of a count; `type: integer` says which
         case list():
             return "array"
         case _:
