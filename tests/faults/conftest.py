@@ -34,6 +34,12 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.fixture
+def folder(shell: Shell) -> Path:
+    """The folder in which they run."""
+    return shell.folder
+
+
+@pytest.fixture
 def disk(library: Path, tmp_path: Path) -> DiskFaults:
-    """Faults of the files of the database, not of its lock."""
+    """Faults of the files of the database, its WAL and its lock."""
     return DiskFaults(library, tmp_path / "control", "/.podium/podium.db")

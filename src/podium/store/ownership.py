@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -94,7 +95,8 @@ class FileLock:
         """Let the lock go. Safe twice."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            os.ftruncate(descriptor, 0)
+            with suppress(OSError):  # a bad disk keeps the stale words, which mean nothing without the lock
+                os.ftruncate(descriptor, 0)
             os.close(descriptor)
 
     def _sign(self, descriptor: int) -> None:
