@@ -43,9 +43,9 @@ _HOMES = {
     "podium.api.running": ("run",),
     "podium.exceptions": ("NonRetryableError", "PodiumError"),
     "podium.workflow.model": (
-        "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure", "OrchestrationPattern",
-        "ResourceRequirements", "RetryPolicy", "RunIf", "Task", "TaskResult", "TaskStatus", "TaskType", "Workflow",
-        "WorkflowConfig", "WorkflowResult",
+        "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure",
+        "OrchestrationPattern", "ResourceRequirements", "RetryPolicy", "RunIf", "Task", "TaskResult", "TaskStatus",
+        "TaskType", "Workflow", "WorkflowConfig", "WorkflowResult",
     ),
     "podium.workflow.plan": ("ExecutionPlan", "ExecutionStage"),
     "podium.workflow.yaml": ("load_workflow",),
