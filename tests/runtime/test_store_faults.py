@@ -180,3 +180,18 @@ async def test_an_engine_with_too_much_to_do_lets_doors_wait_and_tells_agents_to
     assert len(set(ids)) == 40
     assert hand.say(msg.Succeeded("hand-1", attempt, Raw(b"1")))
     assert await engine.finished(execution) is ExecutionStatus.COMPLETED
+
+
+@virtual
+async def test_a_slot_that_comes_back_while_an_append_is_in_doubt_stays_free():
+    engine, hand, store = await start(hand=Hand(slots=1))
+    execution = await engine.submit(ONE)
+    attempt = (await hand.assigned()).attempt
+    store.down = True
+    hand.fail(attempt, timed_out=True, holds_slot=True)
+    await asyncio.sleep(2)
+    hand.say(msg.Freed("hand-1", attempt))
+    await asyncio.sleep(2)
+    store.down = False
+    assert await engine.finished(execution) is ExecutionStatus.FAILED
+    await sound(store, engine)

@@ -23,6 +23,7 @@ from podium.telemetry.logs import get_logger
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
 FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
+FREED_KEPT = 10_000
 MAX_ERROR_TEXT = 8 * 1024
 MAX_TRACEBACK = 16 * 1024
 _log = get_logger("podium.engine")
@@ -59,6 +60,7 @@ class Staffing:
         self.members: dict[str, Member] = {}
         self._arrive = arrive
         self._turn = 0
+        self._freed: dict[str, None] = {}  # attempts whose threads have returned, the latest of them
         self._reunited: list[Lease] = []  # live attempts whose agent may not have heard what we said
         # slots of attempts that we ended, and until when we wait for their agents' word
         self._lingering: dict[str, int] = {}
@@ -111,8 +113,8 @@ class Staffing:
             self._lingering[attempt] = 0
             return
         self._lingering.pop(attempt, None)
-        if isinstance(given, inp.Failed) and given.holds_slot:
-            return
+        if isinstance(given, inp.Failed) and given.holds_slot and attempt not in self._freed:
+            return  # decided again after a failed append, its slot may have come back meanwhile
         self.placement.release(attempt)
 
     def _enqueue_all(self, state: State, paths: Iterable[str]) -> None:
@@ -194,6 +196,9 @@ class Staffing:
                 return _input_of(message)
             case msg.Freed():
                 self.placement.release(message.attempt)
+                self._freed[message.attempt] = None
+                if len(self._freed) > FREED_KEPT:
+                    del self._freed[next(iter(self._freed))]
             case msg.Renewal():
                 self.leases.renew(message.attempts, now_us)
             case msg.Accepted():
