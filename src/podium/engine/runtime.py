@@ -351,7 +351,8 @@ class Engine:
                 self._say_again()
             if self._flight is None and not self._batch.empty and now_us >= self._blocked_until_us:
                 self._launch(now_us)
-            elif self._closing and self._flight is None:
+                continue  # what else has arrived is decided while that is written
+            if self._closing and self._flight is None:
                 return
             self._set_alarm(now_us)
             await wake.wait()
