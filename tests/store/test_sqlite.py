@@ -289,7 +289,8 @@ def test_a_connection_that_only_reads_cant_write(tmp_path: Path) -> None:
         "tenant = 1.5",
         "payload_blob = 'x'",
         "event_count = event_count + 1",
-        "id = id + 1000",
+        "position = position + 1000",
+        "shard = shard + 1",
     ],
 )
 def test_a_changed_row_is_found_and_only_its_execution_is_affected(tmp_path: Path, change: str) -> None:
@@ -560,6 +561,77 @@ def test_the_tail_of_a_long_execution_comes_whole(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+async def busy_and_quiet(store: SqliteStore) -> tuple[str, str]:
+    """Write one row of a quiet execution for each 4,500 of a busy one on another shard."""
+    scribe = Scribe(store)
+    await scribe.take()
+    busy, quiet = "busy", next(name for name in map(str, range(99)) if shard_of(name) != shard_of("busy"))
+    for number in range(4):
+        await scribe.append({busy: [(f"{number}.{each}", 1) for each in range(4_500)], quiet: [(f"{number}", 1)]})
+    return busy, quiet
+
+
+def test_a_shard_is_followed_from_any_position_in_pages_of_any_size(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore.open(tmp_path / "store.db", synchronous="OFF")
+        busy, quiet = await busy_and_quiet(store)
+        for name in (busy, quiet):
+            shard, rows = shard_of(name), await store.history(name, limit=20_000)
+            assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+            for after in (0, 1, 2, 3, 4, 4_094, 4_095, 4_096, 4_097, 9_000, 17_998, 17_999, 18_000, 20_000):
+                for limit in (1, 2, 100, 5_000, 20_000):
+                    assert await store.follow(shard, after, limit) == rows[after : after + limit], (name, after, limit)
+        assert await store.follow(63 - shard_of(busy), 0) == []
+        await store.close()
+
+    asyncio.run(run())
+
+
+def test_a_shard_is_followed_across_a_gap(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+
+    async def write() -> tuple[str, str]:
+        store = SqliteStore.open(path, synchronous="OFF")
+        names = await busy_and_quiet(store)
+        await store.close()
+        return names
+
+    async def read() -> list[int]:
+        store = SqliteStore.open(path)
+        rows = await store.follow(shard_of(busy), 10, 2)
+        await store.close()
+        return [row.position for row in rows]
+
+    busy, _ = asyncio.run(write())
+    changed_by_hand(path, "DELETE FROM log WHERE execution = 'busy' AND position BETWEEN 12 AND 17000")
+    assert asyncio.run(read()) == [11, 17_001]
+
+
+def test_a_quiet_shard_is_followed_without_reading_the_rows_of_busy_ones(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+
+    async def write() -> int:
+        store = SqliteStore.open(path, synchronous="OFF")
+        _, quiet = await busy_and_quiet(store)
+        await store.close()
+        return shard_of(quiet)
+
+    shard = asyncio.run(write())
+    connection = connect_reader(path)
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    connection.set_progress_handler(count, 1)
+    for after in range(5):
+        steps = 0
+        connection.execute(named_blocks("sqlite.sql")["follow"], {"shard": shard, "after": after, "limit": 1_000})
+        assert steps < 1_000
+    connection.close()
+
+
 def test_lists_use_their_indexes(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     asyncio.run(written(path))
@@ -570,7 +642,8 @@ def test_lists_use_their_indexes(tmp_path: Path) -> None:
         "executions_of_all": "executions_created",
         "executions_of_tenant": "executions_tenant",
         "history": "log_sequence",
-        "follow": "INTEGER PRIMARY KEY",
+        "follow": "log_position",
+        "mentions": "INTEGER PRIMARY KEY",
         "recorded": "log_input",
         "inbox": "INTEGER PRIMARY KEY",
     }
@@ -578,6 +651,7 @@ def test_lists_use_their_indexes(tmp_path: Path) -> None:
         sql = named_blocks("sqlite.sql")[name]
         arguments = dict.fromkeys(
             [
+                "shard",
                 "shards",
                 "after",
                 "until",

@@ -75,23 +75,48 @@ FROM (SELECT * FROM executions
       ORDER BY created_us DESC, id DESC LIMIT :limit);
 
 -- name: history
-SELECT json_group_array(json_array(id, tenant, execution, sequence, event_count, input_id, kind, now_us, hex(payload),
-       hex(events), payload_blob, format, checksum))
+SELECT json_group_array(json_array(shard, position, tenant, execution, sequence, event_count, input_id, kind, now_us,
+       hex(payload), hex(events), payload_blob, format, checksum))
 FROM (SELECT * FROM log WHERE execution = :execution AND sequence > :after AND sequence <= :until
       ORDER BY sequence LIMIT :limit);
 
 -- name: follow
-SELECT json_group_array(json_array(id, tenant, execution, sequence, event_count, input_id, kind, now_us, hex(payload),
-       hex(events), payload_blob, format, checksum))
-FROM (SELECT * FROM log WHERE id > :after AND id <= :until ORDER BY id LIMIT :limit);
+-- A shard's positions grow with the ids, and the index finds them within a block of 4,096 ids. `behind` goes from the
+-- newest block back to the one that holds `after`, since who follows is near the end; `page` goes forward from there,
+-- over as many blocks as hold `limit` rows. Each step is one look-up: other shards' rows are never read.
+WITH RECURSIVE behind (block) AS (
+    SELECT max(id) >> 12 FROM log
+    UNION ALL
+    SELECT block - 1 FROM behind
+    WHERE block > 0
+      AND NOT EXISTS (SELECT 1 FROM log WHERE id >> 12 = block AND shard = :shard AND position <= :after)
+), page (block, found) AS (
+    SELECT min(block), 0 FROM behind
+    UNION ALL
+    SELECT block + 1, found + (SELECT count(*) FROM log
+                               WHERE id >> 12 = block AND shard = :shard AND position > :after)
+    FROM page WHERE found < :limit AND block < (SELECT max(block) FROM behind)
+)
+SELECT json_group_array(json_array(shard, position, tenant, execution, sequence, event_count, input_id, kind, now_us,
+       hex(payload), hex(events), payload_blob, format, checksum))
+FROM (SELECT * FROM log
+      WHERE id IN (SELECT id FROM page CROSS JOIN log
+                   WHERE id >> 12 = block AND shard = :shard AND position > :after
+                   ORDER BY id LIMIT :limit)
+      ORDER BY id);
+
+-- name: mentions
+SELECT max(id), json_group_array(json_array(shard, position, tenant, execution, sequence, event_count, input_id, kind,
+       now_us, hex(payload), hex(events), payload_blob, format, checksum))
+FROM (SELECT * FROM log WHERE id > :after ORDER BY id LIMIT 1000);
 
 -- name: load
 SELECT executions.id, executions.tenant, shard, workflow, version, definition, status, executions.run,
        executions.sequence, wake_at_us, active, executions.created_us, updated_us, finished_us, priority, parent,
        summary,
        snapshots.sequence, snapshots.run, snapshots.state, snapshots.created_us, snapshots.format, snapshots.checksum,
-       (SELECT json_group_array(json_array(id, tenant, execution, sequence, event_count, input_id, kind, now_us,
-               hex(payload), hex(events), payload_blob, format, checksum))
+       (SELECT json_group_array(json_array(shard, position, tenant, execution, sequence, event_count, input_id, kind,
+               now_us, hex(payload), hex(events), payload_blob, format, checksum))
         FROM (SELECT * FROM log
               WHERE log.execution = executions.id AND log.sequence > coalesce(snapshots.sequence, 0)
               ORDER BY log.sequence LIMIT :limit))

@@ -34,12 +34,12 @@ CREATE TEMP TRIGGER batch_move INSTEAD OF INSERT ON batch WHEN new.change = 'mov
     SELECT RAISE(ABORT, 'sequence') WHERE changes() = 0;
 END;
 
--- a id, b tenant, c execution, d sequence, e event_count, f input_id, g kind, h now_us, i payload, j events,
--- k payload_blob, l format, m checksum
+-- a shard, b position, c tenant, d execution, e sequence, f event_count, g input_id, h kind, i now_us, j payload,
+-- k events, l payload_blob, m format, n checksum
 CREATE TEMP TRIGGER batch_log INSTEAD OF INSERT ON batch WHEN new.change = 'log' BEGIN
-    INSERT INTO log (id, tenant, execution, sequence, event_count, input_id, kind, now_us, payload, events,
-                     payload_blob, format, checksum)
-    VALUES (new.a, new.b, new.c, new.d, new.e, new.f, new.g, new.h, new.i, new.j, new.k, new.l, new.m);
+    INSERT INTO log (shard, position, tenant, execution, sequence, event_count, input_id, kind, now_us, payload,
+                     events, payload_blob, format, checksum)
+    VALUES (new.a, new.b, new.c, new.d, new.e, new.f, new.g, new.h, new.i, new.j, new.k, new.l, new.m, new.n);
 END;
 
 -- a id

@@ -21,7 +21,7 @@ from podium.exceptions import (
 from podium.store.batch import ShardMove, repeated_inputs
 from podium.store.protocol import Append
 from podium.store.sqlite.queries import named_blocks
-from podium.store.sqlite.rows import list_argument, listed, row_id
+from podium.store.sqlite.rows import list_argument, listed
 
 WIDTH = 18  # the view's columns
 _SIZES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024, 1_536)
@@ -108,7 +108,8 @@ def _changes(batch: Append, moves: list[ShardMove]) -> Iterator[tuple[Any, ...]]
     for entry in batch.rows:
         yield (
             "log",
-            row_id(entry.shard, entry.position),
+            entry.shard,
+            entry.position,
             entry.tenant,
             entry.execution,
             entry.sequence,

@@ -10,14 +10,6 @@ import msgspec
 
 from podium.store.protocol import ExecutionRow, InboxRow, LogRow, ShardRow, Snapshot
 
-POSITION_BITS = 40
-_POSITION = (1 << POSITION_BITS) - 1
-
-
-def row_id(shard: int, position: int) -> int:
-    """Return the log's key of a shard's position."""
-    return shard << POSITION_BITS | position
-
 
 def list_argument(values: Sequence[object]) -> str:
     """Return a list as the JSON that `json_each` takes."""
@@ -30,24 +22,9 @@ def listed(answer: str) -> Any:
 
 
 def log_row(row: Sequence[Any]) -> LogRow:
-    """Return a row of the log as `history` and `follow` select it."""
-    (key, tenant, execution, sequence, count, input_id, kind, now_us, payload, events, blob, form, checksum) = row
-    return LogRow(
-        key >> POSITION_BITS,
-        key & _POSITION,
-        tenant,
-        execution,
-        sequence,
-        count,
-        input_id,
-        kind,
-        now_us,
-        bytes.fromhex(payload),
-        bytes.fromhex(events),
-        blob,
-        form,
-        checksum,
-    )
+    """Return a row of the log as `history` and `follow` select it: in the order of its fields, bytes in hexadecimal."""
+    columns = (*row[:9], bytes.fromhex(row[9]), bytes.fromhex(row[10]), *row[11:])
+    return LogRow(*columns)
 
 
 def execution_row(row: Sequence[Any]) -> ExecutionRow:

@@ -37,7 +37,6 @@ from podium.store.sqlite.rows import (
     list_argument,
     listed,
     log_row,
-    row_id,
     shard_row,
     snapshot_checksum,
 )
@@ -269,8 +268,7 @@ class SqliteStore:
 
     async def follow(self, shard: int, after: int, limit: int = 1_000) -> list[LogRow]:
         """Return a shard's rows."""
-        arguments = {"after": row_id(shard, after), "until": row_id(shard + 1, 0), "limit": limit}
-        return await self._list("follow", arguments, log_row)
+        return await self._list("follow", {"shard": shard, "after": after, "limit": limit}, log_row)
 
     async def shards(self) -> list[ShardRow]:
         """Return all shards that were ever taken."""
@@ -299,16 +297,12 @@ class SqliteStore:
         await self._write(lambda connection: connection.execute(_SQL["add_tenant"], arguments))
 
     async def mentions(self) -> AsyncIterator[LogRow]:
-        """Yield every row of the log."""
-        after = -1
-        while True:
-            arguments = {"after": after, "until": _END_OF_TIME, "limit": 1_000}
-            page = await self._list("follow", arguments, log_row)
-            if not page:
-                return
+        """Yield every row of the log, in the order of their commits."""
+        after: int | None = 0
+        while after is not None:
+            after, page = await self._row("mentions", {"after": after}, _page) or (None, [])
             for row in page:
                 yield row
-            after = row_id(page[-1].shard, page[-1].position)
 
     # --- ways to the file --------------------------------------------------------------------------------------
 
@@ -344,6 +338,12 @@ def _about(execution: str) -> Iterator[None]:
                 f"execution {execution}: a page of the file that holds a position of its history is damaged ({error})"
             ) from error
         raise
+
+
+def _page(row: Any) -> tuple[int | None, list[LogRow]]:
+    """Return the last row's id, None behind the end, and the rows."""
+    last, answer = row
+    return last, [log_row(each) for each in listed(answer)]
 
 
 def _first_number(row: Any) -> int:

@@ -1,9 +1,10 @@
 -- The first schema. Positions and fences are as docs/log-format.md says; a migration, once released, is never edited.
 
--- One row an input. `id` is shard * 2^40 + position, so that the table is clustered by shard and position and needs no
--- index for them: an append touches one leaf a shard, not two.
+-- One row an input, in the order of their commits: an append writes to the table's end, not to one leaf a shard.
 CREATE TABLE log (
     id           INTEGER PRIMARY KEY,
+    shard        INTEGER NOT NULL,
+    position     INTEGER NOT NULL,
     tenant       TEXT    NOT NULL,
     execution    TEXT    NOT NULL,
     sequence     INTEGER NOT NULL,
@@ -17,6 +18,9 @@ CREATE TABLE log (
     format       INTEGER NOT NULL,
     checksum     INTEGER NOT NULL
 );
+-- In blocks of 4,096 ids, so that an append writes to this index's end too; `follow` goes from block to block. It
+-- needn't be unique: the guard of the shard's row gives each position once.
+CREATE INDEX log_position ON log (id >> 12, shard, position);
 CREATE UNIQUE INDEX log_input ON log (execution, input_id);
 CREATE UNIQUE INDEX log_sequence ON log (execution, sequence);
 
