@@ -7,10 +7,13 @@ import asyncio
 import pytest
 
 from podium.app import Podium
+from podium.engine.codec import encode_input
+from podium.engine.inputs import Signal
 from podium.exceptions import ConflictError
-from podium.ids import IdSource
+from podium.ids import IdSource, shard_of
 from podium.settings import Settings
 from podium.store.logs import MemoryLogs
+from podium.store.protocol import InboxRow
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ExecutionStatus, WorkflowConfig
 from tests.runtime.support import ONE, Hand, start, virtual, workflow
@@ -55,3 +58,21 @@ async def test_a_guest_whose_start_is_over_a_limit_is_told_so_instead_of_waiting
     async with asyncio.timeout(60):
         with pytest.raises(ConflictError, match="the owner refused the start"):
             await posting
+
+
+@virtual
+async def test_a_flood_of_inputs_in_the_inbox_waits_on_the_disk_and_all_are_recorded():
+    engine, _, store = await start(max_arrivals=10, inbox_poll_seconds=0.1)
+    execution = await engine.submit(ONE)
+    other = store.reopen()
+    ids = [(execution, f"signal:{number}") for number in range(1_200)]
+    for _, input_id in ids:
+        given = encode_input(Signal(input_id))
+        await other.post(InboxRow(execution, input_id, "default", shard_of(execution), "signal", given, 0))
+    longest = 0
+    engine.look_into_inbox()
+    while len(await other.recorded(ids)) < len(ids):
+        longest = max(longest, len(engine._intake.queue))
+        await asyncio.sleep(0.01)
+    assert longest <= 510  # a page of the inbox above the limit
+    assert await other.inbox([shard_of(execution)], 0, 10) == []

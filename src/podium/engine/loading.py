@@ -141,7 +141,7 @@ class Loader:
             unread = False
             try:
                 if woken or await self._store.changed():
-                    await self._read_inbox()
+                    unread = await self._read_inbox()
             except StoreUnavailableError as error:
                 unread = True
                 _log.warning("the inbox can't be read", error=str(error))
@@ -153,8 +153,11 @@ class Loader:
             except TimeoutError:
                 woken = unread  # nothing says a second time that it has changed
 
-    async def _read_inbox(self) -> None:
+    async def _read_inbox(self) -> bool:
+        """Read what is new; True when there may be more than the intake has room for: it waits on the disk."""
         while rows := await self._store.inbox(ALL_SHARDS, self._inbox_after, _INBOX_PAGE):
+            if self._intake.full:
+                return True
             for row in rows:
                 self._inbox_after = row.id
                 try:
@@ -162,3 +165,4 @@ class Loader:
                 except CorruptHistoryError as error:
                     _log.error("an input from the inbox can't be read", execution=row.execution, error=str(error))
                     self._reject(posted(row, inp.Tick()), error)
+        return False
