@@ -345,6 +345,7 @@ class Podium:
             if (execution, input_id) in await self.store.recorded([(execution, input_id)]):
                 return
             if not waits:
+                await self.store.load(execution)  # if its history can't be read, that is why
                 raise ConflictError(
                     f"the owner refused the {row.kind} of {execution}: a limit of concurrent executions is reached, "
                     f"or the execution's history can't be read; its log says which"

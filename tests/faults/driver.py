@@ -151,7 +151,8 @@ async def insist(ask: Any) -> Any:
 
 
 async def run(scenario: str, argument: str) -> None:
-    settings = Settings(database=str(FOLDER / ".podium" / "podium.db"), drain_seconds=2.0)
+    synchronous: Any = os.environ.get("DRIVER_SYNCHRONOUS", "FULL")
+    settings = Settings(database=str(FOLDER / ".podium" / "podium.db"), synchronous=synchronous, drain_seconds=2.0)
     definition = definition_of(Worker)
     assert definition is not None
     async with await insist(lambda: Podium.open(settings, definitions=[definition], must_own=True)) as podium:

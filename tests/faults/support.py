@@ -20,9 +20,11 @@ DRIVER = Path(__file__).with_name("driver.py")
 DATABASE = Path(".podium") / "podium.db"
 
 
-def driver(folder: Path, *arguments: object, disk: DiskFaults | None = None) -> subprocess.Popen[str]:
+def driver(
+    folder: Path, *arguments: object, disk: DiskFaults | None = None, synchronous: str = "FULL"
+) -> subprocess.Popen[str]:
     """Start the driver."""
-    more = disk.environment if disk is not None else {}
+    more = {"DRIVER_SYNCHRONOUS": synchronous, **(disk.environment if disk is not None else {})}
     return subprocess.Popen(
         [sys.executable, str(DRIVER), str(folder), *map(str, arguments)],
         env=environment(**more), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -58,8 +60,9 @@ def examine(folder: Path, at_rest: bool = True) -> None:
         finally:
             await store.close()
 
-    assert asyncio.run(look()) == []
-    assert lines(folder, "held") == []
+    broken = asyncio.run(look())
+    assert not broken, "\n".join(broken)
+    assert not lines(folder, "held"), f"I6: {lines(folder, 'held')}"
     finals: dict[str, str] = {}
     for _, execution, status in lines(folder, "ended"):
         assert finals.setdefault(execution, status) == status, f"{execution} ended twice"

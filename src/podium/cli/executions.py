@@ -10,6 +10,7 @@ from podium.cli.manners import Manners
 from podium.cli.resuming import ExecutionId
 
 if TYPE_CHECKING:
+    from podium.app import Podium
     from podium.engine.following import Follower
     from podium.store.protocol import ExecutionRow
 
@@ -17,6 +18,8 @@ ENDED_SHOWN = 5  # without --all
 LATELY_US = 24 * 3600 * 1_000_000
 _ROWS = 60
 _EXPLAINED = 30
+INTERRUPTED = "interrupted"
+DAMAGED = "damaged"
 _GOING_ON = ("running", "pausing", "failing", "cancelling")
 
 
@@ -34,28 +37,31 @@ def ps(
     wanted = _statuses(status or ())
     now_us = SystemClock().now_us()
 
-    async def listed() -> tuple[list[ExecutionRow], bool]:
-        if not database_exists(manners.settings()):
-            return [], False
-        async with looking(manners) as podium:
-            tenant, store, owned = podium.settings.tenant, podium.store, podium.owned
-            if wanted or show_all:
-                return await store.executions(tenant, wanted, limit=limit), owned
-            going = await store.executions(tenant, _unfinished(), limit=limit)
-            ended = await store.executions(tenant, _finished(), limit=min(limit, ENDED_SHOWN))
-            lately = [row for row in ended if (row.finished_us or 0) > now_us - LATELY_US]
-            if not going and not lately:
-                lately = ended
-            rows = sorted([*going, *lately], key=lambda row: row.created_us, reverse=True)
-            return rows[:limit], owned
+    async def listed(podium: Podium) -> list[ExecutionRow]:
+        tenant, store = podium.settings.tenant, podium.store
+        if wanted or show_all:
+            return await store.executions(tenant, wanted, limit=limit)
+        going = await store.executions(tenant, _unfinished(), limit=limit)
+        ended = await store.executions(tenant, _finished(), limit=min(limit, ENDED_SHOWN))
+        lately = [row for row in ended if (row.finished_us or 0) > now_us - LATELY_US]
+        if not going and not lately:
+            lately = ended
+        return sorted([*going, *lately], key=lambda row: row.created_us, reverse=True)[:limit]
 
-    rows, owned = finish(listed())
+    async def whole() -> tuple[list[ExecutionRow], dict[str, str]]:
+        if not database_exists(manners.settings()):
+            return [], {}
+        async with looking(manners) as podium:
+            rows = await listed(podium)
+            return rows, await _shown_statuses(podium, rows)
+
+    rows, shown = finish(whole())
     if manners.json:
-        print_json([_row_document(row, owned) for row in rows])
+        print_json([_row_document(row, shown[row.id]) for row in rows])
     elif not rows:
         say(f"no executions with status {' or '.join(wanted)}" if wanted else NOTHING_YET)
     else:
-        _print_rows(rows, owned, now_us)
+        _print_rows(rows, shown, now_us)
     return 0
 
 
@@ -140,17 +146,18 @@ def _unfinished() -> list[str]:
     return [str(one) for one in ExecutionStatus if one not in FINAL_EXECUTION]
 
 
-def _print_rows(rows: list[ExecutionRow], owned: bool, now_us: int) -> None:
+def _print_rows(rows: list[ExecutionRow], shown: dict[str, str], now_us: int) -> None:
     from podium.cli.printing import painted, say, wrapped
     from podium.cli.tables import table
     from podium.cli.times import between_us
 
-    colors = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "interrupted": "yellow"}
+    colors = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", INTERRUPTED: "yellow"}
+    colors[DAMAGED] = "red"
     cells = [
         (
             row.id,
             row.workflow,
-            _shown_status(row, owned),
+            shown[row.id],
             _done(row),
             between_us(row.created_us, row.finished_us or now_us),
         )
@@ -162,12 +169,27 @@ def _print_rows(rows: list[ExecutionRow], owned: bool, now_us: int) -> None:
             paint={2: lambda text: painted(text, colors.get(text, ""))},
         )
     )  # fmt: skip
-    if any(_shown_status(row, owned) == "interrupted" for row in rows):
+    if INTERRUPTED in shown.values():
         say(wrapped("no process runs the interrupted ones; `podium resume ID` goes on with one", indent=""))
+    if DAMAGED in shown.values():
+        say(wrapped("the history of the damaged ones can't be read, they are set aside; `podium explain ID` says why"))
 
 
-def _shown_status(row: ExecutionRow, owned: bool) -> str:
-    return "interrupted" if row.status in _GOING_ON and not owned else row.status
+async def _shown_statuses(podium: Podium, rows: list[ExecutionRow]) -> dict[str, str]:
+    """Return the rows' statuses as people are shown them; what hasn't ended is looked into: it may be damaged."""
+    from podium.exceptions import CorruptHistoryError
+
+    shown, owned = {row.id: row.status for row in rows}, podium.owned
+    for row in rows:
+        if row.status in _finished():
+            continue
+        if row.status in _GOING_ON and not owned:
+            shown[row.id] = INTERRUPTED
+        try:
+            await podium.store.load(row.id)
+        except CorruptHistoryError:
+            shown[row.id] = DAMAGED
+    return shown
 
 
 def _summary(row: ExecutionRow) -> dict[str, Any]:
@@ -182,7 +204,7 @@ def _done(row: ExecutionRow) -> str:
     return f"{summary.get('completed', 0)}/{summary.get('total', 0)}"
 
 
-def _row_document(row: ExecutionRow, owned: bool) -> dict[str, Any]:
+def _row_document(row: ExecutionRow, shown: str) -> dict[str, Any]:
     from podium.cli.times import iso
 
     return {
@@ -190,7 +212,8 @@ def _row_document(row: ExecutionRow, owned: bool) -> dict[str, Any]:
         "workflow": row.workflow,
         "version": row.version,
         "status": row.status,
-        "interrupted": _shown_status(row, owned) == "interrupted",
+        "interrupted": shown == INTERRUPTED,
+        "damaged": shown == DAMAGED,
         "priority": row.priority,
         "created_at": iso(row.created_us),
         "updated_at": iso(row.updated_us),
