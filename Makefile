@@ -15,7 +15,7 @@ unexport Q
 .DEFAULT_GOAL := help
 .SHELLFLAGS := -ec
 .PHONY: help setup run test test-slow coverage check check-format check-lint check-types check-imports check-locks \
-        check-docs format bench lock build clean ready-to-run ready
+        check-docs format bench bench-peers growth lock lock-peers build clean ready-to-run ready
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +81,20 @@ format: ready ## put the code into the house's format, and mend what ruff can me
 
 bench: ready ## measure: prints the figures of docs/benchmarks.md
 	@$(RUN) bench
+
+# The peers live in an environment of their own, which knows nothing of Podium's; Redis is the system's.
+PEERS := .venv-peers/bin/python
+bench-peers: ready ## measure Podium and its peers side by side (installs them into .venv-peers; under ten minutes)
+	@[ -x $(PEERS) ] || $(PYTHON) -m venv .venv-peers
+	@$(PEERS) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/peers.txt
+	@$(RUN) bench --peers
+
+growth: ready ## measure cost by size: tasks of one execution, and executions (under ten minutes)
+	@$(RUN) bench growth
+
+lock-peers: ready ## make requirements/peers.txt anew from bench/peers/requirements.in
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate $(UPGRADE) \
+	   bench/peers/requirements.in --output-file requirements/peers.txt
 
 # --- package ---------------------------------------------------------------------------------------------------------
 

@@ -10,17 +10,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.figures import FULL, QUICK, Figure, Setup, Workload
-from bench.machine import describe
+from bench.growth import growth
+from bench.machine import Machine, describe
+from bench.peers import side_by_side
+from bench.peers.catalogue import WORKLOADS as PEERS_WORKLOADS
 from bench.printing import as_json, line, rewrite, table
 from bench.workloads import WORKLOADS
 
 LEAST_RUNS = 3
+PEERS_RUNS = 3
+PEERS_SECONDS = 500.0  # after which no run of a peer is begun
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what was asked for. A figure that isn't what is asked is named, and is no error."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.peers or given.names == ["growth"]:
+        return _peers(given, parser) if given.peers else _growth(given)
     chosen = [w for w in WORKLOADS if not given.names or w.name in {name.upper() for name in given.names}]
     unknown = [name for name in given.names if name.upper() not in {w.name for w in WORKLOADS}]
     if unknown:
@@ -49,6 +56,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _peers(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Podium and its peers in turns: not more than ten minutes."""
+    if given.names or given.quick:
+        parser.error("--peers has sizes and workloads of its own")
+    folder, machine = _begun(given)
+    try:
+        figures, versions = side_by_side.compare(folder, min(given.runs, PEERS_RUNS), PEERS_SECONDS, print)
+    finally:
+        shutil.rmtree(folder)
+    for workload, title in PEERS_WORKLOADS.items():
+        of_it = [figure for figure in figures if figure.workload == workload]
+        print("\n".join([f"\n{workload}  {title}", *(side_by_side.line(figure, of_it) for figure in of_it)]))
+    if given.write:
+        text = side_by_side.table(machine, figures, versions)
+        rewrite(given.write, text, (side_by_side.BEGIN, side_by_side.END))
+    return 0
+
+
+def _growth(given: argparse.Namespace) -> int:
+    """Cost by size: tasks of one execution, executions of one process."""
+    folder, machine = _begun(given)
+    try:
+        curves = growth.measure(folder, growth.QUICK_SECONDS if given.quick else growth.FULL_SECONDS, print)
+    finally:
+        shutil.rmtree(folder)
+    print(growth.table(machine, curves))
+    if given.write:
+        growth.draw_all(given.write.parent / "growth", curves)
+        rewrite(given.write, growth.table(machine, curves), (growth.BEGIN, growth.END))
+    return 0
+
+
+def _begun(given: argparse.Namespace) -> tuple[Path, Machine]:
+    given.folder.mkdir(parents=True, exist_ok=True)
+    machine = describe(given.folder)
+    print("\n".join(machine.lines()), flush=True)
+    return Path(tempfile.mkdtemp(dir=given.folder)).resolve(), machine
+
+
 def _measured(workload: Workload, given: argparse.Namespace) -> list[Figure]:
     folder = Path(tempfile.mkdtemp(prefix=f"{workload.name}-", dir=given.folder)).resolve()
     try:
@@ -60,8 +106,9 @@ def _measured(workload: Workload, given: argparse.Namespace) -> list[Figure]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"{', '.join(w.name for w in WORKLOADS)}; default: all"
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(w.name for w in WORKLOADS)}; default: all; or: growth"
     )
+    parser.add_argument("--peers", action="store_true", help="Podium and its peers side by side (make bench-peers)")
     parser.add_argument("--runs", type=int, default=5, help="how often each is repeated after its warm-up (default: 5)")
     parser.add_argument("--quick", action="store_true", help="smaller: to see whether something broke, not for figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run of every figure")

@@ -79,11 +79,11 @@ def as_json(machine: Machine, runs: int, figures: Sequence[Figure]) -> bytes:
     return msgspec.json.format(msgspec.json.encode({"machine": machine, "runs": runs, "figures": every}))
 
 
-def rewrite(path: Path, text: str) -> None:
+def rewrite(path: Path, text: str, markers: tuple[str, str] = (BEGIN, END)) -> None:
     """Put the text between the markers of a page. Raises ValueError if it hasn't both."""
     page = path.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        raise ValueError(f"{path} has no place for the figures; expected the lines\n{BEGIN}\n{END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path} has no place for the figures; expected the lines\n{markers[0]}\n{markers[1]}")
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

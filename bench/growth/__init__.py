@@ -1,0 +1,1 @@
+"""How cost grows with size: `python -m bench growth`. The curves are in `docs/performance.md`."""
