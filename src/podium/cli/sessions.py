@@ -6,6 +6,7 @@ Also what every command that names an execution does first: find it by its whole
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -39,10 +40,20 @@ async def running(
     """Open the store to run executions: as its owner, if that is wanted now and there is none."""
     configure_log(manners.debug)
     podium = await _opened(settings, agents=agents, own=own)
+    _collect_less_often()
     try:
         yield podium
     finally:
         await podium.close()
+
+
+def _collect_less_often() -> None:
+    """Let the garbage collector look less often: with 50,000 tasks in memory it took a third of the time.
+
+    This process is Podium's own; an application that uses the Python API keeps its settings.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @asynccontextmanager

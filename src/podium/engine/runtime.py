@@ -67,7 +67,7 @@ class EngineSettings(Struct, frozen=True):
     unavailable_pause_seconds: float = 0.5
     max_batch: int = 1_000  # rows
     max_arrivals: int = 100_000
-    snapshot_bytes: int = 1 << 20  # of history since the last one
+    snapshot_bytes: int = 8 << 20  # of history since the last one; folding so much takes some tenths of a second
     agents_end_with_process: bool = True  # in-process agents: what they held is lost at a take-over
     starts_tasks: bool = True  # False: inputs are decided, nothing is given to agents
 
@@ -466,7 +466,13 @@ class Engine:
         self._flying, self._batch = self._batch, Batch(self._positions)
         append = self._flying.sealed(self._fences, now_us)
         self._flight = self._loop.create_task(self._store.append(append), name="podium-append")
-        self._flight.add_done_callback(lambda _: self._intake.wake.set())
+        self._flight.add_done_callback(self._flown)
+
+    def _flown(self, flight: asyncio.Task[None]) -> None:
+        """Wake the loop for what came of an append; should the loop end before it looks, a failure counts as seen."""
+        if not flight.cancelled():
+            flight.exception()
+        self._intake.wake.set()
 
     async def _land(self) -> None:
         flight, landed = self._flight, self._flying
