@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import subprocess
 import sys
 
@@ -40,17 +38,6 @@ def test_the_version_imports_nothing_heavy() -> None:
 def test_a_run_without_a_terminal_imports_no_heavy_library(shell: Shell) -> None:
     program = "from podium.cli.main import main; assert main(['run', 'noop.yaml']) == 0"
     assert not modules_after(program, shell.folder) & set(NOT_FOR_A_RUN)
-
-
-def test_a_cold_run_takes_less_than_a_second_of_the_processor(shell: Shell) -> None:
-    def used() -> float:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return children.ru_utime + children.ru_stime
-
-    shell("run", "noop.yaml")  # compiles what isn't yet
-    before = used()
-    shell("run", "noop.yaml")
-    assert used() - before < (3.0 if "COVERAGE_PROCESS_CONFIG" in os.environ else 1.0)
 
 
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
