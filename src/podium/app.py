@@ -205,20 +205,26 @@ class Podium:
 
     async def _start(self) -> None:
         from podium.agents.local import LocalAgents
+        from podium.agents.renewal import INTERVAL_SECONDS, ThreadRenewer
         from podium.scheduling.resources import vector_of_amounts
 
         self._own_logs()
-        carrier = _Carrier()
+        lease, carrier = self.settings.lease_seconds, _Carrier()
+        renewer = ThreadRenewer(lease / 3) if lease / 3 < INTERVAL_SECONDS else None  # None: that of the process
         engine = Engine(
             self.store,
             carrier,
             clock=self._clock,
             ids=self._ids,
-            settings=EngineSettings(lease_seconds=self.settings.lease_seconds, starts_tasks=self._works),
+            settings=EngineSettings(
+                lease_seconds=lease, lease_check_seconds=min(1.0, lease / 4), starts_tasks=self._works
+            ),
             placement=Placement(pool=vector_of_amounts(self.settings.capacity)),
             adopted=self._adopted if self._works else None,
         )
-        self.agents = carrier.agents = LocalAgents({}, engine, self.logs, clock=self._clock, ids=self._ids)
+        self.agents = carrier.agents = LocalAgents(
+            {}, engine, self.logs, clock=self._clock, ids=self._ids, renewer=renewer
+        )
         self._crew.lead(self.agents)
         self._definitions = engine.definitions
         await engine.start()

@@ -167,6 +167,8 @@ async def run(scenario: str, argument: str) -> None:
                 execution = await podium.submit(wide(int(argument)))
                 told("execution", execution)
                 told("ended", execution, await podium.finished(execution))
+            case "adopt":
+                told("ended", argument, await podium.finished(argument))
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -130,6 +131,11 @@ def test_one_call_that_fails_at_every_point_changes_nothing(folder, disk, skip):
     one_failure(folder, disk, "write" if skip % 2 else "sync", skip // 2, ERRORS[skip % 3])
 
 
+def moved(folder, disk, process, failed: int, ended: int) -> bool:
+    """Whether the disk has failed often enough, or the chain has gone on in spite of it."""
+    return disk.failed > failed + 2 or len(lines(folder, "ended")) > ended or process.poll() is not None
+
+
 def weather(folder, disk, seed: int, count: int) -> None:
     """Run the chain while the disk comes and goes, by the seed."""
     chance = random.Random(seed)
@@ -139,13 +145,7 @@ def weather(folder, disk, seed: int, count: int) -> None:
         calls = chance.sample(sorted(CALLS), chance.randint(1, len(CALLS)))
         room = chance.choice((None, chance.randrange(20_000)))
         disk.fail(chance.choice(ERRORS), *calls, skip=chance.randrange(10), times=chance.randint(1, 30), room=room)
-        failed, ended = disk.failed, len(lines(folder, "ended"))
-        eventually(
-            lambda f=failed, e=ended: (
-                disk.failed > f + 2 or len(lines(folder, "ended")) > e or process.poll() is not None
-            ),
-            "something that happens",
-        )
+        eventually(partial(moved, folder, disk, process, disk.failed, len(lines(folder, "ended"))), "anything")
         disk.off()
     assert to_end(process) == 0
     completed(folder, count)

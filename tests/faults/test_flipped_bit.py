@@ -95,3 +95,16 @@ def test_an_owner_that_finds_it_goes_on_with_the_others_and_refuses_what_is_for_
     shell.open_gate()
     assert run.wait() == 0
     assert shell.status(sound) == "completed"
+
+
+def test_a_damaged_schema_is_said_in_a_sentence(shell):
+    shell("run", "noop.yaml")
+    database = shell.folder / DATABASE
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = database.read_bytes()
+    database.write_bytes(content.replace(b"CREATE TABLE executions", b"CREATE TABLE \xd9xecutions", 1))
+    for command in (("ps",), ("status", "last"), ("resume", "last"), ("run", "noop.yaml")):
+        running = shell.start(*command)
+        assert running.wait() in (1, 2)
+        assert "the file is damaged; restore it from a copy" in sentence(running)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from podium.clock import seconds_to_us
 
-STALL_US = 3_000_000  # a look that comes so late says something about us, not about the agents
+STALL_US = 3_000_000  # a look that comes so late (or half a lease) says something about us, not about the agents
 
 
 class Lease:
@@ -56,6 +56,7 @@ class Leases:
 
     def __init__(self, seconds: float) -> None:
         self.length_us = seconds_to_us(seconds)
+        self._stall_us = min(STALL_US, self.length_us // 2)
         self._leases: dict[str, Lease] = {}
         self._looked_us = 0
 
@@ -100,7 +101,7 @@ class Leases:
 
     def expired(self, now_us: int) -> list[tuple[str, Lease]]:
         """Return the leases that have ended. After a stall of our own all begin anew instead."""
-        stalled = self._looked_us and now_us - self._looked_us > STALL_US
+        stalled = self._looked_us and now_us - self._looked_us > self._stall_us
         self._looked_us = now_us
         if stalled:
             for lease in self._leases.values():

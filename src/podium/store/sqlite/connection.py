@@ -54,6 +54,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise unavailable(path, error) from error
+    except UnicodeDecodeError as error:  # SQLite quotes its damaged schema
+        raise StoreUnavailableError(f"{path}: {_REASONS[sqlite3.SQLITE_CORRUPT]} ({error})") from error
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
