@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,8 +25,13 @@ def history(
     after: Annotated[int, typer.Option("--after", metavar="N", min=0, help="Only what came after this sequence.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many rows.")] = None,
     events: Annotated[bool, typer.Option("--events", help="Each event with all that is in it.")] = False,
+    export: Annotated[
+        str | None, typer.Option("--export", metavar="FILE", help="Write it whole into a file that `replay` reads.")
+    ] = None,
 ) -> int:
     """Show an execution's history: sequence, time, input, events. With --json one line a row, nothing left out."""
+    if export is not None:
+        return _export(manners, execution, export)
     from podium.cli.printing import complain, say
     from podium.cli.sessions import finish, found, looking
 
@@ -47,6 +53,31 @@ def history(
 
     if not finish(whole()) and not manners.json:
         complain(f"nothing happened after {after}")
+    return 0
+
+
+def _export(manners: Manners, execution: str, file: str) -> int:
+    """Write an execution's history, with its definition and blobs, into a file."""
+    from podium.cli.printing import installed_version, print_json, say
+    from podium.cli.sessions import finish, found, looking
+    from podium.engine.histories import export_history
+    from podium.exceptions import InvalidInputError
+
+    async def whole() -> tuple[str, list[bytes]]:
+        async with looking(manners) as podium:
+            row = await found(podium, execution)
+            lines = [line async for line in export_history(podium.store, row.id, installed_version())]
+        return row.id, lines
+
+    exported, lines = finish(whole())
+    try:
+        Path(file).write_bytes(b"".join(lines))
+    except OSError as error:
+        raise InvalidInputError(f"--export {file} can't be written: {error.strerror or error}") from error
+    if manners.json:
+        print_json({"execution_id": exported, "file": file, "lines": len(lines)})
+    else:
+        say(f"{exported}: {len(lines)} lines in {file}; `podium replay {file}` decides it again")
     return 0
 
 

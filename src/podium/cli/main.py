@@ -30,6 +30,8 @@ COMMANDS = {
     "signal": ("podium.cli.control", "signal"),
     "validate": ("podium.cli.definitions", "validate"),
     "plan": ("podium.cli.definitions", "plan"),
+    "simulate": ("podium.cli.simulating", "simulate"),
+    "replay": ("podium.cli.replaying", "replay"),
     "agents": ("podium.cli.definitions", "agents"),
     "example": ("podium.cli.examples", "example"),
     "doctor": ("podium.cli.doctor", "doctor"),

@@ -9,44 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from zlib import crc32
 
 import msgspec
 from msgspec import Raw
 
-from podium.engine.state import State
 from podium.fleet import messages as msg
 from podium.testing.faults import Fate
 from podium.testing.ledger import Effect, MemoryLedger
+from podium.testing.performing import Performer, Stage
+from podium.testing.scripts import Script
+from podium.workflow.model import ResourceRequirements
 
 RENEWAL_SECONDS = 5.0
 HELLO_SECONDS = 10.0
-
-
-def result_of(function: str, task: str) -> bytes:
-    """Return the JSON that a simulated function gives for a task.
-
-    `big…` gives more than 4 KiB, `list3` a list of three, `biglist3` one of long texts, `flag…` an object with `ok`
-    true or false, anything else an object with the task's name.
-    """
-    name = function.rstrip("0123456789")
-    count = int(function[len(name) :] or 0)
-    match name:
-        case "list":
-            return msgspec.json.encode([{"item": i} for i in range(count)])
-        case "biglist":
-            return msgspec.json.encode(["x" * 2_000 + str(i) for i in range(count)])
-        case "big":
-            return msgspec.json.encode({"task": task, "text": "x" * 6_000})
-        case "flag":
-            return msgspec.json.encode({"ok": crc32(task.encode()) % 2 == 0})
-        case _:
-            return msgspec.json.encode({"task": task})
-
-
-def expected_result(task: str, state: State) -> bytes:
-    """Return the result that a task of a simulated execution must have."""
-    return result_of(state.tasks[task].compiled.function, task)
 
 
 class Actor:
@@ -60,17 +35,28 @@ class Actor:
         fate: Fate,
         ledger: MemoryLedger,
         say: Callable[[msg.FromAgent], None],
+        *,
+        script: Script | None = None,
+        performer: Performer | None = None,
+        capabilities: tuple[str, ...] = (),
+        resources: ResourceRequirements = ResourceRequirements(),
     ) -> None:
+        """It gives what the script says, or what the performer's code does."""
         self.id = agent_id
         self.type = agent_type
         self._slots = slots
         self._fate = fate
         self._ledger = ledger
         self._say = say
+        self._script = script or Script()
+        self._performer = performer
+        self._stage: Stage | None = None
+        self._capabilities = capabilities
+        self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._incarnation = 0
         self._here = False
-        self._live: dict[str, asyncio.TimerHandle | None] = {}
+        self._live: dict[str, asyncio.TimerHandle | asyncio.Task[None] | None] = {}
         self._silent: set[str] = set()
         self._ended: set[str] = set()
         self._held: dict[str, msg.FromAgent] = {}
@@ -84,6 +70,7 @@ class Actor:
         """Start, as a new incarnation."""
         self._incarnation += 1
         self._here = True
+        self._stage = self._performer.stage(self.type) if self._performer is not None else None
         self._greet()
 
     def vanish(self) -> None:
@@ -105,7 +92,9 @@ class Actor:
             self.come()
 
     def _greet(self) -> None:
-        self._say(msg.Registration(self.id, self.type, f"{self.id}#{self._incarnation}", slots=self._slots))
+        here = f"{self.id}#{self._incarnation}"
+        able, resources = self._capabilities, self._resources
+        self._say(msg.Registration(self.id, self.type, here, able, slots=self._slots, resources=resources))
         self._greeting = self._loop.call_later(HELLO_SECONDS, self._greet)
 
     def leave(self) -> None:
@@ -172,10 +161,52 @@ class Actor:
         if timeout is not None and seconds > timeout:
             self._live[attempt] = self._loop.call_later(timeout, self._time_out, attempt)
         else:
-            self._live[attempt] = self._loop.call_later(seconds, self._finish, assignment)
-        if fate.chance.random() < 0.1:
+            self._live[attempt] = self._loop.call_later(seconds, self._work, assignment)
+        if self._stage is None and fate.chance.random() < 0.1:
             self._say(msg.Progress(self.id, attempt, 0.5, "half"))
             self._say(msg.Saved(self.id, attempt, 1, Raw(b'{"at":1}')))
+
+    def _work(self, assignment: msg.Assignment) -> None:
+        """Do what is to be done: at once by the script, or by code that may take its time."""
+        if self._stage is None:
+            self._finish(assignment)
+        elif self._dies(assignment):
+            return
+        else:
+            name = f"agent-{self.id}-{assignment.attempt}"
+            self._live[assignment.attempt] = self._loop.create_task(self._perform(self._stage, assignment), name=name)
+
+    async def _perform(self, stage: Stage, assignment: msg.Assignment) -> None:
+        """Have the code do it, within its time, and report what came of it; perhaps die before anybody hears."""
+        attempt, fate, timeout = assignment.attempt, self._fate, assignment.timeout_seconds
+        lost = fate.strikes("agent_dies")
+        if lost and fate.chance.random() < 0.5:
+            self._loop.call_later(fate.chance.uniform(0, 2), self._die)
+        ends = self._loop.call_later(timeout, self._time_out, attempt) if timeout is not None else None
+        try:
+            end = await stage.perform(assignment, self._say)
+        finally:
+            if ends is not None:
+                ends.cancel()
+        if attempt not in self._live or self._stage is not stage:
+            return
+        self._live[attempt] = None
+        if lost:
+            self._die()
+            return
+        self._finish(assignment, end)
+
+    def _dies(self, assignment: msg.Assignment) -> bool:
+        """Whether the agent is gone before it began."""
+        if not self._fate.strikes("agent_dies"):
+            return False
+        self._die()
+        return True
+
+    def _die(self) -> None:
+        if self._here:
+            self.vanish()
+            self._come_later()
 
     def _time_out(self, attempt: str) -> None:
         error = msg.ErrorInfo("TimeoutError", "simulated: out of time")
@@ -194,9 +225,10 @@ class Actor:
             self._held[attempt] = msgspec.structs.replace(held, holds_slot=False)
         self._say(msg.Freed(self.id, attempt))
 
-    def _finish(self, assignment: msg.Assignment) -> None:
+    def _finish(self, assignment: msg.Assignment, end: Raw | msg.ErrorInfo | None = None) -> None:
+        """Report the end: what code gave, or what the script has."""
         attempt, fate, function = assignment.attempt, self._fate, assignment.function
-        if fate.strikes("agent_dies"):
+        if end is None and fate.strikes("agent_dies"):
             if fate.chance.random() < 0.5:
                 self._effect(assignment, "interrupted")
             self.vanish()
@@ -206,12 +238,16 @@ class Actor:
         if fate.strikes("worker_dies"):
             error = msg.ErrorInfo("WorkerDied", "simulated: the worker died")
             self._report(msg.Failed(self.id, attempt, error, crashed=True))
+        elif isinstance(end, msg.ErrorInfo):
+            self._effect(assignment, "failed")
+            self._report(msg.Failed(self.id, attempt, end))
         elif function.startswith("doomed") or fate.strikes("attempt_fails"):
             self._effect(assignment, "failed")
             self._report(msg.Failed(self.id, attempt, msg.ErrorInfo("SimulatedError", f"{assignment.task} failed")))
         else:
             self._effect(assignment, "succeeded")
-            result = msg.Succeeded(self.id, attempt, Raw(result_of(function, assignment.task)))
+            given = end if end is not None else Raw(self._script.result_of(function, assignment.task))
+            result = msg.Succeeded(self.id, attempt, given)
             self._report(result)
             if fate.strikes("answers_twice"):
                 self._say(result)

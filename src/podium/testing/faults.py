@@ -82,8 +82,15 @@ SWARM = Faults(
 
 
 def drawn(faults: Faults, chance: random.Random) -> Faults:
-    """Return the faults of one run: each kind is there or isn't."""
-    return Faults(*(rate if chance.random() < 0.5 else 0.0 for rate in msgspec.structs.astuple(faults)))
+    """Return the faults of one run: each kind that may be there is there or isn't."""
+    return Faults(*(rate if rate and chance.random() < 0.5 else 0.0 for rate in msgspec.structs.astuple(faults)))
+
+
+def named_faults(names: Sequence[str]) -> Faults:
+    """Return the faults of these names, as often as `SWARM` has them. Raises KeyError for another name."""
+    if unknown := [name for name in names if name not in Faults.__struct_fields__]:
+        raise KeyError(unknown[0])
+    return Faults(**{name: getattr(SWARM, name) for name in names})
 
 
 class Fate(Struct):
@@ -94,12 +101,18 @@ class Fate(Struct):
     tell: Callable[[str], None]
     calm: bool = False
     counts: dict[str, int] = {}
+    muted: frozenset[str] = frozenset()  # kinds that are drawn, but never strike: the rest of the run stays as it was
+    at_most: int | None = None  # so many faults strike, and no more
+    struck: int = 0
 
     def strikes(self, kind: str) -> bool:
         """Whether a fault happens on this occasion."""
         rate: float = getattr(self.faults, kind)
         if self.calm or not rate or self.chance.random() >= rate:
             return False
+        if kind in self.muted or (self.at_most is not None and self.struck >= self.at_most):
+            return False
+        self.struck += 1
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.tell(f"FAULT {kind}")
         return True

@@ -8,12 +8,16 @@ the seed, what is broken, and a transcript of everything that happened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from msgspec import Struct
 
+from podium.agents.sdk import AgentDefinition
+from podium.store.memory import MemoryStore
+from podium.testing.code import own_folder
 from podium.testing.faults import SWARM, Faults, drawn
+from podium.testing.repeats import NotIdempotent
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
 from podium.testing.workflows import random_workflow
 from podium.testing.world import World
@@ -33,24 +37,50 @@ class Report(Struct):
     faults: dict[str, int]  # how often each struck
     virtual_seconds: float
     appends: int
+    repeats: list[NotIdempotent]  # of tasks whose own code ran
+    ran_again: dict[str, int]  # how often such tasks were run again with the same key
+    store: MemoryStore
 
     @property
     def sound(self) -> bool:
         """Whether every invariant held."""
-        return not self.broken
+        return not self.broken and not self.repeats
+
+    @property
+    def problems(self) -> list[str]:
+        """What is broken, and which tasks aren't idempotent."""
+        return [*self.broken, *dict.fromkeys(str(found) for found in self.repeats)]
+
+    def check(self) -> None:
+        """Raise AssertionError, with all that happened, unless the run is sound."""
+        if not self.sound:
+            raise AssertionError(str(self))
 
     def __str__(self) -> str:
         if self.sound:
             ended = f"{len(self.executions)} executions, {self.virtual_seconds:.0f} virtual seconds"
             return f"seed {self.seed}: sound; {ended}"
-        lines = [f"seed {self.seed} breaks:", *(f"  {what}" for what in self.broken), "what happened:"]
+        lines = [f"seed {self.seed} breaks:", *(f"  {what}" for what in self.problems), "what happened:"]
         return "\n".join([*lines, *(f"  {at:11.3f}  {what}" for at, what in self.transcript)])
 
 
-def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | None = None) -> Report:
+def simulate(
+    workflow: Workflow | None = None,
+    seed: int = 0,
+    faults: Faults | None = None,
+    *,
+    swarm: Faults = SWARM,
+    given: bytes = b'{"n":1}',
+    code: Mapping[str, AgentDefinition] | None = None,
+    without: Collection[str] = (),
+    strikes: int | None = None,
+) -> Report:
     """Run one simulated world.
 
-    Without a workflow the run draws one; without faults it draws those that it has. Raises WorkflowInvalidError.
+    Without a workflow the run draws one; without faults it draws from `swarm` those that it has. Of these the kinds
+    in `without` never strike, and no more than `strikes` altogether. `given` is the executions' input, JSON. `code` are
+    agents by type whose own functions run, in an empty folder; without it the agents are scripted. Raises
+    WorkflowInvalidError.
     """
     if workflow is not None:
         validate(workflow)
@@ -60,15 +90,18 @@ def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | N
         loop = virtual_loop()
         loop.max_turns = MAX_TURNS
         chance = loop.chance
-        chosen = faults if faults is not None else drawn(SWARM, chance)
-        world = World(loop, workflow or random_workflow(chance), chosen)
+        chosen = faults if faults is not None else drawn(swarm, chance)
+        own = workflow or random_workflow(chance)
+        world = World(loop, own, chosen, given=given, code=code, pooled=workflow is None)
+        world.fate.muted, world.fate.at_most = frozenset(without), strikes
         worlds.append(world)
         with _log_lines(world):
             await world.run()
 
     broken: list[str] = []
     try:
-        run_virtually(whole(), seed)
+        with own_folder(code is not None):
+            run_virtually(whole(), seed)
     except (DeadlockError, EndlessError, UnhandledError) as error:
         broken.append(f"I5: {type(error).__name__}: {error}")
     world = worlds[0]
@@ -80,6 +113,9 @@ def simulate(workflow: Workflow | None = None, seed: int = 0, faults: Faults | N
         faults=world.fate.counts,
         virtual_seconds=world.loop.time(),
         appends=world.appends,
+        repeats=world.repeats.found,
+        ran_again=world.repeats.ran_again(),
+        store=world.disk,
     )
 
 

@@ -7,12 +7,13 @@ to the transcript, and what it was told to the ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
 
+from podium.agents.sdk import AgentDefinition
 from podium.clock import SECOND
 from podium.engine import inputs as inp
 from podium.engine.codec import encode_input
@@ -26,13 +27,16 @@ from podium.ids import IdSource, execution_id_for, shard_of
 from podium.scheduling.placement import Placement
 from podium.store.memory import MemoryStore
 from podium.store.protocol import DEFAULT_TENANT, InboxRow
-from podium.testing.actors import Actor, expected_result
+from podium.testing.actors import Actor
 from podium.testing.faults import Fate, Faults, FaultyStore, SimulatedCrash
 from podium.testing.ledger import MemoryLedger, Told
 from podium.testing.link import JumpingClock, Link, named
 from podium.testing.oracle import Examination, miscounted, unexplained, unreturned
+from podium.testing.performing import Performer
+from podium.testing.repeats import Repeats
+from podium.testing.scripts import Script
 from podium.testing.virtual import VirtualLoop
-from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, ResourceRequirements, Workflow
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 6 * 3_600.0  # of the calm world, within which everything has to end
@@ -45,7 +49,25 @@ SETTINGS = EngineSettings(
 class World:
     """One simulated world."""
 
-    def __init__(self, loop: VirtualLoop, workflow: Workflow, faults: Faults) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        workflow: Workflow,
+        faults: Faults,
+        *,
+        given: bytes = b'{"n":1}',
+        code: Mapping[str, AgentDefinition] | None = None,
+        pooled: bool = True,
+    ) -> None:
+        """`given` is the executions' input, `code` what stands behind the agent types in place of the script.
+
+        `pooled`: now and then what the agents need is to be had from a small pool.
+        """
+        self.given = given
+        self.repeats = Repeats()
+        self.script = Script(workflow)
+        self._pooled = pooled
+        self._performer = Performer(code, loop.clock, self.repeats, self.tell) if code is not None else None
         self.loop = loop
         self.chance = loop.chance
         self.workflow = workflow
@@ -55,7 +77,7 @@ class World:
         self.fate = Fate(faults, loop.chance, self.tell)
         self.told = Told()
         self.ledger = MemoryLedger()
-        self._disk = MemoryStore()
+        self.disk = MemoryStore()
         self._engine: Engine | None = None
         self._store: FaultyStore | None = None
         self._link: Link | None = None
@@ -80,9 +102,7 @@ class World:
         """Run the world to its end and examine what is left."""
         self._make_actors()
         keeper = self.loop.create_task(self._keep_orchestrator(), name="world-orchestrator")
-        clients = [
-            self.loop.create_task(self._submit(i), name=f"world-client-{i}") for i in range(self.chance.randint(1, 3))
-        ]
+        clients = [self.loop.create_task(self._submit(i), name=f"world-client-{i}") for i in range(self._clients())]
         watch = self.loop.create_task(self._look_around(), name="world-look")
         calm_after = self.chance.uniform(5, 90)
         self.loop.call_later(calm_after, self._become_calm)
@@ -102,6 +122,11 @@ class World:
             await self._end_tasks()
         await self._examine(ended)
 
+    def _clients(self) -> int:
+        """How many submit: code gets one execution at a time, so that what it finds is only what it left itself."""
+        drawn = self.chance.randint(1, 3)
+        return drawn if self._performer is None else 1
+
     def _become_calm(self) -> None:
         self.tell("the world becomes calm")
         self.fate.calm = True
@@ -111,8 +136,8 @@ class World:
         until = self.loop.time() + PATIENCE_SECONDS
         pause = LOOK_SECONDS
         while self.loop.time() < until and not self.broken:
-            rows = await self._disk.executions(None, limit=1_000)
-            if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self._disk.inbox(
+            rows = await self.disk.executions(None, limit=1_000)
+            if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self.disk.inbox(
                 range(64), 0, 1
             ):
                 return True
@@ -143,9 +168,10 @@ class World:
         self.broken += [f"I6: agent {a.id} holds something still" for a in self._actors.values() if not a.quiet]
 
     async def _examine(self, ended: bool) -> None:
-        rows = await self._disk.executions(None, limit=1_000)
+        rows = await self.disk.executions(None, limit=1_000)
         self.executions = {row.id: row.status for row in rows}
-        examination = Examination(self._disk, self.told, self.ledger.effects(), at_rest=ended, expected=expected_result)
+        expected = self.script.expected if self._performer is None else None
+        examination = Examination(self.disk, self.told, self.ledger.effects(), at_rest=ended, expected=expected)
         self.broken += await examination.examine()
         if not ended:
             self.broken.append(
@@ -166,12 +192,12 @@ class World:
     async def _start(self) -> None:
         off_us = self.chance.choice((-3_600, 3_600, 5)) * SECOND if self.fate.strikes("clock_jumps") else 0
         clock = JumpingClock(self.loop.clock, off_us)
-        store = self._store = FaultyStore(self._disk, self.fate, self.crash)
+        store = self._store = FaultyStore(self.disk, self.fate, self.crash)
         link = self._link = Link(self)
         settings = msgspec.structs.replace(SETTINGS, agents_end_with_process=self._agents_live_here)
         engine = Engine(
             store, link, clock=clock, ids=IdSource(clock, self.chance), settings=settings,
-            placement=Placement(pool={"cpu_cores": 2.0} if self.chance.random() < 0.3 else {}), offload=inline,
+            placement=Placement(pool=self._pool()), offload=inline,
         )  # fmt: skip
         if self._agents_live_here:
             for actor in self._actors.values():
@@ -186,6 +212,9 @@ class World:
         if self._agents_live_here:
             for actor in self._actors.values():
                 actor.come()
+
+    def _pool(self) -> dict[str, float]:
+        return {"cpu_cores": 2.0} if self.chance.random() < 0.3 and self._pooled else {}
 
     async def _started(self, engine: Engine) -> bool:
         try:
@@ -261,9 +290,16 @@ class World:
 
     def _make_actors(self) -> None:
         for kind, count in self.workflow.agent_counts().items():
+            roles = [role for role in self.workflow.agents.values() if role.type == kind]
+            able = tuple(dict.fromkeys(name for role in roles for name in role.capabilities))
+            resources = roles[0].resources if roles else ResourceRequirements()
             for number in range(count):
                 agent = f"{kind}-{number + 1}"
-                actor = Actor(agent, kind, self.chance.randint(1, 3), self.fate, self.ledger, self._hear)
+                slots = self.chance.randint(1, 3)
+                actor = Actor(
+                    agent, kind, slots, self.fate, self.ledger, self._hear,
+                    script=self.script, performer=self._performer, capabilities=able, resources=resources,
+                )  # fmt: skip
                 self._actors[agent] = actor
                 if not self._agents_live_here:
                     actor.come()
@@ -299,7 +335,7 @@ class World:
         while not self.broken:
             copies = 2 if self.chance.random() < 0.2 else 1
             asked = [
-                self._ask(lambda e: e.submit(self.workflow, b'{"n":1}', submission_id=name), f"{name}")
+                self._ask(lambda e: e.submit(self.workflow, self.given, submission_id=name), f"{name}")
                 for _ in range(copies)
             ]
             for known, got in await asyncio.gather(*asked):
@@ -310,7 +346,7 @@ class World:
                             watching = self._watch(execution)
                             self._watching.append(self.loop.create_task(watching, name=f"world-watch-{number}"))
                         self.told.executions[execution] = None
-                    elif execution not in self.told.executions and await self._disk.execution(execution) is None:
+                    elif execution not in self.told.executions and await self.disk.execution(execution) is None:
                         continue  # a limit is reached; try again later
             if execution in self.told.executions:
                 return
@@ -321,7 +357,7 @@ class World:
         while True:
             known, status = await self._ask(lambda e: e.finished(execution), "who waits for the end")
             if known and status is not None:
-                row = await self._disk.execution(execution)
+                row = await self.disk.execution(execution)
                 retried = (status is not ExecutionStatus.COMPLETED) and bool(self.fate.counts.get("meddling"))
                 if (row is None or row.status != status) and not retried:
                     self.broken.append(f"I3: {execution} was said to be {status}, on disk it is {row and row.status}")
@@ -346,7 +382,7 @@ class World:
                 encode_input(given), self.loop.clock.now_us(),
             )  # fmt: skip
             self.tell(f"inbox <- {input_id} {type(given).__name__}")
-            await self._disk.post(row)
+            await self.disk.post(row)
             if not isinstance(given, inp.Retry):  # that one may be refused: there is a limit of concurrent executions
                 self.told.inputs[execution, input_id] = None
             if self._engine is not None and self.chance.random() < 0.5:
@@ -358,7 +394,7 @@ class World:
             self.told.inputs[execution, input_id] = None
 
     async def _meddle(self) -> None:
-        rows = await self._disk.executions(None, limit=1_000)
+        rows = await self.disk.executions(None, limit=1_000)
         if not rows:
             return
         row = self.chance.choice(rows)
@@ -374,7 +410,7 @@ class World:
         await self._give(row.id, given)
 
     async def _resume_all(self) -> None:
-        for row in await self._disk.executions(None, (ExecutionStatus.PAUSED,)):
+        for row in await self.disk.executions(None, (ExecutionStatus.PAUSED,)):
             await self._give(row.id, inp.Resume())
 
     async def _look_around(self) -> None:
