@@ -21,7 +21,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from types import FrameType
@@ -94,9 +94,9 @@ def measure(name: str, work: Work, folder: Path, runs: int = RUNS) -> Shares:
     plain = [_run(work, folder) for _ in range(runs)]
     steps = plain[0][0]
     wall, loop, writer, whole = (median(run[n] for run in plain) for n in (1, 2, 3, 4))
-    with _Collections() as collections:
-        for _ in range(runs):
-            _run(work, folder)
+    collections = _Collections()
+    for _ in range(runs):
+        _run(work, folder, collections)
     collector = collections.seconds / runs
     gc.disable()
     try:
@@ -111,19 +111,23 @@ def measure(name: str, work: Work, folder: Path, runs: int = RUNS) -> Shares:
     return Shares(name, steps, wall, loop, writer, max(whole - loop - writer, 0.0), collector, scaled)
 
 
-def _run(work: Work, folder: Path, looks: _Looks | None = None) -> tuple[int, float, float, float, float]:
+def _run(
+    work: Work, folder: Path, around: AbstractContextManager[object] | None = None
+) -> tuple[int, float, float, float, float]:
     """Return the steps, and the seconds: wall, the loop's thread, the writer's, the whole process's."""
-    return asyncio.run(_measured(work, Path(tempfile.mkdtemp(dir=folder)) / "profile.db", looks))
+    return asyncio.run(_measured(work, Path(tempfile.mkdtemp(dir=folder)) / "profile.db", around))
 
 
-async def _measured(work: Work, database: Path, looks: _Looks | None) -> tuple[int, float, float, float, float]:
+async def _measured(
+    work: Work, database: Path, around: AbstractContextManager[object] | None
+) -> tuple[int, float, float, float, float]:
     async with opened(database) as podium:
         await run_many(podium, chain(10), 20, 20)
         gc.collect()
         writer = next(thread for thread in threading.enumerate() if thread.name.startswith("podium-writer"))
         clock = time.pthread_getcpuclockid(writer.ident or 0)
         begin = time.perf_counter(), time.thread_time(), time.clock_gettime(clock), time.process_time()
-        with looks or nullcontext():
+        with around or nullcontext():
             steps = await work(podium)
         end = time.perf_counter(), time.thread_time(), time.clock_gettime(clock), time.process_time()
     wall, loop, written, whole = (after - before for before, after in zip(begin, end, strict=True))
@@ -153,6 +157,7 @@ class _Looks:
         self.parts: dict[str, float] = defaultdict(float)
         self.places: dict[tuple[str, str], float] = defaultdict(float)
         self._last = 0.0
+        self._looking = False
 
     def __enter__(self) -> None:
         self._last = time.thread_time()
@@ -164,12 +169,16 @@ class _Looks:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def _look(self, _: int, frame: FrameType | None) -> None:
-        now = time.thread_time()
+        if self._looking:  # a look came while looking: of a machine that is busy with others
+            return
+        self._looking = True
+        passed = time.thread_time() - self._last
         if frame is not None:
             code = frame.f_code
-            self.parts[_part(code.co_filename)] += now - self._last
-            self.places[code.co_filename, code.co_qualname] += now - self._last
+            self.parts[_part(code.co_filename)] += passed
+            self.places[code.co_filename, code.co_qualname] += passed
         self._last = time.thread_time()
+        self._looking = False
 
 
 def _part(file: str) -> str:

@@ -26,7 +26,7 @@ REPEATS = 3
 BEGIN = "<!-- growth: begin (written by `python -m bench growth --write docs/performance.md`) -->"
 END = "<!-- growth: end -->"
 TASKS, EXECUTIONS = "tasks", "executions"
-_HALF_DECADES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+_HALF_DECADES = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 
 
 class Kind(Struct, frozen=True):
@@ -39,8 +39,8 @@ class Kind(Struct, frozen=True):
 
 
 KINDS = (
-    Kind("independent", "independent tasks of one execution", TASKS, _HALF_DECADES),
-    Kind("for_each", "instances of one for_each", TASKS, _HALF_DECADES),
+    Kind("independent", "independent tasks of one execution", TASKS, (*_HALF_DECADES, 200_000)),
+    Kind("for_each", "instances of one for_each", TASKS, (*_HALF_DECADES, 300_000, 1_000_000)),
     Kind("chain", "tasks one after another", TASKS, (10, 100, 1_000, 10_000)),
     Kind("executions", "executions of one task, 100 at a time", EXECUTIONS, (1, 10, 100, 1_000, 10_000, 100_000)),
     Kind("at_once", "executions of one task, all at once", EXECUTIONS, (1, 10, 100, 1_000, 10_000, 100_000)),
@@ -52,6 +52,7 @@ class Curve(Struct, frozen=True):
 
     kind: Kind
     points: tuple[Point, ...]
+    refused: str = ""  # why the size after the last point could not be measured at all
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -59,10 +60,15 @@ class Curve(Struct, frozen=True):
         return tuple(size for size in self.kind.sizes if size not in {point.count for point in self.points})
 
 
+class RefusedError(Exception):
+    """A process ended without a point, with why."""
+
+
 def measure(folder: Path, seconds: float, say: Callable[[str], None], kinds: Sequence[Kind] = KINDS) -> list[Curve]:
     """Measure the kinds in turns, smallest sizes first."""
     until = time.monotonic() + seconds
     points: dict[str, list[Point]] = {kind.name: [] for kind in kinds}
+    refused: dict[str, str] = {}
     for size in sorted({size for kind in kinds for size in kind.sizes}):
         for kind in kinds:
             found = points[kind.name]
@@ -71,9 +77,14 @@ def measure(folder: Path, seconds: float, say: Callable[[str], None], kinds: Seq
             expected = found[-1].seconds * size / found[-1].count * 1.2 + 1 if found else 1.0
             if time.monotonic() + expected > until:
                 continue
-            found.append(_point(kind.name, size, folder))
+            try:
+                found.append(_point(kind.name, size, folder))
+            except RefusedError as error:
+                refused[kind.name] = str(error)
+                say(f"  {kind.title}, {size:,}: {error}")
+                continue
             say(f"  {_row(found[-1], kind.title)}")
-    return [Curve(kind, tuple(points[kind.name])) for kind in kinds]
+    return [Curve(kind, tuple(points[kind.name]), refused.get(kind.name, "")) for kind in kinds]
 
 
 def _point(name: str, size: int, folder: Path) -> Point:
@@ -87,9 +98,12 @@ def _point(name: str, size: int, folder: Path) -> Point:
 def _in_process(name: str, size: int, folder: Path) -> Point:
     database = folder / "growth.db"
     command = [sys.executable, "-m", "bench.growth.process", name, str(size), str(database)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(command, capture_output=True)
     for file in folder.glob("growth.db*"):
         file.unlink()
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise RefusedError(said[-1] if said else f"it ended with {done.returncode}")
     return msgspec.json.decode(done.stdout, type=Point)
 
 
@@ -109,7 +123,8 @@ def table(machine: Machine, curves: Sequence[Curve]) -> str:
     for curve in curves:
         if curve.left_out:
             sizes = ", ".join(f"{size:,}" for size in curve.left_out)
-            rows += [f"Left out, since the time didn't reach: {curve.kind.title}, {sizes}.", ""]
+            why = curve.refused or "the time didn't reach"
+            rows += [f"Left out: {curve.kind.title}, {sizes}: {why}.", ""]
     return "\n".join([*rows, "Measured with:", "", *(f"- {text}" for text in machine.lines())])
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bench.fan_out_process import WARM_UP, peak_mb
 from bench.flows import chain, for_each, independent, opened, run_many, run_one
+from podium import Workflow
 from podium.app import Podium
 
 AT_ONCE = 100
+MOST_ITEMS = 200_000  # of one for_each; more are several of them in one execution
 
 
 class Point(Struct, frozen=True):
@@ -34,7 +37,11 @@ async def _independent(podium: Podium, count: int) -> None:
 
 
 async def _for_each(podium: Podium, count: int) -> None:
-    await run_one(podium, for_each(count))
+    if count <= MOST_ITEMS:
+        return await run_one(podium, for_each(count))
+    parts = [for_each(min(MOST_ITEMS, count - begun)).tasks[0] for begun in range(0, count, MOST_ITEMS)]
+    tasks = tuple(replace(part, id=f"each_{number}") for number, part in enumerate(parts))
+    return await run_one(podium, Workflow(name=f"for_each_{count}", tasks=tasks))
 
 
 async def _chain(podium: Podium, count: int) -> None:

@@ -157,7 +157,7 @@ def _answered(command: list[str], folder: Path, redis: str) -> tuple[float, dict
     environment = {
         **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "HOME": str(folder), "BENCH_REDIS": redis,
         "DO_NOT_TRACK": "1", "PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "ERROR",
+        "PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     }  # fmt: skip
     begin = time.perf_counter()
     process = subprocess.Popen(

@@ -17,7 +17,7 @@ def test_each_kind_is_measured_and_what_the_time_did_not_reach_is_said(tmp_path)
         assert curve.points[0].disk_mb > 0
     text = table(describe(tmp_path), curves)
     assert "| tasks one after another | 2 |" in text
-    assert "Left out, since the time didn't reach: tasks one after another, 50,000,000." in text
+    assert "Left out: tasks one after another, 50,000,000: the time didn't reach." in text
     draw_all(tmp_path / "plots", curves)
     assert len(list((tmp_path / "plots").glob("*.svg"))) == 4
 
@@ -31,3 +31,10 @@ def test_a_plot_is_an_image_with_a_line_and_its_name():
     first, last = (tuple(map(float, place.split(","))) for place in line.attrib["points"].split())
     assert first[0] < last[0]
     assert first[1] > last[1]  # upward is towards zero
+
+
+def test_a_size_that_is_refused_is_left_out_with_the_reason(tmp_path):
+    (curve,) = measure(tmp_path, 60.0, lambda text: None, [Kind("no such kind", "nothing", "tasks", (1,))])
+    assert curve.points == ()
+    assert "no such kind" in curve.refused
+    assert "Left out: nothing, 1: KeyError: 'no such kind'." in table(describe(tmp_path), [curve])

@@ -1,6 +1,7 @@
 """The comparison without any peer: what is said of one that can't be run, and that Podium's own script answers."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_podium_answers_and_a_peer_that_is_not_there_is_named_with_the_reason(tm
 
 
 def test_a_script_that_ends_without_an_answer_is_named_with_its_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(side_by_side, "PEERS_PYTHON", side_by_side.Path(sys.executable))
+    monkeypatch.setattr(side_by_side, "PEERS_PYTHON", Path(sys.executable))
     broken = Peer(name="Broken", script="with_none", package="none", promise="", durable=False, sizes={"W4": ()})
     figures, _ = compare(tmp_path, 1, 60.0, lambda text: None, (broken,))
     (cold,) = [figure for figure in figures if figure.workload == "W4"]
@@ -70,7 +71,9 @@ def test_every_peer_says_what_it_promises_and_has_a_script():
 
 
 def test_so_many_things_are_under_way_and_the_oldest_is_awaited_first():
-    begun, ended, most = [], [], []
+    begun: list[int] = []
+    ended: list[int] = []
+    most: list[int] = []
 
     def begin():
         begun.append(len(begun))
