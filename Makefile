@@ -85,8 +85,8 @@ bench: ready ## measure: prints the figures of docs/benchmarks.md
 # The peers live in an environment of their own, which knows nothing of Podium's; Redis is the system's.
 PEERS := .venv-peers/bin/python
 bench-peers: ready ## measure Podium and its peers side by side (installs them into .venv-peers; under ten minutes)
-	@[ -x $(PEERS) ] || $(PYTHON) -m venv .venv-peers
-	@$(PEERS) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/peers.txt
+	@[ -x $(PEERS) ] || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers
+	@$(BIN)/uv pip sync --quiet --python $(PEERS) --require-hashes requirements/peers.txt
 	@$(RUN) bench --peers
 
 growth: ready ## measure cost by size: tasks of one execution, and executions (under ten minutes)

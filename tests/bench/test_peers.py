@@ -83,3 +83,11 @@ def test_so_many_things_are_under_way_and_the_oldest_is_awaited_first():
     windows(begin, ended.append, 7, 3)
     assert ended == begun == list(range(7))
     assert max(most) == 3
+
+
+def test_the_peers_lock_file_pins_by_hash_and_names_no_address():
+    text = (side_by_side.ROOT / "requirements" / "peers.txt").read_text(encoding="utf-8")
+    assert "://" not in text
+    pins = text.replace("\\\n", " ").splitlines()
+    assert len(pins) > 50
+    assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
