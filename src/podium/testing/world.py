@@ -86,6 +86,7 @@ class World:
         self._agents_live_here = loop.chance.random() < 0.5
         self._inputs = 0
         self._watching: list[asyncio.Task[None]] = []
+        self._stopping: asyncio.Task[None] | None = None
 
     def tell(self, what: str) -> None:
         """Add a line to the transcript."""
@@ -112,6 +113,8 @@ class World:
         await asyncio.sleep(max(calm_after - self.loop.time(), 0) + 1)
         ended = await self._all_end()
         watch.cancel()
+        if self._stopping is not None:  # a stop that has begun is carried through
+            await asyncio.wait({self._stopping})
         await self._watchers_return(ended)
         if ended:
             await self._come_to_rest()
@@ -436,7 +439,8 @@ class World:
             if self.fate.strikes("stall"):
                 self.loop.clock.advance(self.chance.choice((1, 4, 20)) * SECOND)
             if self.fate.strikes("stop"):
-                await self._stop_in_order()
+                self._stopping = self.loop.create_task(self._stop_in_order(), name="world-stop")
+                await asyncio.wait({self._stopping})
 
 
 async def _awaited(work: Awaitable[T]) -> T:
