@@ -35,12 +35,12 @@ def test_the_clock_stands_still_until_it_is_told(podium_clock):
 
 
 def test_only_the_planned_faults_strike(podium_faults):
-    reports = podium_faults.only("message_doubled", agent_dies=0.5).simulate(WORKFLOW, seeds=range(8))
+    reports = podium_faults.only("message_doubled", agent_dies=0.5).simulate(WORKFLOW, {"name": "Ulm"}, seeds=range(8))
     assert {kind for report in reports for kind in report.faults} == {"message_doubled", "agent_dies"}
 
 
 def test_without_faults_nothing_strikes(podium_faults):
-    assert not any(report.faults for report in podium_faults.none().simulate(WORKFLOW, seeds=range(3)))
+    assert not any(report.faults for report in podium_faults.none().simulate(WORKFLOW, {"name": "Ulm"}, seeds=range(3)))
 
 
 def test_an_unknown_fault_is_refused(podium_faults):
