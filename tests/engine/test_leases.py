@@ -59,6 +59,14 @@ def test_after_a_rest_the_next_look_isnt_late():
     assert expired(held, 500 * S) == ["a"]
 
 
+def test_a_stall_before_the_first_look_at_a_lease_is_one_too():
+    held = Leases(4.0)
+    held.rest()
+    held.begin("a", Lease("e", "t", 1, "agent", "1", 104 * S), 100 * S)
+    assert expired(held, 106 * S) == []
+    assert expired(held, 107 * S) == []
+
+
 def test_leases_are_found_by_agent_execution_and_absence():
     held = leases("a", "b")
     assert [a for a, _ in held.of_agent("agent-a")] == ["a"]

@@ -67,9 +67,10 @@ class Leases:
         """Return an attempt's lease."""
         return self._leases.get(attempt)
 
-    def begin(self, attempt: str, lease: Lease) -> None:
-        """Begin a lease."""
+    def begin(self, attempt: str, lease: Lease, now_us: int = 0) -> None:
+        """Begin a lease; from the first one on a look can be late."""
         self._leases[attempt] = lease
+        self._looked_us = self._looked_us or now_us
 
     def end(self, attempt: str) -> None:
         """End a lease. Once more changes nothing."""

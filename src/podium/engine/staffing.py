@@ -163,7 +163,7 @@ class Staffing:
             return
         length_us = self._lease_us(attempt.agent)
         lease = Lease(state.id, task.path, number, attempt.agent, attempt.incarnation, now_us + length_us)
-        self.leases.begin(state.attempt_id(task.path, number), lease)
+        self.leases.begin(state.attempt_id(task.path, number), lease, now_us)
 
     def lease_seconds(self, agent: str) -> float:
         """Return how long this agent's leases are."""
