@@ -287,7 +287,9 @@ class Engine:
     async def finished(self, execution: str) -> ExecutionStatus:
         """Wait for an execution's end and return its final status. Raises ExecutionNotFoundError."""
         with self.watchers.watch(execution) as watch:
-            status = await self._status_of(execution)
+            state = self.residency.states.get(execution)
+            under_way = state is not None and not state.final  # then its end is news yet to come
+            status = ExecutionStatus.RUNNING if under_way else await self._status_of(execution)
             while status not in FINAL_EXECUTION:
                 news = await watch.next()
                 status = news.status if news is not None else await self._status_of(execution)
