@@ -7,16 +7,19 @@ all, so that rare ones aren't drowned by frequent ones.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from podium.exceptions import StoreUnavailableError
 from podium.store.memory import MemoryStore
 from podium.store.protocol import Append
+from podium.testing.store_tools import FailingParts, Fault
 
 T = TypeVar("T")
 
@@ -51,6 +54,9 @@ class Faults(Struct, frozen=True):
     clock_jumps: float = 0.0  # at a start
     stall: float = 0.0  # at each look of the world: the process stands still
     meddling: float = 0.0  # at each look of the world: somebody pauses, resumes, cancels, retries, signals
+    crash_during_commit: float = 0.0  # in the middle of a write: nothing of it may be there
+    clock_freezes: float = 0.0  # at each look of the world: for a while every time is the same
+    clock_leaps: float = 0.0  # at each look of the world: an hour has passed
 
 
 NO_FAULTS = Faults()
@@ -78,7 +84,11 @@ SWARM = Faults(
     clock_jumps=0.2,
     stall=0.02,
     meddling=0.05,
+    crash_during_commit=0.02,
+    clock_freezes=0.03,
+    clock_leaps=0.003,
 )
+FIRST_SWARM = replace(SWARM, crash_during_commit=0.0, clock_freezes=0.0, clock_leaps=0.0)  # whose seeds are kept
 
 
 def drawn(faults: Faults, chance: random.Random) -> Faults:
@@ -134,6 +144,8 @@ class FaultyStore(MemoryStore):
         await self._reach("append")
         fate = self._fate
         await self._end_if(fate.strikes("crash_before_commit"), "before the commit")
+        if fate.strikes("crash_during_commit"):
+            await self._tear(batch)
         if fate.strikes("outage"):
             self._out_until = asyncio.get_running_loop().time() + fate.chance.uniform(0.1, 20)
             raise StoreUnavailableError("simulated: the disk is full")
@@ -145,6 +157,16 @@ class FaultyStore(MemoryStore):
         if fate.strikes("append_unknown"):
             raise StoreUnavailableError("simulated: the answer to a commit was lost")
         await self._reach("append's answer")
+
+    async def _tear(self, batch: Append) -> None:
+        """Die in the middle of a write, at any of its parts; the memory store keeps all of an append or nothing."""
+        parts = [name for name in ("rows", "executions", "blobs", "inbox", "drained") if getattr(batch, name)]
+        part = self._fate.chance.choice(parts) if parts else "rows"
+        content = list(getattr(batch, part))
+        torn = FailingParts(content, self._fate.chance.randrange(max(len(content), 1)))
+        with contextlib.suppress(Fault):
+            await super().append(replace(batch, **{part: torn}))
+        await self._end_if(True, f"while it wrote {part}")
 
     async def changed(self) -> bool:
         """Return whether another handle has posted to the inbox, as a file would tell."""

@@ -18,10 +18,21 @@ class JumpingClock:
     def __init__(self, clock: VirtualClock, off_us: int) -> None:
         self._clock = clock
         self._off_us = off_us
+        self._stands_at_us: int | None = None
 
     def now_us(self) -> int:
         """Return microseconds since the epoch."""
-        return self._clock.now_us() + self._off_us
+        return self._clock.now_us() + self._off_us if self._stands_at_us is None else self._stands_at_us
+
+    def freeze(self) -> None:
+        """Stand still: from now on every answer is the same."""
+        self._stands_at_us = self.now_us()
+
+    def thaw(self, catches_up: bool) -> None:
+        """Go on: from where the world is meanwhile, or from where it stood."""
+        stood_at_us, self._stands_at_us = self._stands_at_us, None
+        if stood_at_us is not None and not catches_up:
+            self._off_us -= self.now_us() - stood_at_us
 
 
 class Link:

@@ -16,10 +16,11 @@ from msgspec import Raw
 from podium.agents.sdk import AgentDefinition
 from podium.clock import SECOND
 from podium.engine import inputs as inp
-from podium.engine.codec import encode_input
+from podium.engine.codec import decode_row, encode_input
 from podium.engine.explain import Sources, explain
-from podium.engine.recovery import inline
+from podium.engine.recovery import Definitions, inline
 from podium.engine.runtime import Engine, EngineSettings
+from podium.engine.state import State
 from podium.engine.values import Value
 from podium.exceptions import ConflictError, PodiumError, StoreUnavailableError
 from podium.fleet import messages as msg
@@ -36,6 +37,7 @@ from podium.testing.performing import Performer
 from podium.testing.repeats import Repeats
 from podium.testing.scripts import Script
 from podium.testing.virtual import VirtualLoop
+from podium.testing.waits import Witness
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, ResourceRequirements, Workflow
 
 T = TypeVar("T")
@@ -87,6 +89,10 @@ class World:
         self._inputs = 0
         self._watching: list[asyncio.Task[None]] = []
         self._stopping: asyncio.Task[None] | None = None
+        self._clock: JumpingClock | None = None
+        self._definitions = Definitions(self.disk)
+        self._witnesses: dict[str, Witness] = {}
+        self._seen: dict[str, int] = {}  # rows of each execution that its witness has followed
 
     def tell(self, what: str) -> None:
         """Add a line to the transcript."""
@@ -123,6 +129,7 @@ class World:
         keeper.cancel()
         if self._engine is not None:
             await self._end_tasks()
+        self._see_what_is_said()
         await self._examine(ended)
 
     def _clients(self) -> int:
@@ -194,7 +201,7 @@ class World:
 
     async def _start(self) -> None:
         off_us = self.chance.choice((-3_600, 3_600, 5)) * SECOND if self.fate.strikes("clock_jumps") else 0
-        clock = JumpingClock(self.loop.clock, off_us)
+        clock = self._clock = JumpingClock(self.loop.clock, off_us)
         store = self._store = FaultyStore(self.disk, self.fate, self.crash)
         link = self._link = Link(self)
         settings = msgspec.structs.replace(SETTINGS, agents_end_with_process=self._agents_live_here)
@@ -416,12 +423,28 @@ class World:
         for row in await self.disk.executions(None, (ExecutionStatus.PAUSED,)):
             await self._give(row.id, inp.Resume())
 
+    def _see_what_is_said(self) -> None:
+        """Hold what is said of waiting tasks, after each committed row, against the model."""
+        data = self.disk._data
+        for execution, rows in data.histories.items():
+            witness = self._witnesses.get(execution)
+            if witness is None:
+                row = data.executions[execution]
+                definition, _ = self._definitions.compile(self.workflow)
+                witness = self._witnesses[execution] = Witness(State(execution, row.tenant, definition))
+            for entry in rows[self._seen.get(execution, 0) :]:
+                blob = data.blobs[entry.tenant, entry.payload_blob][0] if entry.payload_blob else None
+                witness.take(entry.now_us, decode_row(entry, blob)[1])
+                self.broken += witness.untrue(entry.now_us)
+            self._seen[execution] = len(rows)
+
     async def _look_around(self) -> None:
         """Look at the world now and then: do what people and machines do to it, and check what must always hold."""
         while True:
             await asyncio.sleep(self.chance.uniform(0.2, 1.8) * LOOK_SECONDS if not self.fate.calm else 30.0)
             if self.fate.calm:
                 await self._resume_all()
+            self._see_what_is_said()
             engine = self._engine
             if engine is not None:
                 if (
@@ -438,6 +461,12 @@ class World:
                 await self._meddle()
             if self.fate.strikes("stall"):
                 self.loop.clock.advance(self.chance.choice((1, 4, 20)) * SECOND)
+            if self._clock is not None and self.fate.strikes("clock_freezes"):
+                self._clock.freeze()
+                catches_up = self.chance.random() < 0.5
+                self.loop.call_later(self.chance.uniform(0.1, 20), self._clock.thaw, catches_up)
+            if self.fate.strikes("clock_leaps"):
+                self.loop.clock.advance(3_600 * SECOND)
             if self.fate.strikes("stop"):
                 self._stopping = self.loop.create_task(self._stop_in_order(), name="world-stop")
                 await asyncio.wait({self._stopping})
