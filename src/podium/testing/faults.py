@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from podium.exceptions import StoreUnavailableError
 from podium.store.memory import MemoryStore
 from podium.store.protocol import Append
-from podium.testing.store_tools import FailingParts, Fault
+from podium.testing.torn import FailingParts, Fault
 
 T = TypeVar("T")
 

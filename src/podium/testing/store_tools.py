@@ -19,6 +19,8 @@ from podium.store.protocol import (
     Store,
 )
 from podium.testing.scribe import Scribe, everything
+from podium.testing.torn import FailingParts as FailingParts
+from podium.testing.torn import Fault as Fault
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -39,25 +41,6 @@ class StoreFactory(Protocol):
     def reopen(self, store: Store) -> Store:
         """Return another handle on the same data, as a process that starts now would; the first may still be open."""
         ...
-
-
-class Fault(Exception):
-    """Injected by the suite."""
-
-
-class FailingParts(list[Any]):
-    """A sequence that fails when the n-th item is taken from it, counted over all passes."""
-
-    def __init__(self, items: list[Any], at: int) -> None:
-        super().__init__(items)
-        self.left = at
-
-    def __iter__(self) -> Any:
-        for item in list.__iter__(self):
-            if self.left == 0:
-                raise Fault
-            self.left -= 1
-            yield item
 
 
 def asynchronous(

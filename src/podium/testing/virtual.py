@@ -129,6 +129,9 @@ def _keep_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
         if error is not None
         else str(context.get("message"))
     )
+    task = context.get("future") or context.get("task")
+    if isinstance(task, asyncio.Task):
+        told = f"{task.get_name()}: {told}"
     if isinstance(loop, VirtualLoop):
         loop.unhandled.append(told)
 
