@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -322,6 +322,7 @@ class World:
         if engine is None:
             return False, None
         asking = self.loop.create_task(_awaited(ask(engine)), name=f"podium-asks-{name}")
+        asking.add_done_callback(_seen)  # who asked may be gone when the answer comes
         await asyncio.wait({asking})
         if asking.cancelled():
             return False, None
@@ -474,3 +475,8 @@ class World:
 
 async def _awaited(work: Awaitable[T]) -> T:
     return await work
+
+
+def _seen(asking: asyncio.Task[Any]) -> None:
+    if not asking.cancelled():
+        asking.exception()
