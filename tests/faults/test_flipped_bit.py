@@ -59,7 +59,10 @@ def sentence(running: Running) -> str:
     return said
 
 
-@pytest.mark.parametrize(("column", "seed"), [("events", 1), ("events", 2), ("payload", 3), ("input_id", 4)])
+@pytest.mark.parametrize(
+    ("column", "seed"),
+    [("events", 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("payload", 3), ("input_id", 4)))],
+)
 def test_the_damaged_execution_alone_is_set_aside_and_each_command_says_so(shell, column, seed):
     damaged, sound = interrupted(shell)
     flip(shell.folder, damaged, column, seed)
