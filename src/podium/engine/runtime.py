@@ -52,6 +52,7 @@ from podium.store.protocol import DEFAULT_TENANT, CounterChange, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
 
+EARLY_ALARM_US = 1_000
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 _log = get_logger("podium.engine")
 
@@ -444,8 +445,9 @@ class Engine:
             return
         if self._alarm is not None:
             self._alarm.cancel()
+        least_us = EARLY_ALARM_US if due == self._alarm_us and due > now_us else 0  # it rang, and a clock stands still
         self._alarm_us = due
-        self._alarm = self._loop.call_later(max(due - now_us, 0) / 1_000_000, self._ring)
+        self._alarm = self._loop.call_later(max(due - now_us, least_us) / 1_000_000, self._ring)
 
     def _ring(self) -> None:
         self._alarm = None

@@ -87,6 +87,7 @@ class World:
         self._actors: dict[str, Actor] = {}
         self._agents_live_here = loop.chance.random() < 0.5
         self._inputs = 0
+        self._giving = 0  # commands of people that aren't answered yet
         self._watching: list[asyncio.Task[None]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._clock: JumpingClock | None = None
@@ -147,9 +148,8 @@ class World:
         pause = LOOK_SECONDS
         while self.loop.time() < until and not self.broken:
             rows = await self.disk.executions(None, limit=1_000)
-            if all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows) and not await self.disk.inbox(
-                range(64), 0, 1
-            ):
+            ended = all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows)
+            if ended and not self._giving and not await self.disk.inbox(range(64), 0, 1):
                 return True
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 600)
@@ -400,7 +400,9 @@ class World:
                 self._engine.look_into_inbox()
             return
         self.tell(f"person: {input_id} {type(given).__name__} of {execution[-4:]}")
+        self._giving += 1
         known, events = await self._ask(lambda e: e.command(execution, given, input_id), input_id)
+        self._giving -= 1
         if known and events is not None:
             self.told.inputs[execution, input_id] = None
 
