@@ -1,4 +1,4 @@
-"""Transcripts of simulated runs; `python -m tests.simulation.transcripts` writes them anew when a run is meant to change.
+"""Transcripts of simulated runs; `python -m tests.simulation.transcripts` writes them anew when one is meant to change.
 
 Each file opens with its seed, its faults and the digest of all events in its log; below is what happened, to be read.
 """
