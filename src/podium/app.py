@@ -33,7 +33,7 @@ from podium.exceptions import (
     NotTheOwnerError,
     PayloadTooLargeError,
     PodiumError,
-    StoreError,
+    StoreUnavailableError,
 )
 from podium.ids import IdSource, execution_id_for, shard_of
 from podium.scheduling.placement import Placement
@@ -147,7 +147,7 @@ class Podium:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"the folder {path.parent} can't be made: {error.strerror}") from error
+            raise StoreUnavailableError(f"the folder {path.parent} can't be made: {error.strerror}") from error
         store = SqliteStore.open(path, synchronous=settings.synchronous)
         return cls(settings, store, SqliteLogs(settings.logs_path, read_only=True), lock=FileLock(path), **options)
 
