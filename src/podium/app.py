@@ -33,6 +33,7 @@ from podium.exceptions import (
     NotTheOwnerError,
     PayloadTooLargeError,
     PodiumError,
+    StoreError,
     StoreUnavailableError,
 )
 from podium.ids import IdSource, execution_id_for, shard_of
