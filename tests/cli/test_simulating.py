@@ -92,7 +92,7 @@ def test_ones_own_code_that_is_idempotent_is_sound_and_says_what_ran_again(here,
 def test_a_task_that_is_not_idempotent_is_named_with_the_smallest_run_that_shows_it(here, orders):
     found = here.json("simulate", orders, "--agents", "shop.py", "--runs", "40", code=1)
     assert "FileExistsError" in found["not_idempotent"]["charge"]
-    assert sum(found["failed"]["faults"].values()) <= 4
+    assert sum(found["failed"]["faults"].values()) <= 8  # of dozens
     again = found["failed"]["again"].split()[1:]
     out = here(*again, code=1)
     assert "task charge" in out
@@ -117,7 +117,7 @@ def test_the_saved_test_fails_until_the_task_is_mended(here, orders):
 
 
 def test_a_broken_invariant_is_shown_with_its_seed_and_shrunk(here, orders, monkeypatch):
-    """A Podium that loses a result whenever an agent has died: played by an oracle that says so."""
+    """A Podium that stands one lost message and not two, as an oracle has it that says so."""
     examine = World._examine
 
     async def broken(self, ended):
@@ -128,7 +128,8 @@ def test_a_broken_invariant_is_shown_with_its_seed_and_shrunk(here, orders, monk
     monkeypatch.setattr(World, "_examine", broken)
     found = here.json("simulate", orders, "--runs", "40", "--save-test", "test_it.py", code=1)
     assert found["failed"]["broken"] == ["I1: two messages were lost"]
-    assert found["failed"]["faults"] == {"message_lost": 2}
+    assert found["failed"]["faults"]["message_lost"] == 2
+    assert sum(found["failed"]["faults"].values()) <= 4  # of dozens
     assert f"--seed {found['failed']['seed']} " in found["failed"]["again"]
     assert "simulate(" in (here.folder / "test_it.py").read_text()
     out = here(*found["failed"]["again"].split()[1:], code=1)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from podium.testing.simulation import Report
 
-EFFORT = 60  # runs at most
+EFFORT = 100  # runs at most
 
 
 class Trial(Struct, frozen=True):
@@ -37,8 +37,10 @@ def shrunk(run: Run, failed: Report, trial: Trial = Trial(), effort: int = EFFOR
             most = min(middle, sum(search.report.faults.values()))
         else:
             least = middle + 1
-    for kind in sorted(search.report.faults):
-        search.attempt(Trial((*search.trial.without, kind), search.trial.strikes))
+    while search.effort > 0 and any(search.spare(kind) for kind in sorted(search.report.faults)):
+        continue  # what is left may be spared now, though it couldn't before
+    while (left := sum(search.report.faults.values())) and search.attempt(Trial(search.trial.without, left - 1)):
+        continue
     return search.trial, search.report
 
 
@@ -60,6 +62,17 @@ class _Search:
         if fails:
             self.trial, self.report = trial, report
         return fails
+
+    def spare(self, kind: str) -> bool:
+        """Try to do without a kind; where others strike in its place, only if fewer do."""
+        before, report, strikes = self.trial, self.report, sum(self.report.faults.values())
+        if self.attempt(Trial((*before.without, kind), before.strikes)):
+            return True
+        if self.attempt(Trial((*before.without, kind))):
+            if sum(self.report.faults.values()) < strikes:
+                return True
+            self.trial, self.report = before, report
+        return False
 
 
 def _kinds_of(report: Report) -> set[str]:
