@@ -125,7 +125,8 @@ class _IntoTranscript(logging.Handler):
         self._world = world
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._world.tell(f"log {record.levelname.lower()}: {record.getMessage()}")
+        said = record.getMessage().partition(" exception=")[0]  # a traceback's paths are this machine's
+        self._world.tell(f"log {record.levelname.lower()}: {said}")
         if record.exc_info and record.exc_info[1] is not None and record.levelno >= logging.ERROR:
             self._world.tell(f"  {record.exc_info[1]!r}")
 
