@@ -386,6 +386,10 @@ class Podium:
             raise ExecutionNotFoundError(f"there is no execution {beginning}")
         raise ExecutionNotFoundError(f"several executions begin with {beginning}: {', '.join(r.id for r in rows)} …")
 
+    async def workflow_of(self, row: ExecutionRow) -> Workflow:
+        """Return the definition that an execution runs, without its history."""
+        return (await self._definitions.get(row.tenant, row.definition)).workflow
+
     async def follower(self, execution: str) -> Follower:
         """Return the execution's committed state, to be brought up to date as often as one likes."""
         return await Follower.of(self.store, self._definitions, execution)

@@ -129,8 +129,7 @@ class Orchestrator:
         if await podium.store.execution(workflow_id) is not None:
             return workflow_id
         for row in await podium.store.executions(podium.settings.tenant, limit=1_000):
-            follower_id = (await podium.follower(row.id)).state.definition.workflow.id
-            if follower_id == workflow_id:
+            if (await podium.workflow_of(row)).id == workflow_id:
                 return row.id
         raise ExecutionNotFoundError(f"there is no execution or workflow {workflow_id}")
 

@@ -12,9 +12,6 @@ from typing import NamedTuple
 from podium.exceptions import CorruptHistoryError
 from podium.store.protocol import Append, LogRow
 
-MAX_SHARD = (1 << 23) - 1
-MAX_POSITION = (1 << 40) - 1
-
 
 class ShardMove(NamedTuple):
     """How a batch moves one shard: the fence it relies on, the position it must find, the position it leaves."""
