@@ -35,7 +35,9 @@ def main(kind):
         make_environment()
         for name in LOCKS[kind]:
             say(f"installing what requirements/{name} pins")
-            pip("--require-hashes", "--only-binary", ":all:", "-r", str(ROOT / "requirements" / name))
+            # The lock files are complete. Without --no-deps an old pip looks for `coverage[toml]` by itself, and finds a
+            # newer one than the pinned as soon as there is one.
+            pip("--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(ROOT / "requirements" / name))
         say("installing podium itself (editable)")
         pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))
         # The development tools contain all that a run needs.

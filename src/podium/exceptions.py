@@ -158,3 +158,41 @@ class CorruptHistoryError(StoreError):
 
 class NotSupported(PodiumError):
     """This adapter can't do that."""
+
+
+# --- the bus -----------------------------------------------------------------------------------------------------
+
+
+class MessageBusError(PodiumError):
+    """The message bus could not do what was asked."""
+
+
+class TransportUnavailableError(MessageBusError):
+    """The carrier of messages can't be reached, or doesn't answer."""
+
+
+class TransportClosedError(MessageBusError):
+    """The transport has been stopped."""
+
+
+class RequestTimeoutError(MessageBusError):
+    """No answer came within the time."""
+
+
+class DeadLetterNotFoundError(InvalidInputError):
+    """No such dead letter."""
+
+
+# --- the fleet ---------------------------------------------------------------------------------------------------
+
+
+class RegistryError(PodiumError):
+    """The agent registry could not do what was asked."""
+
+
+class AgentNotFoundError(InvalidInputError):
+    """No such agent is registered."""
+
+
+class RegistrationConflictError(ConflictError):
+    """An agent of this name is registered with another key."""
