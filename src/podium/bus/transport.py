@@ -155,7 +155,7 @@ class Transport(Protocol):
     async def request(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, timeout_seconds: float = 5.0
     ) -> Delivery:
-        """Say it and return the first answer. Raises RequestTimeoutError; at once when nobody listens, if that is known."""
+        """Say it and return the first answer. Raises RequestTimeoutError; at once if it is known that nobody listens."""
         ...
 
     async def subscribe(self, subjects: str | tuple[str, ...], *, group: str = "", limit: int = 65_536) -> Subscription:
