@@ -1,0 +1,34 @@
+"""The subjects of document 000, and which names may stand in them. Pure; everything that names a subject asks here."""
+
+from __future__ import annotations
+
+import re
+
+from podium.exceptions import InvalidInputError
+
+REGISTER = "mcp.agent.register"
+SUBMIT = "mcp.orchestrator.task.submit"
+TASK_STATUS = "mcp.orchestrator.task.status"
+TASK_RESULTS = "mcp.orchestrator.task.*.result"
+SYSTEM_EVENT = "mcp.orchestrator.system.event"
+HEALTH = "mcp.orchestrator.health"
+
+MAX_ID = 128
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def check_agent_id(agent: str) -> str:
+    """Return the id if it may stand in a subject, and so in a permission. Raises InvalidInputError."""
+    if _ID.fullmatch(agent) is None:
+        raise InvalidInputError(f"an agent's id has 1 to {MAX_ID} letters, digits, `_` and `-`; {agent[:40]!r} hasn't")
+    return agent
+
+
+def of_agent(agent: str, what: str) -> str:
+    """Return a subject of one agent: `task`, `status`, `result`, `heartbeat` or `register`."""
+    return f"mcp.agent.{agent}.{what}"
+
+
+def inbox_of(name: str) -> str:
+    """Return the prefix of the subjects on which an agent or client with credentials awaits answers."""
+    return f"_INBOX_{name}"
