@@ -1,11 +1,21 @@
 """Settings: defaults, then podium.yaml, then the environment, then arguments; what is wrong is named with its place."""
 
+import traceback
 from pathlib import Path
 
 import pytest
 
 from podium.exceptions import SettingsError
-from podium.settings import CONFIG_FILE, Settings, load_settings
+from podium.settings import (
+    CONFIG_FILE,
+    DOCUMENTED_NAMES,
+    SECRETS,
+    Address,
+    Settings,
+    address_of,
+    bus_url,
+    load_settings,
+)
 
 
 def load(folder: Path, text: str = "", environment=None, **arguments) -> Settings:
@@ -77,3 +87,174 @@ def test_an_argument_that_is_no_setting_is_refused(tmp_path):
 
 def test_the_database_in_memory_keeps_nothing(tmp_path):
     assert load(tmp_path, database=":memory:").in_memory
+
+
+# --- what the documents call it ---------------------------------------------------------------------------------------
+
+
+def test_the_documents_names_hold_and_podiums_own_win(tmp_path):
+    documented = {
+        "MAX_CONCURRENT_AGENTS": "7", "MAX_AGENTS": "8", "MESSAGE_BUS_BATCH_SIZE": "100",
+        "EVENT_RETENTION_HOURS": "1", "DEREGISTRATION_TIMEOUT_SECONDS": "90",
+        "HEARTBEAT_INTERVAL_SECONDS": "10", "HEALTH_CHECK_INTERVAL_SECONDS": "20",
+    }  # fmt: skip
+    found = load(tmp_path, "max_concurrent_agents: 5\n", documented)
+    assert (found.max_concurrent_agents, found.message_bus_batch_size, found.event_retention_hours) == (7, 100, 1)
+    assert (found.heartbeat_interval_seconds, found.health_check_interval_seconds) == (10, 20)
+    assert found.deregistration_timeout_seconds == 90
+    assert load(tmp_path, "", {**documented, "PODIUM_MAX_CONCURRENT_AGENTS": "3"}).max_concurrent_agents == 3
+    assert load(tmp_path, "", {"MAX_AGENTS": "8"}).max_concurrent_agents == 8
+    assert load(tmp_path, "", {"MAX_CONCURRENT_AGENTS": " ", "MAX_AGENTS": "8"}).max_concurrent_agents == 8
+
+
+def test_every_documented_name_stands_for_a_setting():
+    assert set(DOCUMENTED_NAMES) | SECRETS <= set(Settings.__struct_fields__)
+
+
+def test_an_error_names_the_place_that_said_it(tmp_path):
+    with pytest.raises(SettingsError, match=r"said by HEARTBEAT_INTERVAL_SECONDS"):
+        load(tmp_path, "", {"HEARTBEAT_INTERVAL_SECONDS": "soon"})
+    with pytest.raises(SettingsError, match=r"said by PODIUM_MAX_MESSAGE_BYTES"):
+        load(tmp_path, "", {"PODIUM_MAX_MESSAGE_BYTES": "3"})
+    with pytest.raises(SettingsError, match=r"said by .*podium.yaml"):
+        load(tmp_path, "http: here\n")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"heartbeat_interval_seconds": 60}, r"unhealthy_seconds \(60\) must be above heartbeat_interval_seconds"),
+        (
+            {"deregistration_timeout_seconds": 50},
+            r"deregistration_timeout_seconds \(50\) must be above unhealthy_seconds",
+        ),
+        ({"nats_user": "a", "nats_token": "b"}, "nats_user and nats_token are several ways"),
+        ({"nats_password": "a"}, "nats_password needs a nats_user"),
+        ({"nats_tls_key": "a"}, "go together"),
+        ({"bus": "localhost:4222"}, "bus must be a URL such as memory://"),
+        ({"bus": "amqp://h"}, "bus must be a URL"),
+        ({"max_reconnects": -2}, "max_reconnects must be above -2"),
+        ({"http": "8002"}, "http must be HOST:PORT"),
+        ({"nats": "::1:4222"}, "in brackets"),
+        ({"metrics": "h:65536"}, "metrics must be HOST:PORT"),
+        ({"data": " "}, "data must be a path"),
+        ({"event_retention_hours": float("nan")}, "event_retention_hours must be above 0"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path, values, expected):
+    with pytest.raises(SettingsError, match=expected):
+        load(tmp_path, **values)
+
+
+def test_the_database_follows_the_data_folder_unless_it_is_said(tmp_path):
+    found = load(tmp_path, data="elsewhere")
+    assert (found.database, found.nats_folder) == ("elsewhere/podium.db", Path("elsewhere/nats"))
+    assert load(tmp_path, "database: own.db\n", {"PODIUM_DATA": "elsewhere"}).database == "own.db"
+    assert Settings().nats_folder == Path(".podium/nats")
+
+
+# --- which bus --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "url"),
+    [
+        ("NATS_URL", "nats://a:4222,nats://b:4222", "nats://a:4222,nats://b:4222"),
+        ("NATS_URL", "localhost:4222", "nats://localhost:4222"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "k1:9092,k2:9092", "kafka://k1:9092,k2:9092"),
+        ("REDIS_STREAMS_URL", "redis://redis-cluster:6379", "redis://redis-cluster:6379"),
+    ],
+)
+def test_the_one_variable_that_is_set_says_which_bus(variable, value, url):
+    assert bus_url(Settings(), {variable: value}) == url
+    assert bus_url(Settings(bus="memory://"), {variable: value}) == "memory://"
+
+
+def test_nothing_said_about_the_bus_is_nothing():
+    assert bus_url(Settings(), {"NATS_URL": " "}) == ""
+
+
+def test_argument_environment_and_file_say_the_bus_in_this_order(tmp_path):
+    environment = {"PODIUM_BUS": "nats://environment:1", "NATS_URL": "nats://documented:1"}
+    assert bus_url(load(tmp_path, "bus: nats://file:1\n", environment, bus="nats://argument:1"), environment) == (
+        "nats://argument:1"
+    )
+    assert bus_url(load(tmp_path, "", environment), environment) == "nats://environment:1"
+    del environment["PODIUM_BUS"]
+    assert bus_url(load(tmp_path, "", environment), environment) == "nats://file:1"
+
+
+def test_two_variables_for_one_bus_are_refused_by_name():
+    both = {"NATS_URL": "nats://a", "REDIS_STREAMS_URL": "redis://b"}
+    with pytest.raises(SettingsError, match="NATS_URL and REDIS_STREAMS_URL are both set"):
+        bus_url(Settings(), both)
+    assert bus_url(Settings(bus="nats://c"), both) == "nats://c"
+
+
+def test_a_variable_with_an_unknown_scheme_is_refused_without_its_password():
+    with pytest.raises(SettingsError, match="NATS_URL must be a URL") as refused:
+        bus_url(Settings(), {"NATS_URL": "http://me:hunter2@a"})
+    assert "hunter2" not in str(refused.value)
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_are_in_no_repr():
+    settings = [
+        Settings(nats_user="me", nats_password="hunter2"),
+        Settings(nats_token="hunter2"),
+        Settings(nats_nkey_seed="hunter2"),
+        Settings(bus="nats://me:hunter2@a:1,nats://me:hun@ter2@b:1"),
+        Settings(bus="redis://a:1?password=hunter2"),
+    ]
+    for each in settings:
+        for text in (repr(each), str(each), str(each.__rich_repr__()), f"{each}"):
+            assert "hunter2" not in text
+            assert "ter2" not in text
+    assert "nats_password='…'" in repr(settings[0])
+    assert "nats_password=''" in repr(Settings())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nats_password: [hunter2",
+        "nats_password: *hunter2",
+        "nats_token: !hunter2 x",
+        "nats_token: @hunter2",
+        "bus: me:hunter2@a",
+        "bus: amqp://me:hunter2@a",
+        "{nats_user: a, nats_token: hunter2}",
+        "nats_password: hunter2",
+        "nats_token: 2\nnats_password: {a: hunter2}",
+    ],
+)
+def test_secrets_are_in_no_error(tmp_path, text):
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, text)
+    whole = "".join(traceback.format_exception(refused.value))
+    assert "hunter2" not in whole
+
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "loopback"),
+    [
+        ("127.0.0.1:8002", Address("127.0.0.1", 8002), True),
+        ("localhost:0", Address("localhost", 0), True),
+        ("[::1]:8002", Address("::1", 8002), True),
+        ("0.0.0.0:8002", Address("0.0.0.0", 8002), False),
+        ("[::]:8002", Address("::", 8002), False),
+        ("example.org:80", Address("example.org", 80), False),
+    ],
+)
+def test_addresses_are_read_and_written(text, address, loopback):
+    assert address_of(text) == address
+    assert (str(address), address.loopback) == (text, loopback)
+
+
+def test_an_empty_address_is_none():
+    assert address_of(" ") is None

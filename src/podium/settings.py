@@ -1,14 +1,17 @@
 """Settings: one validated object; defaults < podium.yaml < environment (`PODIUM_…`) < arguments.
 
-A wrong name or value is refused with where it came from and what was expected, before anything starts.
+A wrong name or value is refused with where it came from and what was expected, before anything starts. The names that
+the documents give to some variables hold too; `PODIUM_…` wins over them. Secrets are in no repr and in no error.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +23,56 @@ from podium.exceptions import SettingsError
 CONFIG_FILE = "podium.yaml"
 PREFIX = "PODIUM_"
 
+# The variables of documents 003 and 004, beside `PODIUM_…`; of two that are set the first one holds.
+DOCUMENTED_NAMES = {
+    "max_concurrent_agents": ("MAX_CONCURRENT_AGENTS", "MAX_AGENTS"),
+    "heartbeat_interval_seconds": ("HEARTBEAT_INTERVAL_SECONDS",),
+    "health_check_interval_seconds": ("HEALTH_CHECK_INTERVAL_SECONDS",),
+    "deregistration_timeout_seconds": ("DEREGISTRATION_TIMEOUT_SECONDS",),
+    "message_bus_batch_size": ("MESSAGE_BUS_BATCH_SIZE",),
+    "event_retention_hours": ("EVENT_RETENTION_HOURS",),
+}
+BUS_VARIABLES = {"NATS_URL": "nats", "KAFKA_BOOTSTRAP_SERVERS": "kafka", "REDIS_STREAMS_URL": "redis"}
+BUS_SCHEMES = ("memory", "nats", "tls", "kafka", "redis", "rediss")
+SECRETS = frozenset({"nats_password", "nats_token", "nats_nkey_seed"})
+
+_DAY = 86_400.0
+_LIMITS: dict[str, tuple[float, float]] = {  # above the first, at most the second
+    "lease_seconds": (0, _DAY),
+    "drain_seconds": (0, _DAY),
+    "heartbeat_interval_seconds": (0, _DAY),
+    "health_check_interval_seconds": (0, _DAY),
+    "unhealthy_seconds": (0, 30 * _DAY),
+    "deregistration_timeout_seconds": (0, 365 * _DAY),
+    "max_concurrent_agents": (0, 10_000_000),
+    "max_queued_tasks": (0, 10_000_000),
+    "max_task_seconds": (0, 365 * _DAY),
+    "max_message_bytes": (1_023, 64 << 20),
+    "message_bus_batch_size": (0, 64 << 20),
+    "event_retention_hours": (0, 876_000),
+    "connection_timeout_ms": (0, 3_600_000),
+    "reconnect_wait_ms": (0, 3_600_000),
+    "max_reconnects": (-2, 1_000_000_000),
+}
+
+
+class Address(Struct, frozen=True):
+    """Where something listens. Port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nobody but this machine can reach it."""
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be set. Times are in seconds."""
+    """Everything that can be set. Times are in seconds where the name has no other unit."""
 
     database: str = ".podium/podium.db"  # a SQLite file; `:memory:` keeps nothing
     synchronous: Literal["FULL", "NORMAL"] = (
@@ -35,15 +85,55 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lease_seconds: float = 15.0
     drain_seconds: float = 10.0  # how long a stop waits for live attempts before it hands them back
     tenant: str = "default"
+    data: str = ".podium"  # the folder of the embedded server's data; with `database` unsaid that is in it too
+
+    # Where `podium up` listens: HOST:PORT, port 0 takes a free one; empty: not at all.
+    http: str = "127.0.0.1:8002"
+    metrics: str = "127.0.0.1:8080"
+    nats: str = "127.0.0.1:4222"  # the embedded server
+    http_allow_unauthenticated: bool = False  # may answer strangers on addresses that other machines reach
+    metrics_allow_unauthenticated: bool = False
+    nats_authentication: bool = False  # the embedded server knows each agent by its credentials
+
+    # The fleet.
+    max_concurrent_agents: int = 10_000
+    heartbeat_interval_seconds: float = 30.0
+    health_check_interval_seconds: float = 30.0
+    unhealthy_seconds: float = 60.0  # without a sign of life
+    deregistration_timeout_seconds: float = 300.0  # without a sign of life: lost, and forgotten
+    max_queued_tasks: int = 10_000  # submissions beyond are told to come back later
+    max_task_seconds: float = 3_600.0  # of submitted tasks that name no limit of their own
+
+    # The bus.
+    bus: str = ""  # a URL; empty: see `bus_url`
+    max_message_bytes: int = 1 << 20
+    message_bus_batch_size: int = 16_384  # bytes of a frame of many messages
+    event_retention_hours: float = 168.0
+    connection_timeout_ms: int = 5_000
+    reconnect_wait_ms: int = 1_000
+    max_reconnects: int = -1  # -1: for ever
+    nats_user: str = ""
+    nats_password: str = ""
+    nats_token: str = ""
+    nats_credentials: str = ""  # a `.creds` file
+    nats_nkey_seed: str = ""  # a seed, or the file that holds it
+    nats_tls_ca: str = ""  # PEM files
+    nats_tls_certificate: str = ""
+    nats_tls_key: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("lease_seconds", "drain_seconds"):
-            if not 0 < getattr(self, name) <= 86_400:
-                raise ValueError(f"{name} must be above 0 and at most 86400")
+        for name, (above, most) in _LIMITS.items():
+            if not above < getattr(self, name) <= most:
+                raise ValueError(f"{name} must be above {above:g} and at most {most:.15g}")
         if any(not 0 <= amount < math.inf for amount in self.capacity.values()):
             raise ValueError("capacity must be finite amounts, none of them negative")
-        if not self.database.strip():
-            raise ValueError("database must be a path, or :memory:")
+        for name in ("database", "data"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} must be a path{', or :memory:' if name == 'database' else ''}")
+        for name in ("http", "metrics", "nats"):
+            address_of(getattr(self, name), name)
+        _check_signs_of_life(self)
+        _check_bus(self)
 
     @property
     def in_memory(self) -> bool:
@@ -55,21 +145,133 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         """Where attempts' log lines are kept, beside the database."""
         return Path(self.database).parent / "logs.db"
 
+    @property
+    def nats_folder(self) -> Path:
+        """Where the embedded server keeps its streams."""
+        return Path(self.data) / "nats"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return list(shown(self).items())
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown(self).items())})"
+
 
 def load_settings(
     folder: Path | None = None, environment: Mapping[str, str] | None = None, **arguments: Any
 ) -> Settings:
     """Return the settings in force in a folder. Arguments that are None say nothing. Raises SettingsError."""
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     path = (folder or Path.cwd()) / CONFIG_FILE
     if path.is_file():
         values.update(_from_file(path))
-    values.update(_from_environment(os.environ if environment is None else environment))
-    values.update({name: value for name, value in arguments.items() if value is not None})
+        sources.update(dict.fromkeys(values, str(path)))
+    for name, source, value in _from_environment(os.environ if environment is None else environment):
+        values[name], sources[name] = value, source
+    given = {name: value for name, value in arguments.items() if value is not None}
+    values.update(given)
+    sources.update(dict.fromkeys(given, "an argument"))
+    if "database" not in values and isinstance(values.get("data"), str) and values["data"].strip():
+        values["database"] = str(Path(values["data"]) / "podium.db")
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"a setting is wrong: {error}") from error
+        named = re.search(r"\$\.(\w+)", str(error)) or re.match(r"(\w+)", str(error))
+        source = sources.get(named[1], "") if named else ""
+        raise SettingsError(f"a setting is wrong: {error}{source and f' (said by {source})'}") from error
+
+
+def bus_url(settings: Settings, environment: Mapping[str, str] | None = None) -> str:
+    """Return the URL of the bus; empty when nothing was said: `podium up` then embeds NATS, others use memory.
+
+    The setting wins (`--bus`, `PODIUM_BUS`, podium.yaml), then the one of the documents' variables that is set.
+    Raises SettingsError when two of them are.
+    """
+    if settings.bus:
+        return settings.bus
+    given = os.environ if environment is None else environment
+    found = {name: given[name].strip() for name in BUS_VARIABLES if given.get(name, "").strip()}
+    if len(found) > 1:
+        raise SettingsError(
+            f"{' and '.join(found)} are both set, and there is one bus: unset all but one, or say which it is with "
+            "--bus or PODIUM_BUS"
+        )
+    for name, value in found.items():
+        url = value if "://" in value else f"{BUS_VARIABLES[name]}://{value}"
+        if not _is_bus(url):
+            raise SettingsError(f"{name} must be {_EXPECTED_BUS}, not {shown_url(url)!r}")
+        return url
+    return ""
+
+
+def address_of(text: str, name: str = "the address") -> Address | None:
+    """Return HOST:PORT as an address, None of an empty text. Raises ValueError, naming what is wrong."""
+    if not text.strip():
+        return None
+    host, colon, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{name} must be HOST:PORT, for example 127.0.0.1:8002, not {text!r}")
+    if ":" in host and not bracketed:
+        raise ValueError(f"{name} must have an IPv6 address in brackets, for example [::1]:8002, not {text!r}")
+    return Address(host[1:-1] if bracketed else host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine only: 127.0.0.0/8, ::1 or localhost."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Return the settings as they may be shown: without secrets."""
+    values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+    hidden = {name: "…" for name in SECRETS if values[name]}
+    return {**values, **hidden, "bus": shown_url(settings.bus)}
+
+
+def shown_url(url: str) -> str:
+    """Return a URL (or several with commas) as it may be shown: without user, password and parameters."""
+    parts = re.split(r",(?=\w+://)", url)
+    return ",".join(re.sub(r"\?.*", "?…", re.sub(r"^(\w+://)?.*@", r"\1…@", part)) for part in parts)
+
+
+_EXPECTED_BUS = "a URL such as memory://, nats://127.0.0.1:4222, kafka://… or redis://…"
+
+
+def _is_bus(url: str) -> bool:
+    return all(part.partition("://")[0] in BUS_SCHEMES and "://" in part for part in re.split(r",(?=\w+://)", url))
+
+
+def _check_signs_of_life(settings: Settings) -> None:
+    """What is later must be longer: a heartbeat, then unhealthy, then lost."""
+    names = ("heartbeat_interval_seconds", "unhealthy_seconds", "deregistration_timeout_seconds")
+    for shorter, longer in itertools.pairwise(names):
+        if not getattr(settings, shorter) < getattr(settings, longer):
+            raise ValueError(
+                f"{longer} ({getattr(settings, longer):g}) must be above {shorter} ({getattr(settings, shorter):g})"
+            )
+
+
+def _check_bus(settings: Settings) -> None:
+    if settings.bus and not _is_bus(settings.bus):
+        raise ValueError(f"bus must be {_EXPECTED_BUS}, not {shown_url(settings.bus)!r}")
+    ways = [
+        name for name in ("nats_user", "nats_token", "nats_credentials", "nats_nkey_seed") if getattr(settings, name)
+    ]
+    if len(ways) > 1:
+        raise ValueError(f"{' and '.join(ways)} are several ways to prove who one is; say one")
+    if settings.nats_password and not settings.nats_user:
+        raise ValueError("nats_password needs a nats_user")
+    if bool(settings.nats_tls_certificate) != bool(settings.nats_tls_key):
+        raise ValueError("nats_tls_certificate and nats_tls_key go together")
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -77,8 +279,13 @@ def _from_file(path: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} can't be read: {' '.join(str(error).split())}") from error
+    except yaml.YAMLError as error:
+        # Not the error's own text, nor its chain: it quotes the line, which may be the one with the password.
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SettingsError(f"{path} can't be read: it isn't valid YAML{place}") from None
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -92,14 +299,17 @@ def _from_file(path: Path) -> dict[str, Any]:
     return found
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+    """Yield setting, variable and value. A variable of the documents that is empty says nothing."""
     for name in Settings.__struct_fields__:
-        text = environment.get(PREFIX + name.upper())
-        if text is None:
+        own = PREFIX + name.upper()
+        if own in environment:
+            text = environment[own]
+            yield name, own, _pairs(text, own) if name in ("agents", "capacity") else text
             continue
-        values[name] = _pairs(text, PREFIX + name.upper()) if name in ("agents", "capacity") else text
-    return values
+        other = next((other for other in DOCUMENTED_NAMES.get(name, ()) if environment.get(other, "").strip()), None)
+        if other is not None:
+            yield name, other, environment[other].strip()
 
 
 def _pairs(text: str, source: str) -> dict[str, str]:
