@@ -18,6 +18,7 @@ from podium.engine.state import State, TaskState, unfinished_instances
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
+NO_SUCH_ATTEMPT = "no such attempt"
 MAX_INTERRUPTIONS = 10  # attempts of one task that may die with their orchestrator
 _CRASHES = frozenset({"crash", "lost"})
 _REPORTED = frozenset({"error", "timeout", "crash", "cancelled"})  # how an agent may say that an attempt ended
@@ -46,6 +47,7 @@ def _start(state: State, given: inp.Start, now_us: int) -> list[ev.Event]:
             bindings=given.bindings,
             priority=given.priority if given.priority is not None else config.priority,
             deadline_us=None if timeout is None else now_us + seconds_to_us(timeout),
+            preferred_agent=given.preferred_agent,
         )
     ]
 
@@ -140,6 +142,9 @@ def _lost(state: State, given: inp.Lost, now_us: int) -> list[ev.Event]:
     if given.reason == "owner_died":
         error = ErrorInfo("Interrupted", "the process that ran it ended before its result was recorded")
         return _after_failure(state, task, given.number, error, "interrupted", now_us)
+    if given.reason == "undelivered":
+        error = ErrorInfo("Undelivered", "its agent never said that it has begun; the message may be lost")
+        return _after_failure(state, task, given.number, error, "interrupted", now_us)
     return _after_failure(state, task, given.number, ErrorInfo("AgentLost", given.reason), "lost", now_us)
 
 
@@ -185,7 +190,7 @@ def _what_next(state: State, task: TaskState, number: int, error: ErrorInfo, how
         return ev.RetryScheduled(task.path, now_us + _delay_us(state, task, number, crashes))
     if how == "interrupted":
         if task.interruptions + 1 >= MAX_INTERRUPTIONS:
-            text = f"its orchestrator died {MAX_INTERRUPTIONS} times while it ran"
+            text = f"it was interrupted {MAX_INTERRUPTIONS} times: its orchestrator died, or its agent never had it"
             return ev.TaskFailed(task.path, ErrorInfo("CrashLoop", text, retryable=False))
         return ev.RetryScheduled(task.path, now_us)
     failures = task.failures + 1
@@ -267,7 +272,7 @@ def _live_task(state: State, path: str, number: int) -> TaskState | None:
 
 def _late(state: State, path: str, number: int) -> list[ev.Event]:
     known = path in state.tasks and number <= state.tasks[path].number
-    return [ev.InputIgnored("late: the attempt has ended" if known else "no such attempt", path, number)]
+    return [ev.InputIgnored("late: the attempt has ended" if known else NO_SUCH_ATTEMPT, path, number)]
 
 
 def _ignored(reason: str) -> list[ev.Event]:

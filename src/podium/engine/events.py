@@ -25,6 +25,7 @@ class ExecutionStarted(Struct, frozen=True, omit_defaults=True, tag_field="event
     bindings: dict[str, str] = {}
     priority: int = 50
     deadline_us: int | None = None
+    preferred_agent: str = ""
 
 
 class ExecutionPausing(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_pausing"):

@@ -22,6 +22,7 @@ class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="star
     bindings: dict[str, str] = {}  # agent type -> what loads its code
     priority: int | None = None
     timeout_seconds: float | None = None
+    preferred_agent: str = ""  # gets the tasks where it is free
 
 
 class Granted(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):

@@ -58,6 +58,7 @@ class Leases:
         self.length_us = seconds_to_us(seconds)
         self._stall_us = min(STALL_US, self.length_us // 2)
         self._leases: dict[str, Lease] = {}
+        self._of_agent: dict[str, dict[str, Lease]] = {}
         self._looked_us = 0
 
     def __len__(self) -> int:
@@ -69,12 +70,19 @@ class Leases:
 
     def begin(self, attempt: str, lease: Lease, now_us: int = 0) -> None:
         """Begin a lease; from the first one on a look can be late."""
+        self.end(attempt)
         self._leases[attempt] = lease
+        self._of_agent.setdefault(lease.agent, {})[attempt] = lease
         self._looked_us = self._looked_us or now_us
 
     def end(self, attempt: str) -> None:
         """End a lease. Once more changes nothing."""
-        self._leases.pop(attempt, None)
+        lease = self._leases.pop(attempt, None)
+        if lease is not None:
+            of_agent = self._of_agent[lease.agent]
+            del of_agent[attempt]
+            if not of_agent:
+                del self._of_agent[lease.agent]
 
     def renew(self, attempts: tuple[str, ...], now_us: int) -> None:
         """Believe in these for another lease."""
@@ -88,9 +96,16 @@ class Leases:
 
     def of_agent(self, agent: str, other_than: str = "") -> list[tuple[str, Lease]]:
         """Return an agent's leases, those of one incarnation left out."""
-        return [
-            (a, lease) for a, lease in self._leases.items() if lease.agent == agent and lease.incarnation != other_than
-        ]
+        return [(a, lease) for a, lease in self._of_agent.get(agent, {}).items() if lease.incarnation != other_than]
+
+    def renew_all(self, agent: str, now_us: int) -> None:
+        """Believe in all that an agent has for another lease."""
+        for lease in self._of_agent.get(agent, {}).values():
+            self._renew(lease, now_us)
+
+    def all(self) -> list[Lease]:
+        """Return all leases."""
+        return list(self._leases.values())
 
     def of_execution(self, execution: str) -> list[Lease]:
         """Return an execution's leases."""

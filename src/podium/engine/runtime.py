@@ -17,8 +17,9 @@ from msgspec import Struct
 from podium.clock import Clock, SystemClock, seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.arrivals import Arrival, Batch
+from podium.engine.arrivals import Arrival, Batch, Decided
 from podium.engine.codec import decode_input
+from podium.engine.decide import NO_SUCH_ATTEMPT
 from podium.engine.dispatch import Dispatcher
 from podium.engine.intake import Intake, check_same_start
 from podium.engine.leases import Leases
@@ -26,7 +27,7 @@ from podium.engine.loading import ALL_SHARDS, Loader
 from podium.engine.recovery import Definitions, Offload, in_thread, restore
 from podium.engine.residency import Residency
 from podium.engine.snapshots import Snapshots
-from podium.engine.staffing import Staffing
+from podium.engine.staffing import FOREIGN_LEASE_SECONDS, Staffing
 from podium.engine.state import State
 from podium.engine.step import step
 from podium.engine.sweeping import sweep_daily
@@ -71,6 +72,7 @@ class EngineSettings(Struct, frozen=True):
     snapshot_bytes: int = 8 << 20  # of history since the last one; folding so much takes some tenths of a second
     agents_end_with_process: bool = True  # in-process agents: what they held is lost at a take-over
     starts_tasks: bool = True  # False: inputs are decided, nothing is given to agents
+    foreign_lease_seconds: float = FOREIGN_LEASE_SECONDS  # of agents that don't renew
 
 
 class Engine:
@@ -100,7 +102,12 @@ class Engine:
         self._intake = Intake(store, self._settings.max_arrivals, self._settings.unavailable_pause_seconds, self._spawn)
         self._intake.repeated = self._repeated
         leases = Leases(self._settings.lease_seconds)
-        self.staffing = Staffing(placement or Placement(), leases, self._intake.put_once)
+        self.staffing = Staffing(
+            placement or Placement(), leases, self._intake.put_once, self._settings.foreign_lease_seconds
+        )
+        # Told of what an agent said and can't be recorded: the agent, the attempt, why.
+        self.unusable: Callable[[str, str, str], None] = lambda agent, attempt, why: None
+        self.landed: list[Callable[[Batch], None]] = []  # called with each batch once it is committed
         self._dispatcher = Dispatcher(
             store, carrier, self.staffing, self._clock,
             arrive=self._intake.put_once, spawn=self._spawn, retrying=self._intake.retrying,
@@ -221,11 +228,12 @@ class Engine:
         bindings: dict[str, str] | None = None,
         priority: int | None = None,
         timeout_seconds: float | None = None,
+        preferred_agent: str = "",
     ) -> str:
         """Start an execution and return its id once that is committed. The same `submission_id` starts it only once.
 
-        `given` is the input, JSON. Raises ConflictError when the submission's id was used for something else, or the
-        workflow's `max_concurrent_executions` is reached.
+        `given` is the input, JSON; a `preferred_agent` gets the tasks where it is free. Raises ConflictError when the
+        submission's id was used for something else, or the workflow's `max_concurrent_executions` is reached.
         """
         self._check_open()
         definition, encoded = self.definitions.compile(workflow)
@@ -240,6 +248,7 @@ class Engine:
             bindings or {},
             priority,
             timeout_seconds,
+            preferred_agent,
         )
         if submission_id is not None and await self._is_submitted(execution, start):
             return execution
@@ -321,6 +330,7 @@ class Engine:
             arrival = self.staffing.hear(message, self._clock.now_us())
         except InvalidInputError as error:
             _log.warning("a message was dropped", error=str(error), agent=message.agent)
+            self.unusable(message.agent, getattr(message, "attempt", ""), str(error))
             return True
         if arrival is None:
             self._intake.wake.set()  # a slot may be free, an agent new
@@ -334,6 +344,15 @@ class Engine:
         else:
             self._intake.doubt(arrival)
         return True
+
+    def suspend(self, agent: str) -> None:
+        """Give an agent nothing until it is heard of again."""
+        self.staffing.suspend(agent)
+
+    def doubt_deliveries(self) -> None:
+        """The link to agents elsewhere was down: say again what they haven't said that they have."""
+        self.staffing.doubt_deliveries()
+        self._intake.wake.set()
 
     def _check_open(self) -> None:
         if self._closing or self._main is None:
@@ -509,6 +528,7 @@ class Engine:
             self._intake.settle(decided.arrival, decided.events)
             if decided.arrival.agent:
                 self._dispatcher.answer(decided)
+                self._note_unknown(decided)
         now_us = self._clock.now_us()
         for execution, (state, _) in landed.touched.items():
             if not state.final:
@@ -518,6 +538,13 @@ class Engine:
                 self.residency.drop(execution)
                 self._snapshots.forget(execution)
         self.watchers.committed(landed)
+        for tell in self.landed:
+            tell(landed)
+
+    def _note_unknown(self, decided: Decided) -> None:
+        first, arrival = decided.events[0], decided.arrival
+        if isinstance(first, ev.InputIgnored) and first.reason == NO_SUCH_ATTEMPT:
+            self.unusable(arrival.agent, arrival.attempt, first.reason)
 
     async def _look_up_positions(self) -> bool:
         """Ask the store where the shards are: an append that was reported as failed may have been committed.
@@ -594,6 +621,8 @@ class Engine:
             self._batch.drained.append(arrival.inbox_id)
         self._intake.reject(arrival, error)
         self._intake.wake.set()
+        if arrival.agent:
+            self.unusable(arrival.agent, arrival.attempt, str(error))
 
 
 def _pin(state: State, arrival: Arrival) -> None:

@@ -66,6 +66,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     timers: list[tuple[int, str, str, int]]
     tasks: list[_Task]
     timeout_us: int | None = None
+    preferred_agent: str = ""
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -80,7 +81,7 @@ def encode_state(state: State) -> bytes:
             state.deadline_us, state.created_us, state.updated_us, state.finished_us, state.reason, state.error,
             state.partial, state.fatal, state.total, state.unfinished, state.live, state.in_flight,
             list(state.eligible), list(state.fans), timers, [_pack_task(t) for t in state.tasks.values()],
-            state.timeout_us,
+            state.timeout_us, state.preferred_agent,
         )
     )  # fmt: skip
 
@@ -95,6 +96,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     for name in (
         "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
         "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight", "timeout_us",
+        "preferred_agent",
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL

@@ -24,6 +24,7 @@ from podium.workflow.model import ExecutionStatus, TaskStatus
 
 FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
 FREED_KEPT = 10_000
+UNDELIVERED = "undelivered"  # why an attempt is lost of which its agent never said that it has begun
 MAX_ERROR_TEXT = 8 * 1024
 MAX_TRACEBACK = 16 * 1024
 _log = get_logger("podium.engine")
@@ -54,7 +55,14 @@ class Member:
 class Staffing:
     """The queue, the leases and the registered agents of one owner."""
 
-    def __init__(self, placement: Placement, leases: Leases, arrive: Callable[[Arrival], None]) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        leases: Leases,
+        arrive: Callable[[Arrival], None],
+        foreign_lease_seconds: float = FOREIGN_LEASE_SECONDS,
+    ) -> None:
+        self._foreign_lease_seconds = foreign_lease_seconds
         self.placement = placement
         self.leases = leases
         self.members: dict[str, Member] = {}
@@ -161,19 +169,18 @@ class Staffing:
         attempt = (task.live or {}).get(number)
         if attempt is None:
             return
-        length_us = self._lease_us(attempt.agent)
-        lease = Lease(state.id, task.path, number, attempt.agent, attempt.incarnation, now_us + length_us)
+        length_us = self._lease_us(attempt.agent, attempt.incarnation)
+        lease = Lease(state.id, task.path, number, attempt.agent, attempt.incarnation, now_us + length_us, length_us)
         self.leases.begin(state.attempt_id(task.path, number), lease, now_us)
 
     def lease_seconds(self, agent: str) -> float:
         """Return how long this agent's leases are."""
         return self._lease_us(agent) / 1_000_000
 
-    def _lease_us(self, agent: str) -> int:
+    def _lease_us(self, agent: str, incarnation: str = "") -> int:
         member = self.members.get(agent)
-        if member is not None and not member.registration.renews:
-            return int(FOREIGN_LEASE_SECONDS * 1_000_000)
-        return self.leases.length_us
+        renews = member.registration.renews if member is not None else not incarnation.startswith(msg.FOREIGN)
+        return self.leases.length_us if renews else int(self._foreign_lease_seconds * 1_000_000)
 
     # --- what agents say ---------------------------------------------------------------------------------------
 
@@ -182,11 +189,12 @@ class Staffing:
         if isinstance(message, msg.Registration):
             self._register(message, now_us)
             return None
+        self._check_speaker(message)
         member = self.members.get(message.agent)
         if member is not None:
             member.seen_us = now_us
             if not member.registration.renews:
-                self.leases.renew(tuple(a for a, _ in self.leases.of_agent(message.agent)), now_us)
+                self.leases.renew_all(message.agent, now_us)
         if isinstance(message, msg.Refused):
             self._refused(message)
         else:
@@ -194,6 +202,8 @@ class Staffing:
         match message:
             case msg.Succeeded() | msg.Failed() | msg.Refused() | msg.HandedBack() | msg.Saved():
                 return _input_of(message)
+            case msg.Leaving():
+                self.placement.leave(message.agent)
             case msg.Freed():
                 self.placement.release(message.attempt)
                 self._freed[message.attempt] = None
@@ -210,6 +220,25 @@ class Staffing:
             case _:
                 assert_never(message)
         return None
+
+    def _check_speaker(self, message: msg.FromAgent) -> None:
+        """Raise InvalidInputError when an agent speaks of another one's live attempt."""
+        attempt: str = getattr(message, "attempt", "")
+        lease = self.leases.get(attempt) if attempt else None
+        if lease is not None and lease.agent != message.agent:
+            raise InvalidInputError(f"agent {message.agent} speaks of an attempt that agent {lease.agent} has")
+
+    def suspend(self, agent: str) -> None:
+        """Nothing goes to this agent until it is heard of again."""
+        self.placement.refuse(agent)
+
+    def doubt_deliveries(self) -> None:
+        """What was on its way to agents elsewhere may be lost: say again what they haven't said that they have."""
+        for lease in self.leases.all():
+            member = self.members.get(lease.agent)
+            renews = member is not None and member.registration.renews
+            if lease.incarnation.startswith((msg.REMOTE, msg.FOREIGN)) and not (renews and lease.accepted_us):
+                self._reunited.append(lease)
 
     def _refused(self, message: msg.Refused) -> None:
         """An agent won't: it gets nothing more until it is heard of again, or, when it leaves, at all."""
@@ -230,13 +259,20 @@ class Staffing:
             self.leases.rest()
             return
         for attempt, lease in self.leases.expired(now_us):
-            seconds = self._lease_us(lease.agent) / 1_000_000
+            self.suspend(lease.agent)  # it would only lose the next one too
+            member = self.members.get(lease.agent)
+            renews = member is not None and member.registration.renews
+            if renews and lease.incarnation.startswith(msg.REMOTE) and not lease.accepted_us:
+                self._lose(attempt, lease, UNDELIVERED)
+                continue
+            seconds = self._lease_us(lease.agent, lease.incarnation) / 1_000_000
             self._lose(attempt, lease, f"agent {lease.agent} gave no sign of life for {seconds:g} s")
 
     def lose_inherited(self, reason: str = "owner_died") -> None:
         """Give up the attempts whose agent isn't registered: after a take-over of agents that lived in the process."""
         for attempt, lease in self.leases.of_agent_unlike(self._is_here):
-            self._lose(attempt, lease, reason)
+            if not lease.incarnation.startswith((msg.REMOTE, msg.FOREIGN)):  # those live on, and come back
+                self._lose(attempt, lease, reason)
 
     def _is_here(self, agent: str, incarnation: str) -> bool:
         member = self.members.get(agent)
@@ -264,6 +300,7 @@ class Staffing:
                 max(registration.slots, 1),
                 vector_of(registration.resources),
                 frozenset(registration.capabilities),
+                frozenset(registration.functions),
             )
         )
 
@@ -303,6 +340,8 @@ def _ready_task(state: State, task: TaskState) -> ReadyTask:
         task.ready_us,
         compiled.needs,
         compiled.capabilities,
+        compiled.function,
+        state.preferred_agent,
     )
 
 

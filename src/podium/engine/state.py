@@ -98,6 +98,7 @@ class State:
         self.input = NULL
         self.bindings: dict[str, str] = {}
         self.priority = 50
+        self.preferred_agent = ""
         self.deadline_us: int | None = None
         self.timeout_us: int | None = None  # from the start, or from a retry, to the deadline
         self.created_us = self.updated_us = 0

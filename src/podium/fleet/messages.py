@@ -12,6 +12,11 @@ from msgspec import Raw, Struct
 
 from podium.workflow.model import ResourceRequirements
 
+# How the incarnation begins of an agent that outlives the orchestrator's process: one that renews leases, and one
+# whose every message does.
+REMOTE = "bus."
+FOREIGN = "ext."
+
 
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):
     """Why something failed: the error's type, its text and, for people, its traceback; each cut to its limit."""
@@ -161,6 +166,12 @@ class HandedBack(Struct, frozen=True, tag_field="kind", tag="handed_back"):
     attempt: str
 
 
+class Leaving(Struct, frozen=True, tag_field="kind", tag="leaving"):
+    """I take nothing new; what I have I finish or hand back."""
+
+    agent: str
+
+
 class Left(Struct, frozen=True, tag_field="kind", tag="left"):
     """I am gone; whatever I held is lost."""
 
@@ -169,7 +180,18 @@ class Left(Struct, frozen=True, tag_field="kind", tag="left"):
 
 
 FromAgent = (
-    Registration | Accepted | Refused | Progress | Saved | Renewal | Succeeded | Failed | Freed | HandedBack | Left
+    Registration
+    | Accepted
+    | Refused
+    | Progress
+    | Saved
+    | Renewal
+    | Succeeded
+    | Failed
+    | Freed
+    | HandedBack
+    | Leaving
+    | Left
 )
 
 

@@ -4,6 +4,9 @@ One queue an agent type, by priority, then age. Slots and resources are never ov
 the least loaded one is chosen by an `AgentChoice`, so that richer policies stand behind the same protocol. A task that
 doesn't fit lets smaller ones pass, but not for ever: after `PATIENCE` of them its type waits for it. One that no
 registered agent could ever take is set aside until another agent comes, and holds nobody up.
+
+A task of `ANY_TYPE` goes to an agent of whatever type that has its capabilities and answers to its function. A task's
+preferred agent gets it if it is free; otherwise another one does.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from msgspec import Struct
 
 from podium.scheduling.resources import NOTHING, Capacity, Vector
 
+ANY_TYPE = "*"
 PATIENCE = 100  # grants that may pass a task which doesn't fit
 LOOK_AHEAD = 64  # tasks that don't fit which are looked past in one go
 _FEW = 64  # entries of withdrawn tasks that may lie in a queue
@@ -25,8 +29,8 @@ class ReadyTask:
     """A task that waits for an agent."""
 
     __slots__ = (
-        "agent_type", "attempt", "capabilities", "execution", "needs", "number", "passed_by", "priority", "queued",
-        "ready_us", "task",
+        "agent_type", "attempt", "capabilities", "execution", "function", "needs", "number", "passed_by", "preferred",
+        "priority", "queued", "ready_us", "task",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +44,8 @@ class ReadyTask:
         ready_us: int,
         needs: Vector = NOTHING,
         capabilities: frozenset[str] = frozenset(),
+        function: str = "",
+        preferred: str = "",
     ) -> None:
         self.execution = execution
         self.task = task
@@ -50,6 +56,8 @@ class ReadyTask:
         self.ready_us = ready_us
         self.needs = needs
         self.capabilities = capabilities
+        self.function = function
+        self.preferred = preferred  # an agent's id, if one is
         self.passed_by = 0
         self.queued = True
 
@@ -68,11 +76,14 @@ class Slot(Struct, frozen=True, gc=False):
 class Agent:
     """An agent as placement sees it: slots, resources, what it holds."""
 
-    __slots__ = ("capabilities", "capacity", "full", "held", "id", "incarnation", "leaving", "offers", "slots", "type")
+    __slots__ = (
+        "capabilities", "capacity", "full", "functions", "held", "id", "incarnation", "leaving", "offers", "slots",
+        "type",
+    )  # fmt: skip
 
     def __init__(
         self, agent_id: str, agent_type: str, incarnation: str, slots: int, offered: Vector = NOTHING,
-        capabilities: frozenset[str] = frozenset(),
+        capabilities: frozenset[str] = frozenset(), functions: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         self.id = agent_id
         self.type = agent_type
@@ -80,10 +91,11 @@ class Agent:
         self.slots = slots
         self.capacity = Capacity(offered)
         self.capabilities = capabilities
+        self.functions = functions  # empty: it answers to any
         self.held = 0
         self.full = False  # it refused; until it is heard of again it gets nothing
         self.leaving = False
-        self.offers: set[float] = set()  # the ranks under which it stands in its type's list
+        self.offers: set[tuple[str, float]] = set()  # the lists, by type, and ranks under which it stands there
 
     @property
     def open(self) -> bool:
@@ -94,6 +106,12 @@ class Agent:
     def load(self) -> float:
         """The share of its slots that is taken."""
         return self.held / self.slots
+
+    def serves(self, ready: ReadyTask) -> bool:
+        """Whether a task is of its kind: its type, or any type and a function that it answers to."""
+        if ready.agent_type == ANY_TYPE:
+            return not self.functions or ready.function in self.functions
+        return ready.agent_type == self.type
 
 
 class AgentChoice(Protocol):
@@ -148,6 +166,8 @@ class Placement:
         self._ready: dict[str, dict[str, ReadyTask]] = {}  # by execution, by task
         self._holds: dict[str, _Hold] = {}
         self._holds_of: dict[str, set[str]] = {}  # attempts, by execution
+        self._holds_by: dict[str, set[str]] = {}  # attempts, by agent
+        self._any_type = False  # whether a task of any type was ever queued: else nobody pays for that list
         self._stirred: dict[str, None] = {}  # types that something has changed for
         self._arrivals = count()
 
@@ -159,18 +179,19 @@ class Placement:
         if known is not None and known.incarnation != agent.incarnation:
             self.remove_agent(agent.id)
         self.agents[agent.id] = agent
-        for hold in self._holds.values():
-            if hold.agent == agent.id and hold.incarnation == agent.incarnation:
+        for attempt in self._holds_by.get(agent.id, ()):
+            hold = self._holds[attempt]
+            if hold.incarnation == agent.incarnation:
                 hold.count(agent)
-        queue = self._queues.setdefault(agent.type, [])
-        for entry in self._impossible.pop(agent.type, ()):
-            heappush(queue, entry)
+        for agent_type in (agent.type, ANY_TYPE):
+            for entry in self._impossible.pop(agent_type, ()):
+                heappush(self._queues.setdefault(agent_type, []), entry)
         self._offer(agent)
 
     def remove_agent(self, agent_id: str) -> None:
         """Forget an agent and what it held."""
         self.agents.pop(agent_id, None)
-        for attempt in [a for a, hold in self._holds.items() if hold.agent == agent_id]:
+        for attempt in list(self._holds_by.get(agent_id, ())):
             self.release(attempt)
 
     def refuse(self, agent_id: str) -> None:
@@ -198,6 +219,10 @@ class Placement:
         if ready.task in tasks:
             self._unqueue(tasks[ready.task])
         tasks[ready.task] = ready
+        if ready.agent_type == ANY_TYPE and not self._any_type:
+            self._any_type = True
+            for agent in self.agents.values():
+                self._list(agent)
         entry = (-ready.priority, ready.ready_us, next(self._arrivals), ready)
         heappush(self._queues.setdefault(ready.agent_type, []), entry)
         self._lengths[ready.agent_type] = self._lengths.get(ready.agent_type, 0) + 1
@@ -223,6 +248,7 @@ class Placement:
             return
         hold = self._holds[attempt] = _Hold(agent_id, incarnation, execution, needs)
         self._holds_of.setdefault(execution, set()).add(attempt)
+        self._holds_by.setdefault(agent_id, set()).add(attempt)
         self.pool.take(needs)
         agent = self.agents.get(agent_id)
         if agent is not None and agent.incarnation == incarnation:
@@ -235,10 +261,11 @@ class Placement:
         hold = self._holds.pop(attempt, None)
         if hold is None:
             return
-        attempts = self._holds_of[hold.execution]
-        attempts.discard(attempt)
-        if not attempts:
-            del self._holds_of[hold.execution]
+        for index, key in ((self._holds_of, hold.execution), (self._holds_by, hold.agent)):
+            attempts = index[key]
+            attempts.discard(attempt)
+            if not attempts:
+                del index[key]
         if hold.needs:
             self.pool.give_back(hold.needs)
             self._stirred.update(dict.fromkeys(self._queues))
@@ -288,7 +315,7 @@ class Placement:
                 for waiting in passed:
                     waiting[3].passed_by += 1
                 continue
-            if not self._has_open_agent(agent_type):
+            if not self._has_open_agent(ready):
                 passed.append(entry)
                 break
             if not self._could_ever_fit(ready):
@@ -315,17 +342,20 @@ class Placement:
         ranks = self._ranks.get(ready.agent_type)
         if not ranks or (ready.needs and self.pool.lacking(ready.needs)):
             return None
+        preferred = self.agents.get(ready.preferred)
+        if preferred is not None and preferred.open and preferred.serves(ready) and self._fits(preferred, ready):
+            return preferred  # its place in the list is stale now, and passed over when it comes up
         aside: list[Agent] = []
         chosen = None
         while ranks and chosen is None:
             rank, agent_id = heappop(ranks)
             agent = self.agents.get(agent_id)
-            if agent is None or agent.type != ready.agent_type:
+            if agent is None or ready.agent_type not in (agent.type, ANY_TYPE):
                 continue  # it has gone, or came back as another type
-            agent.offers.discard(rank)
+            agent.offers.discard((ready.agent_type, rank))
             if not agent.open or rank != self._choice.rank(agent):
                 continue  # stale: its true rank was offered when it changed
-            if self._fits(agent, ready):
+            if agent.serves(ready) and self._fits(agent, ready):
                 chosen = agent
             else:
                 aside.append(agent)
@@ -342,28 +372,30 @@ class Placement:
     def _could_ever_fit(self, ready: ReadyTask) -> bool:
         """Whether some registered agent would do, if nothing else ran."""
         return not self.pool.never_fits(ready.needs) and any(
-            agent.type == ready.agent_type
+            agent.serves(ready)
             and ready.capabilities <= agent.capabilities
             and not agent.capacity.never_fits(ready.needs)
             for agent in self.agents.values()
         )
 
-    def _has_open_agent(self, agent_type: str) -> bool:
-        listed = (self.agents.get(agent_id) for _, agent_id in self._ranks.get(agent_type, ()))
-        return any(agent is not None and agent.open and agent.type == agent_type for agent in listed)
+    def _has_open_agent(self, ready: ReadyTask) -> bool:
+        listed = (self.agents.get(agent_id) for _, agent_id in self._ranks.get(ready.agent_type, ()))
+        return any(agent is not None and agent.open and agent.serves(ready) for agent in listed)
 
     def _offer(self, agent: Agent) -> None:
         if agent.open:
             self._list(agent)
-            if self._lengths.get(agent.type):
-                self._stirred[agent.type] = None
+            for agent_type in (agent.type, ANY_TYPE):
+                if self._lengths.get(agent_type):
+                    self._stirred[agent_type] = None
 
     def _list(self, agent: Agent) -> None:
-        """Put an agent into its type's list under its present rank, once for each rank."""
+        """Put an agent into its type's list, and that of all, under its present rank, once for each rank."""
         rank = self._choice.rank(agent)
-        if rank not in agent.offers:
-            agent.offers.add(rank)
-            heappush(self._ranks.setdefault(agent.type, []), (rank, agent.id))
+        for agent_type in (agent.type, ANY_TYPE) if self._any_type else (agent.type,):
+            if (agent_type, rank) not in agent.offers:
+                agent.offers.add((agent_type, rank))
+                heappush(self._ranks.setdefault(agent_type, []), (rank, agent.id))
 
     def _unqueue(self, ready: ReadyTask) -> None:
         if not ready.queued:
@@ -390,16 +422,18 @@ class Placement:
         ready = self._ready.get(execution, {}).get(task)
         if ready is None:
             return ""
-        agents = [a for a in self.agents.values() if a.type == ready.agent_type]
+        agents = [a for a in self.agents.values() if a.serves(ready)]
+        if not agents and ready.agent_type == ANY_TYPE:
+            return f"no agent that answers to {ready.function} is registered"
         if not agents:
             return f"no agent of type {ready.agent_type} is registered"
         able = [a for a in agents if ready.capabilities <= a.capabilities]
         if not able:
             missing = ", ".join(sorted(ready.capabilities))
-            return f"none of the {len(agents)} agents of type {ready.agent_type} has the capabilities {missing}"
+            return f"none of the {len(agents)} agents {_kind(ready)} has the capabilities {missing}"
         if all(a.capacity.never_fits(ready.needs) for a in able):
             short = able[0].capacity.never_fits(ready.needs)
-            return f"no agent of type {ready.agent_type} is large enough: {_amounts(short)} short"
+            return f"no agent {_kind(ready)} is large enough: {_amounts(short)} short"
         if self.pool.never_fits(ready.needs):
             return f"the pool is too small: {_amounts(self.pool.never_fits(ready.needs))} short"
         lacking = self.pool.lacking(ready.needs)
@@ -415,14 +449,18 @@ class Placement:
         )
         slots, held = sum(a.slots for a in able), sum(a.held for a in able)
         agents = "1 agent" if len(able) == 1 else f"{len(able)} agents"
-        busy = f"{held} of {slots} slots of {agents} of type {ready.agent_type} are taken"
+        busy = f"{held} of {slots} slots of {agents} {_kind(ready)} are taken"
         if all(a.leaving for a in able):
-            return f"every agent of type {ready.agent_type} is leaving"
+            return f"every agent {_kind(ready)} is leaving"
         if not any(a.open for a in able) and any(a.full and a.held < a.slots for a in able):
             return f"every agent with a free slot has refused, and hasn't been heard of since; {busy}"
         if any(a.open for a in able) and ready.needs:
             return f"no agent has enough left for it ({_amounts(ready.needs)}); {busy}"
         return f"{busy}; {ahead} {'task is' if ahead == 1 else 'tasks are'} ahead of it" if ahead else busy
+
+
+def _kind(ready: ReadyTask) -> str:
+    return f"that answers to {ready.function}" if ready.agent_type == ANY_TYPE else f"of type {ready.agent_type}"
 
 
 def _amounts(amounts: Vector) -> str:

@@ -1,0 +1,367 @@
+"""Document 000's messages: camelCase JSON that agents and clients in any language speak.
+
+Only shapes and their limits are decided here; `translation.py` turns them into what the engine knows. What is read is
+read liberally (fields nobody knows are passed over, `messageId` and `timestamp` may be missing), what is written is
+whole. `docs/protocol.md` and the AsyncAPI document beside it are made from these types.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+
+from podium.exceptions import InvalidInputError
+
+CONTENT_TYPE = "application/json"
+PROTOCOL = "podium.v1"  # `registration.protocol` of agents that speak frames after it
+
+REGISTER = "mcp.agent.register"
+SUBMIT = "mcp.orchestrator.task.submit"
+TASK_STATUS = "mcp.orchestrator.task.status"
+SYSTEM_EVENT = "mcp.orchestrator.system.event"
+HEALTH = "mcp.orchestrator.health"
+
+T = TypeVar("T")
+
+Id = Annotated[str, Meta(min_length=1, max_length=1_024)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Text = Annotated[str, Meta(max_length=1 << 20)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=256)]
+
+
+def task_subject(agent: str) -> str:
+    """Return where an agent hears its assignments."""
+    return f"mcp.agent.{agent}.task"
+
+
+def status_subject(agent: str) -> str:
+    """Return where an agent and the orchestrator tell each other how they stand."""
+    return f"mcp.agent.{agent}.status"
+
+
+def result_subject(agent: str) -> str:
+    """Return where an agent reports results."""
+    return f"mcp.agent.{agent}.result"
+
+
+def heartbeat_subject(agent: str) -> str:
+    """Return where an agent says that it lives."""
+    return f"mcp.agent.{agent}.heartbeat"
+
+
+def completion_subject(task: str) -> str:
+    """Return where the end of a submitted task is told to its client."""
+    return f"mcp.orchestrator.task.{task}.result"
+
+
+class NatsMessage(Struct, frozen=True, rename="camel", kw_only=True):
+    """What every message has: an id of its own and when it was made, in milliseconds since the epoch."""
+
+    message_id: Annotated[str, Meta(max_length=1_024)] = ""
+    timestamp: float = 0  # a whole number where we write it; clocks of agents don't matter
+
+
+# --- agents ------------------------------------------------------------------------------------------------------
+
+
+class Resources(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What an agent has to offer."""
+
+    cpu_cores: Annotated[float, Meta(ge=0)] = 0.0
+    memory_mb: Annotated[int, Meta(ge=0)] = 0
+    disk_mb: Annotated[int, Meta(ge=0)] = 0
+    gpu_count: Annotated[int, Meta(ge=0)] = 0
+
+
+class AgentRegistration(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """Who an agent is and what it can do.
+
+    `agentType` is what workflows name; `taskTypes` are the functions it answers to (none: all). `incarnation` names
+    this start of it: another one means that everything the earlier one held is lost; left out, every registration
+    that wasn't asked for counts as a start. `renews` agents renew the leases of their tasks in time (15 s) by
+    frames; others have 60 s, and any message renews.
+    """
+
+    agent_id: Id
+    agent_type: Name = "agent"
+    capabilities: Names = ()
+    version: Name = "1.0"
+    max_concurrent_tasks: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    task_types: Names = ()
+    incarnation: Annotated[str, Meta(max_length=128)] = ""
+    location: Annotated[str, Meta(max_length=256)] = ""
+    tags: Names = ()
+    service_types: Names = ()
+    endpoint: Annotated[str, Meta(max_length=1_024)] = ""
+    resources: Resources = Resources()
+    metadata: dict[str, Any] = {}
+    protocol: Annotated[str, Meta(max_length=64)] = ""
+    renews: bool = False
+    key: Annotated[str, Meta(max_length=256)] = ""  # its public key, and
+    signature: Annotated[str, Meta(max_length=512)] = ""  # what it says with it
+
+
+class AgentRegistrationMessage(NatsMessage, frozen=True, kw_only=True):
+    """I am here: to `mcp.agent.register`; with a reply subject it is answered there too."""
+
+    registration: AgentRegistration
+
+
+class HeartbeatMessage(NatsMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """I am alive: to `mcp.agent.{agentId}.heartbeat`, every 30 s."""
+
+    agent_id: str = ""  # the subject says it; another name here is refused
+    metrics: dict[str, float] = {}
+    incarnation: str = ""
+
+
+class AgentState(StrEnum):
+    """How an agent says it stands."""
+
+    IDLE = "IDLE"
+    BUSY = "BUSY"
+    DRAINING = "DRAINING"
+    STOPPED = "STOPPED"
+    ERROR = "ERROR"
+
+
+class AgentStatus(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """How an agent stands; with a `taskId`, how far it is with that (`progress` 0 to 1), or that it won't do it."""
+
+    agent_id: str = ""
+    state: str = ""  # an AgentState; of our notices the registry's word
+    task_id: str = ""
+    progress: Annotated[float, Meta(ge=0, le=1)] | None = None
+    message: Text = ""
+    refused: bool = False  # the task of `taskId` goes to another, and no attempt is counted
+    checkpoint: Any = UNSET  # remembered for the next attempt at `taskId`, should this one be lost
+    last_heartbeat: int | UnsetType = UNSET
+    active_tasks: int | UnsetType = UNSET
+    health: float | UnsetType = UNSET
+
+
+class AgentStatusMessage(NatsMessage, frozen=True, kw_only=True):
+    """How I stand: to `mcp.agent.{agentId}.status`."""
+
+    status: AgentStatus
+
+
+class Notice(StrEnum):
+    """What an orchestrator tells an agent on its status subject."""
+
+    REGISTERED = "REGISTERED"
+    REGISTRATION_REFUSED = "REGISTRATION_REFUSED"
+    REGISTER_AGAIN = "REGISTER_AGAIN"
+    RESULT_CONFIRMED = "RESULT_CONFIRMED"
+    TASK_CANCELLED = "TASK_CANCELLED"
+    DRAIN = "DRAIN"
+    ERROR = "ERROR"
+
+
+class OrchestratorNotice(NatsMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """A word of the orchestrator to an agent, on `mcp.agent.{agentId}.status`; `from` tells it from the agent's own."""
+
+    sender: Literal["orchestrator"] = field(name="from")
+    notice: Notice
+    status: AgentStatus = AgentStatus()
+    task_id: str = ""
+    accepted: bool | UnsetType = UNSET  # of a result: it counts, or it came too late
+    reason: str = ""
+    code: int | UnsetType = UNSET
+    force: bool = False
+    grace_ms: int | UnsetType = UNSET
+    heartbeat_interval_ms: int | UnsetType = UNSET
+    lease_ms: int | UnsetType = UNSET
+    incarnation: str = ""
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------
+
+
+class TaskPriority(StrEnum):
+    """Priorities by name; as numbers they are 25, 50, 75 and 100."""
+
+    LOW = "LOW"
+    NORMAL = "NORMAL"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+class AgentTask(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A task as it is submitted, and as it is assigned.
+
+    Submitted: `taskType` is the function that an agent is asked for; `agentType`, `requiredCapabilities` narrow who;
+    `dependencies` are ids of tasks submitted earlier, all of which must succeed first. A `taskId` of the client's own
+    makes a repeated submission harmless. Assigned: `taskId` is the attempt's, and must be in the result.
+    """
+
+    task_id: Annotated[str, Meta(max_length=1_024)] = ""
+    task_type: Annotated[str, Meta(max_length=256)] = ""
+    agent_type: Annotated[str, Meta(max_length=256)] = ""
+    payload: Any = None
+    priority: int | str | None = None
+    dependencies: Annotated[tuple[Id, ...], Meta(max_length=1_000)] = ()
+    required_capabilities: Names = ()
+    timeout_ms: Annotated[float, Meta(gt=0)] | None = None
+    retries: Annotated[int, Meta(ge=0, le=1_000)] = 0
+    # of an assignment
+    execution_id: str = ""
+    task_name: str = ""
+    attempt: int = 0
+    idempotency_key: str = ""
+    lease_ms: int | None = None
+    checkpoint: Any = None
+
+
+class TaskAssignmentMessage(NatsMessage, frozen=True, kw_only=True):
+    """Do this: to `mcp.agent.{agentId}.task`. It may come twice: know its `task.taskId`."""
+
+    task: AgentTask
+
+
+class TaskError(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Why a task failed. `retryable: false` says that another attempt would not help."""
+
+    message: Text = ""
+    type: Annotated[str, Meta(max_length=1_024)] = "TaskError"
+    retryable: bool = True
+    traceback: Text = ""
+
+
+class ResultStatus(StrEnum):
+    """How a task ended."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+class TaskResult(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """How a task ended: with its `result` (any JSON), or with an `error`, in words or as an object."""
+
+    task_id: Id
+    status: Literal["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"] | None = None  # None: FAILED with an error
+    result: Raw = Raw(b"null")
+    error: TaskError | str | None = None
+    agent_id: str = ""
+    execution_id: str = ""
+
+
+class TaskResultMessage(NatsMessage, frozen=True, kw_only=True):
+    """The end of a task: an agent's to `mcp.agent.{agentId}.result`, ours to the client of a submission."""
+
+    result: TaskResult
+
+
+class TaskSubmissionMessage(NatsMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """Have this done: to `mcp.orchestrator.task.submit`, with a reply subject for the answer.
+
+    `notifySubject` is where the end is told beside `mcp.orchestrator.task.{taskId}.result`: an inbox of the client's.
+    """
+
+    task: AgentTask
+    preferred_agent_id: Annotated[str, Meta(max_length=128)] | None = None
+    notify_subject: Annotated[str, Meta(max_length=512)] | None = None
+
+
+class TaskSubmissionResponse(NatsMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """The submission is on disk under this id; its end is told on `resultSubject`."""
+
+    task_id: str
+    result_subject: str = ""
+
+
+class TaskStatusRequest(NatsMessage, frozen=True, kw_only=True):
+    """How does this task stand? To `mcp.orchestrator.task.status`."""
+
+    task_id: Id
+
+
+class TaskStatusResponse(NatsMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """How a submitted task stands: `status` is an execution's; with the result once it has ended."""
+
+    task_id: str
+    status: str
+    reason: str = ""  # what it waits for
+    result: TaskResult | None = None
+
+
+class ErrorBody(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What was wrong: a word for programs, a sentence for people; `retryAfterMs` when it may be tried again."""
+
+    code: str
+    message: str
+    retry_after_ms: int | None = None
+
+
+class ErrorResponse(NatsMessage, frozen=True, kw_only=True):
+    """The answer to what could not be done."""
+
+    error: ErrorBody
+
+
+# --- the system --------------------------------------------------------------------------------------------------
+
+
+class SystemEventType(StrEnum):
+    """Document 000's system events."""
+
+    ORCHESTRATOR_STARTED = "ORCHESTRATOR_STARTED"
+    ORCHESTRATOR_STOPPING = "ORCHESTRATOR_STOPPING"
+    AGENT_REGISTERED = "AGENT_REGISTERED"
+    AGENT_LOST = "AGENT_LOST"
+    TASK_SUBMITTED = "TASK_SUBMITTED"
+    TASK_COMPLETED = "TASK_COMPLETED"
+    TASK_FAILED = "TASK_FAILED"
+    SYSTEM_ERROR = "SYSTEM_ERROR"
+
+
+class SystemEventMessage(NatsMessage, frozen=True, kw_only=True):
+    """Something happened: on `mcp.orchestrator.system.event`, for everybody."""
+
+    event_type: SystemEventType
+    payload: Any = None
+
+
+class SystemStatus(Struct, frozen=True, rename="camel", kw_only=True):
+    """The whole at a glance: the answer on `mcp.orchestrator.health`, and said there every 30 s."""
+
+    orchestrator_status: str
+    agent_count: int
+    active_task_count: int
+    queued_task_count: int
+    healthy_agent_count: int
+    unhealthy_agent_count: int
+    agent_statuses: tuple[AgentStatus, ...] = ()
+
+
+class SystemStatusMessage(NatsMessage, frozen=True, kw_only=True):
+    """The system's status with an id and a time."""
+
+    status: SystemStatus
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def decoded(data: bytes, kind: type[T]) -> T:
+    """Return a message of this kind. Raises InvalidInputError that says what is wrong with it, and where."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        found: T = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(f"this is no {kind.__name__}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"this is no JSON: {error}") from error
+    return found
+
+
+encoded = msgspec.json.Encoder().encode
