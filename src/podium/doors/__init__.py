@@ -1,0 +1,1 @@
+"""The ways in: HTTP, and what will follow it."""
