@@ -116,7 +116,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     nats_password: str = ""
     nats_token: str = ""
     nats_credentials: str = ""  # a `.creds` file
-    nats_nkey_seed: str = ""  # a seed, or the file that holds it
+    nats_nkey_seed: str = ""  # a file; hidden all the same, for whoever writes the seed itself
     nats_tls_ca: str = ""  # PEM files
     nats_tls_certificate: str = ""
     nats_tls_key: str = ""

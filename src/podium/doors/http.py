@@ -192,7 +192,10 @@ def _json(document: Any, status: int = 200, headers: Mapping[str, str] | None = 
 
 async def _refused(request: Request, error: HTTPException) -> Response:
     said = {404: f"there is no {request.url.path}", 405: f"{request.method} isn't allowed here"}
-    return _json({"error": said.get(error.status_code, error.detail)}, error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))  # Starlette's order changes by the process
+    return _json({"error": said.get(error.status_code, error.detail)}, error.status_code, headers)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
