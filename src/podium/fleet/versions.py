@@ -31,7 +31,9 @@ def satisfies(version: str, constraint: str) -> bool:
     if constraint in _EVERY or version == constraint:
         return True
     found = _version(version)
-    return found is not None and allowed is not None and found in allowed
+    if found is None or allowed is None:
+        return False
+    return allowed.contains(found, prereleases=bool(allowed.prereleases))
 
 
 @lru_cache(maxsize=1_024)
@@ -69,8 +71,7 @@ def _comparison(part: str) -> str:
     else:
         place = min(1, len(release) - 1)
     highest = [*release[:place], release[place] + 1]
-    # `.dev0`: the next version's own pre-releases are beyond it too
-    return f">={lowest},<{'.'.join(str(number) for number in highest)}.dev0"
+    return f">={lowest},<{'.'.join(str(number) for number in highest)}"  # not its pre-releases either (PEP 440)
 
 
 @lru_cache(maxsize=4_096)
