@@ -168,7 +168,8 @@ def _bytes(text: str, what: str) -> bytes:
         raise InvalidInputError(
             f"this isn't the {what} of an nkey: it has other letters than A to Z, 2 to 7"
         ) from error
-    if len(raw) < 3 or binascii.crc_hqx(raw[:-2], 0).to_bytes(2, "little") != raw[-2:]:
+    # One key has one text: the bits that the last letter has too many are nought.
+    if len(raw) < 3 or _text(raw[:-2]) != text:
         raise InvalidInputError(
             f"this isn't the {what} of an nkey: its checksum is wrong, so a letter is missing or wrong"
         )
