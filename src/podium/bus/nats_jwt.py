@@ -91,6 +91,15 @@ def claims_of(token: str) -> dict[str, Any]:
     return found
 
 
+def inbox_prefix_in(token: str) -> str:
+    """Return the prefix of the inbox that a user's token allows, `_INBOX_a1`; empty where it names none.
+
+    Raises InvalidInputError if it isn't a token.
+    """
+    allowed = claims_of(token)["nats"].get("sub", {}).get("allow", ())
+    return next((one.removesuffix(".>") for one in allowed if one.startswith("_INBOX_") and one.endswith(".>")), "")
+
+
 def _signed(
     signer: KeyPair,
     subject: str,

@@ -108,6 +108,11 @@ class Credentials:
         """The user's public key, `U…`."""
         return self._key.public
 
+    @property
+    def seed(self) -> str:
+        """The user's private key as text: a secret."""
+        return self._key.seed
+
     def jwt_bytes(self) -> bytearray:
         """Return the JWT as nats-py's `user_jwt_cb` shall."""
         return bytearray(self.jwt.encode())
@@ -118,7 +123,7 @@ class Credentials:
 
     def text(self) -> str:
         """Return the text of a credentials file, which every NATS client reads: a secret."""
-        return _FILE.format(jwt=self.jwt, seed=self._key.seed)
+        return _FILE.format(jwt=self.jwt, seed=self.seed)
 
     def __repr__(self) -> str:
         return f"<Credentials {self.public}>"
