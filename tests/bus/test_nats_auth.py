@@ -16,9 +16,12 @@ import pytest
 from nats.aio.client import Client
 
 from podium.bus.names import HEALTH, REGISTER, SUBMIT, SYSTEM_EVENT, TASK_RESULTS, TASK_STATUS, is_inbox
+from podium.bus.nats import NatsSettings, NatsTransport
 from podium.bus.nats_auth import ISSUED_FILE, KEYS_FILE, Authority, Kind
+from podium.bus.nats_credentials import inbox_prefix_for
 from podium.bus.nats_jwt import EVERYTHING, claims_of, user_jwt
 from podium.bus.nkeys import Credentials, KeyPair, Role, parse_credentials
+from podium.bus.transport import Happening, Stream
 from podium.clock import SECOND, SystemClock
 from podium.exceptions import ConflictError, InvalidInputError, RegistrationConflictError, SettingsError
 from tests.bus.secured_server import DEADLINE_SECONDS, SecuredServer, secured_server
@@ -182,6 +185,47 @@ def test_a_reply_subject_gives_no_hold_on_jetstream_or_on_others(server: Secured
             first = (await durable.fetch(1, timeout=DEADLINE_SECONDS))[0]
             assert (first.subject, first.data, first.metadata.num_delivered) == ("mcp.agent.b.result", b"of b", 1)
             await jetstream.delete_stream("RESULTS")
+
+    asyncio.run(work())
+
+
+def test_podiums_own_transport_works_within_an_agents_permissions(server: SecuredServer, tmp_path: Path) -> None:
+    path = tmp_path / "t.creds"
+    path.write_text(server.authority.issue(("t",), Kind.AGENT, NOW_US).text())
+    everything = str(server.authority.orchestrator_file(NOW_US))
+    happenings: list[tuple[Happening, str]] = []
+
+    async def work() -> None:
+        boss = NatsTransport(NatsSettings(server.address, credentials=everything))
+        worker = NatsTransport(
+            NatsSettings(server.address, credentials=str(path), inbox_prefix=inbox_prefix_for(str(path))),
+            heard=lambda happening, details: happenings.append((happening, details)),
+        )
+        await boss.start()
+        await worker.start()
+        stream = Stream("RESULTS", ("mcp.agent.*.result",), work=True)
+        await boss.declare(stream)
+        results = await boss.consume(stream, "engine")
+        assigned = await worker.subscribe(("mcp.agent.t.task", "mcp.agent.t.status"))
+        await boss.publish("mcp.agent.t.task", b"do")
+        assert (await assigned.next())[0].data == b"do"
+        assert await worker.append("mcp.agent.t.result", b"done", message_id="t-1") == 1
+        (result,) = await results.next()
+        assert (result.subject, result.data) == ("mcp.agent.t.result", b"done")
+        result.ack()
+        questions = await boss.subscribe(HEALTH)
+
+        async def answer() -> None:
+            (question,) = await questions.next()
+            assert is_inbox(question.reply)
+            await boss.publish(question.reply, b"well")
+
+        answering = asyncio.create_task(answer(), name="answering")
+        assert (await worker.request(HEALTH, b"", timeout_seconds=DEADLINE_SECONDS)).data == b"well"
+        await answering
+        await worker.stop()
+        await boss.stop()
+        assert not [happening for happening, _ in happenings if happening is Happening.ERROR], happenings
 
     asyncio.run(work())
 

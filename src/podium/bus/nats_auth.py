@@ -37,6 +37,7 @@ from podium.telemetry.logs import get_logger
 
 KEYS_FILE = "authority.json"
 ISSUED_FILE = "issued.json"
+ORCHESTRATOR_FILE = "orchestrator.creds"
 
 T = TypeVar("T")
 _audit = get_logger("podium.audit")
@@ -161,6 +162,12 @@ class Authority:
     def orchestrator(self, now_us: int) -> Credentials:
         """Return new credentials for a process that orchestrates: all of the account's subjects, and JetStream."""
         return self._signed("orchestrator", EVERYTHING, now_us // SECOND, None)
+
+    def orchestrator_file(self, now_us: int) -> Path:
+        """Write such credentials to a file beside the keys, for whoever takes a path, and return it."""
+        path = self._folder / ORCHESTRATOR_FILE
+        write_private(path, self.orchestrator(now_us).text().encode())
+        return path
 
     def issue(
         self,
