@@ -94,6 +94,13 @@ def check_name(name: str) -> None:
         raise InvalidInputError(f"{name!r} can't name a consumer or a group; use letters, digits, '_' and '-'")
 
 
+def check_message_id(message_id: str) -> str:
+    """Return it. Raises InvalidInputError for one that can't be a header's value."""
+    if _HEADER_BREAK.search(message_id) or message_id != message_id.strip():
+        raise InvalidInputError(f"{message_id[:80]!r} can't be a message's id: no line breaks, no blanks at its ends")
+    return message_id
+
+
 def check_size(data: bytes, headers: Mapping[str, str] | None, most: int) -> None:
     """Raise PayloadTooLargeError if data and headers together are more bytes than `most`, InvalidInputError for a
     header that no carrier could give back as it was.

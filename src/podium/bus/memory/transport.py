@@ -176,7 +176,7 @@ class MemoryTransport:
         rules.check_subject(subject)
         rules.check_size(data, headers, self.capabilities.max_payload)
         await self._reachable()
-        return self.carrier.append(subject, data, dict(headers or {}), message_id)
+        return self.carrier.append(subject, data, dict(headers or {}), rules.check_message_id(message_id))
 
     async def consume(
         self,

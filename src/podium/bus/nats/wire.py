@@ -1,0 +1,73 @@
+"""The few lines of NATS's protocol that Podium writes and reads itself: publishing, headers, statuses, places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from podium.bus.subjects import is_own_header
+
+MESSAGE_ID = "Nats-Msg-Id"
+_VERSION = b"NATS/1.0"
+_STATUS = b"NATS/1.0 "
+
+
+def publishing(subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None) -> bytes:
+    """Return the command that says it."""
+    if not headers:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(data), data)
+    lines = b"".join([b"NATS/1.0\r\n", *(f"{key}: {value}\r\n".encode() for key, value in headers.items()), b"\r\n"])
+    sizes = len(lines), len(lines) + len(data)
+    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject.encode(), reply.encode(), *sizes, lines, data)
+
+
+def headers_of(raw: bytes) -> dict[str, str]:
+    """Return the sender's headers; the carrier's own are left out, and what can't be one is skipped."""
+    if not raw:
+        return {}
+    found = {}
+    for line in raw.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        key = name.decode("ascii", "replace").strip()
+        if colon and key and not is_own_header(key):
+            found[key] = value.strip().decode("utf-8", "replace")
+    return found
+
+
+def status_of(raw: bytes) -> tuple[int, str]:
+    """Return number and words of a status that the server sends instead of a message; (0, "") for a message."""
+    if not raw.startswith(_STATUS):
+        return 0, ""
+    line = raw[len(_STATUS) : raw.find(b"\r\n")].decode("utf-8", "replace")
+    number, _, words = line.partition(" ")
+    return (int(number), words) if number.isdigit() else (0, "")
+
+
+def header_number(raw: bytes, key: bytes) -> int:
+    """Return the number in a header of the carrier's; 0 if it isn't there."""
+    for line in raw.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name == key and value.strip().isdigit():
+            return int(value)
+    return 0
+
+
+class Place(Struct, frozen=True):
+    """What the reply subject of a stream's message tells."""
+
+    attempt: int
+    sequence: int
+    published_us: int
+
+
+def place_of(reply: str) -> Place | None:
+    """Read `$JS.ACK.STREAM.CONSUMER.attempt.sequence.…` (or the longer form with domain and account)."""
+    words = reply.split(".")
+    if len(words) < 9 or words[0] != "$JS" or words[1] != "ACK":
+        return None
+    first = 4 if len(words) == 9 else 6
+    try:
+        return Place(int(words[first]), int(words[first + 1]), int(words[first + 3]) // 1_000)
+    except (ValueError, IndexError):
+        return None
