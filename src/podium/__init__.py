@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from podium.agents.sdk import Context, agent, task
     from podium.api.orchestrator import Orchestrator, OrchestratorConfig, WorkflowStatus
     from podium.api.running import run
+    from podium.bus.message import Message, MessageType, Priority
+    from podium.bus.message_bus import MessageBus
     from podium.exceptions import NonRetryableError, PodiumError
     from podium.workflow.model import (
         AgentGroup,
@@ -41,6 +43,8 @@ _HOMES = {
     "podium.agents.sdk": ("Context", "agent", "task"),
     "podium.api.orchestrator": ("Orchestrator", "OrchestratorConfig", "WorkflowStatus"),
     "podium.api.running": ("run",),
+    "podium.bus.message": ("Message", "MessageType", "Priority"),
+    "podium.bus.message_bus": ("MessageBus",),
     "podium.exceptions": ("NonRetryableError", "PodiumError"),
     "podium.workflow.model": (
         "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure",
@@ -61,12 +65,16 @@ __all__ = [
     "ExecutionPlan",
     "ExecutionStage",
     "ExecutionStatus",
+    "Message",
+    "MessageBus",
+    "MessageType",
     "NonRetryableError",
     "OnFailure",
     "OrchestrationPattern",
     "Orchestrator",
     "OrchestratorConfig",
     "PodiumError",
+    "Priority",
     "ResourceRequirements",
     "RetryPolicy",
     "RunIf",

@@ -179,6 +179,10 @@ class RequestTimeoutError(MessageBusError):
     """No answer came within the time."""
 
 
+class MalformedMessageError(InvalidInputError):
+    """The bytes of a message can't be read."""
+
+
 class DeadLetterNotFoundError(InvalidInputError):
     """No such dead letter."""
 
