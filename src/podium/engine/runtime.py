@@ -349,9 +349,9 @@ class Engine:
         """Give an agent nothing until it is heard of again."""
         self.staffing.suspend(agent)
 
-    def doubt_deliveries(self) -> None:
-        """The link to agents elsewhere was down: say again what they haven't said that they have."""
-        self.staffing.doubt_deliveries()
+    def doubt_deliveries(self, agent: str | None = None) -> None:
+        """The link to agents elsewhere (or to this one) was down: say again what they haven't said that they have."""
+        self.staffing.doubt_deliveries(agent)
         self._intake.wake.set()
 
     def _check_open(self) -> None:

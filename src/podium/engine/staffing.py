@@ -232,9 +232,12 @@ class Staffing:
         """Nothing goes to this agent until it is heard of again."""
         self.placement.refuse(agent)
 
-    def doubt_deliveries(self) -> None:
-        """What was on its way to agents elsewhere may be lost: say again what they haven't said that they have."""
-        for lease in self.leases.all():
+    def doubt_deliveries(self, agent: str | None = None) -> None:
+        """What was on its way to agents elsewhere (or to this one) may be lost: say again what they haven't said that
+        they have.
+        """
+        leases = self.leases.all() if agent is None else [lease for _, lease in self.leases.of_agent(agent)]
+        for lease in leases:
             member = self.members.get(lease.agent)
             renews = member is not None and member.registration.renews
             if lease.incarnation.startswith((msg.REMOTE, msg.FOREIGN)) and not (renews and lease.accepted_us):

@@ -1,0 +1,131 @@
+"""A process that is agents and nothing else: `podium agent`. It joins the fleet over the bus, works, and leaves in
+good order when it is asked to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from podium.agents.host import AgentHost, HostLimits
+from podium.agents.renewal import Renewer, process_renewer
+from podium.agents.sdk import AgentDefinition
+from podium.agents.wire import AgentLines, AgentWire, MakeTransport
+from podium.bus.names import check_agent_id
+from podium.clock import Clock, SystemClock
+from podium.exceptions import PodiumError
+from podium.ids import IdSource
+from podium.telemetry.logs import get_logger
+
+_log = get_logger("podium.agents")
+
+
+class ServedAgents:
+    """Agents of one process on one connection. `start` them, await their `ended`, `stop` them."""
+
+    def __init__(
+        self,
+        make: MakeTransport,
+        *,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        renewer: Renewer | None = None,
+        limits: HostLimits = HostLimits(),
+        register_on_own_subject: bool = False,
+    ) -> None:
+        """`make` makes the transport; agents with credentials of their own register on subjects of their own."""
+        self._clock = clock or SystemClock()
+        self._ids = ids or IdSource(self._clock)
+        self._renewer = renewer or process_renewer()
+        self._limits = limits
+        self.incarnation = self._ids.token()
+        self.wire = AgentWire(
+            make,
+            self._clock,
+            self.incarnation,
+            refused=self._refused,
+            drain=self._asked_to_drain,
+            register_on_own_subject=register_on_own_subject,
+        )
+        self.hosts: dict[str, AgentHost] = {}
+        self.failure: PodiumError | None = None
+        self._over = asyncio.Event()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def start(
+        self,
+        definitions: Sequence[AgentDefinition],
+        *,
+        count: int = 1,
+        names: Sequence[str] = (),
+        concurrency: int | None = None,
+        **more: Any,
+    ) -> None:
+        """Connect, and have `count` agents of each definition. `names` are their ids (default: made up).
+
+        `more` are fields of their registrations. Raises TransportUnavailableError, AgentError when an agent's own
+        `start` fails, InvalidInputError for a name that can't be one.
+        """
+        wanted = [definition for definition in definitions for _ in range(count)]
+        ids = list(names) or [self._made_up(d, n % count + 1) for n, d in enumerate(wanted)]
+        for agent in ids:
+            check_agent_id(agent)
+        await self.wire.open()
+        for definition, agent in zip(wanted, ids, strict=True):
+            sized = replace(definition, slots=concurrency) if concurrency is not None else definition
+            host = AgentHost(
+                sized,
+                agent,
+                self.incarnation,
+                self.wire,
+                self._clock,
+                AgentLines(self.wire, agent),
+                renewer=self._renewer,
+                limits=self._limits,
+            )
+            self.hosts[agent] = host
+            await self.wire.attach(agent, host.deliver, **more)
+            await host.start()
+
+    def _made_up(self, definition: AgentDefinition, number: int) -> str:
+        return f"{definition.type[:96]}-{self.incarnation}-{number}"
+
+    async def registered(self) -> None:
+        """Return when the orchestrator has confirmed all of them; it may not be there yet."""
+        for agent in self.hosts:
+            await self.wire.registered(agent)
+
+    async def ended(self) -> None:
+        """Return when all agents have been asked to leave and have left, or may not be part of the fleet."""
+        await self._over.wait()
+
+    async def stop(self, grace_seconds: float = 10.0) -> None:
+        """Take nothing new, finish within the grace, hand back the rest, leave. Safe twice."""
+        await asyncio.gather(*(host.drain(grace_seconds) for host in self.hosts.values()))
+        await self.wire.close()
+        self._over.set()
+
+    def _refused(self, agent: str, error: PodiumError) -> None:
+        """The fleet has no place for this agent: its name is another's, or a later process has it."""
+        if self.failure is None:
+            self.failure = error
+            _log.error("the orchestrator refuses this agent", agent=agent, reason=str(error))
+        self._over.set()
+
+    def _asked_to_drain(self, agent: str, grace_seconds: float) -> None:
+        host = self.hosts.get(agent)
+        if host is None:
+            return
+        leaving = asyncio.get_running_loop().create_task(self._drain(host, grace_seconds), name=f"{agent} leaves")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _drain(self, host: AgentHost, grace_seconds: float) -> None:
+        await host.drain(grace_seconds)
+        self.hosts.pop(host.agent_id, None)
+        if not self.hosts:
+            await self.wire.close()
+            self._over.set()

@@ -1,0 +1,117 @@
+"""What agents elsewhere say, made into the engine's messages: from frames of Podium's own, from document 000's JSON.
+
+Pure but for what it is handed. An agent is who its subject says; a message that can't be read, or that speaks for
+somebody else, is an InvalidInputError.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from podium.bus.names import check_agent_id
+from podium.bus.transport import Delivery
+from podium.exceptions import InvalidInputError
+from podium.fleet import messages as msg
+from podium.fleet import wire
+from podium.fleet.frames import CONTENT_TYPE, decode_spoken
+from podium.fleet.translation import result_from, said_in
+
+_raw = msgspec.json.Decoder(Raw)
+
+
+class Heard(Struct, frozen=True):
+    """What one message of the carrier said. `incarnation` is empty where the agent doesn't tell."""
+
+    agent: str
+    incarnation: str
+    messages: tuple[Any, ...]  # FromAgent and LogLine
+    metrics: dict[str, float] = {}
+    is_frame: bool = False
+
+
+def agent_of(subject: str) -> str:
+    """Return the agent that a subject `mcp.agent.{id}.…` belongs to. Raises InvalidInputError."""
+    parts = subject.split(".")
+    if len(parts) < 4:
+        raise InvalidInputError(f"{subject[:200]!r} names no agent")
+    check_agent_id(parts[2])
+    return parts[2]
+
+
+def content_type(delivery: Delivery) -> str:
+    """Return what a message says that it is; JSON where it says nothing."""
+    for name, value in delivery.headers.items():
+        if name.lower() == "content-type":
+            return value.partition(";")[0].strip().lower()
+    return wire.CONTENT_TYPE
+
+
+def is_frame(delivery: Delivery) -> bool:
+    """Whether a message is a frame of one of Podium's processes."""
+    return bool(delivery.headers) and content_type(delivery) == CONTENT_TYPE
+
+
+def heard_frame(delivery: Delivery) -> Heard:
+    """Return what a frame says. Raises InvalidInputError; nothing of it counts then."""
+    agent = agent_of(delivery.subject)
+    frame = decode_spoken(delivery.data)
+    for message in frame.messages:
+        speaker = message.agent if not isinstance(message, msg.LogLine) else agent
+        if speaker != agent:
+            raise InvalidInputError(f"agent {agent} can't speak for agent {speaker[:128]!r}")
+        if isinstance(message, msg.Succeeded):
+            _check_json(message.value)
+        elif isinstance(message, msg.Saved):
+            _check_json(message.checkpoint)
+    return Heard(agent, msg.REMOTE + frame.speaker, frame.messages, is_frame=True)
+
+
+def heard_result(delivery: Delivery) -> Heard:
+    """Return the result that a message of document 000 brings."""
+    agent = agent_of(delivery.subject)
+    said = wire.decoded(delivery.data, wire.TaskResultMessage)
+    return Heard(agent, "", (result_from(agent, said.result),))
+
+
+def heard_heartbeat(delivery: Delivery) -> Heard:
+    """Return a heartbeat with what the agent measured."""
+    agent = agent_of(delivery.subject)
+    said = wire.decoded(delivery.data, wire.HeartbeatMessage)
+    if said.agent_id and said.agent_id != agent:
+        raise InvalidInputError(f"agent {agent} can't send the heartbeat of agent {said.agent_id[:128]!r}")
+    return Heard(agent, said.incarnation, (msg.Renewal(agent, ()),), said.metrics)
+
+
+class _Sender(Struct):
+    """Only who speaks: an orchestrator's own notices come back on the subjects that it listens to."""
+
+    sender: str = msgspec.field(name="from", default="")
+
+
+_sender = msgspec.json.Decoder(_Sender)
+
+
+def heard_status(delivery: Delivery, saved: int) -> Heard | None:
+    """Return what a status message says; None for a notice of an orchestrator."""
+    agent = agent_of(delivery.subject)
+    if b'"from"' in delivery.data:
+        try:
+            if _sender.decode(delivery.data).sender == "orchestrator":
+                return None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInputError(f"this is no JSON: {error}") from error
+    said = wire.decoded(delivery.data, wire.AgentStatusMessage).status
+    messages: list[msg.FromAgent] = said_in(agent, said, saved)
+    if said.state.upper() == wire.AgentState.STOPPED and not said.task_id:
+        messages.append(msg.Left(agent, ""))
+    return Heard(agent, "", tuple(messages or (msg.Renewal(agent, ()),)))
+
+
+def _check_json(text: Raw) -> None:
+    try:
+        _raw.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"a value is no JSON: {error}") from error

@@ -1,0 +1,507 @@
+"""The orchestrator's end of the link to agents elsewhere: registrations, heartbeats, states and results come in here,
+and what the engine says to agents goes out.
+
+It is a `Carrier` for the engine and feeds its `Receiver`. It decides nothing about work: who may register is the
+registry's business, what a result means the engine's. Whatever can't be read is counted, answered and set aside, and
+the loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from podium.bus.transport import Delivery, Stream, Subscription, Transport
+from podium.clock import Clock, seconds_to_us
+from podium.exceptions import (
+    InvalidInputError,
+    MessageBusError,
+    PodiumError,
+    RegistrationConflictError,
+    RegistryError,
+    TransportClosedError,
+)
+from podium.fleet import messages as msg
+from podium.fleet import wire
+from podium.fleet.descriptor import AgentDescriptor, descriptor_of
+from podium.fleet.hearing import (
+    Heard,
+    agent_of,
+    heard_frame,
+    heard_heartbeat,
+    heard_result,
+    heard_status,
+    is_frame,
+)
+from podium.fleet.receipts import Receipts
+from podium.fleet.registry import ChangeKind, FleetRegistry, Known, Outcome
+from podium.fleet.speaking import Speaker
+from podium.fleet.translation import registration_of, wire_result
+from podium.telemetry.logs import get_logger
+from podium.telemetry.metrics import Metrics
+
+RESULTS = Stream("PODIUM_RESULTS", ("mcp.agent.*.result",), work=True)
+HEARTBEATS = "mcp.agent.*.heartbeat"
+STATUSES = "mcp.agent.*.status"
+REGISTRATIONS = (wire.REGISTER, "mcp.agent.*.register")
+TAKEN_AT_ONCE = 512
+FULL_PAUSE_SECONDS = 0.05
+ASK_AGAIN_SECONDS = 5.0
+ASKED_KEPT = 20_000
+_log = get_logger("podium.fleet")
+
+
+class LinkSettings(Struct, frozen=True):
+    """The times of the link, in seconds."""
+
+    heartbeat_seconds: float = 30.0
+    check_seconds: float = 30.0
+    lease_seconds: float = 15.0
+    foreign_lease_seconds: float = 60.0
+    redeliver_seconds: float = 30.0
+
+
+class Tell(Protocol):
+    """Who is told what happens to the fleet."""
+
+    def __call__(self, event: wire.SystemEventType, payload: dict[str, Any]) -> None:
+        """A system event of document 000. Must not block."""
+        ...
+
+
+class SetAside(Protocol):
+    """Takes what can't be used, for people to look at: dead letters."""
+
+    def __call__(self, reason: str, delivery: Delivery, data: bytes | None) -> None:
+        """Keep a message with its reason; `data` is the part of it that is meant (None: all, and it is rejected once
+        it is kept). Must not block.
+        """
+        ...
+
+
+Identify = Callable[[str, AgentDescriptor, wire.AgentRegistrationMessage], str]
+
+
+class FleetLink:
+    """Make it, hand it to the engine as its carrier, `start` it once that runs, `stop` it before the transport."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        registry: FleetRegistry,
+        receiver: msg.Receiver,
+        *,
+        clock: Clock,
+        incarnation: str,
+        settings: LinkSettings = LinkSettings(),
+        tell: Tell,
+        set_aside: SetAside,
+        suspend: Callable[[str], None],
+        doubt: Callable[[str], None] = lambda agent: None,
+        held_as: Callable[[str], str] = lambda agent: "",
+        identify: Identify | None = None,
+        logs: msg.LogSink | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`suspend` has the engine give an agent nothing until it is heard of; `doubt` has it say again what an agent
+        may not have heard; `held_as` is the incarnation under
+        which an agent holds attempts, empty if it holds none; `identify` returns the key that a registration was made
+        with, or raises RegistrationConflictError.
+        """
+        self.registry = registry
+        self._transport = transport
+        self._receiver = receiver
+        self._clock = clock
+        self._settings = settings
+        self._tell = tell
+        self._set_aside = set_aside
+        self._suspend = suspend
+        self._doubt = doubt
+        self._held_as = held_as
+        self._identify = identify or (lambda subject, descriptor, message: descriptor.key)
+        self._logs = logs
+        self._metrics = metrics or Metrics()
+        self._speaker = Speaker(
+            transport, clock, incarnation, speaks_frames=self._speaks_frames, too_large=self._too_large
+        )
+        self._frames: set[str] = set()  # agents that speak frames
+        self._receipts = Receipts()
+        self._asked: OrderedDict[str, int] = OrderedDict()  # agents that were told to register again, and when
+        self._saved = 0
+        self._subscriptions: list[Subscription] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._checked_us = 0
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, and check health from now on. Raises TransportUnavailableError."""
+        transport, taken = self._transport, 65_536
+        self._checked_us = self._clock.now_us()
+        registrations = await transport.subscribe(REGISTRATIONS, limit=taken)
+        heartbeats = await transport.subscribe(HEARTBEATS, limit=taken)
+        statuses = await transport.subscribe(STATUSES, limit=taken)
+        results = await transport.consume(
+            RESULTS, "orchestrator", redeliver_seconds=self._settings.redeliver_seconds, limit=4_096
+        )
+        self._subscriptions = [registrations, heartbeats, statuses, results]
+        self._begin(self._speaker.run(), "podium-link-speaks")
+        self._begin(self._listen(registrations, self._registration), "podium-link-registrations")
+        self._begin(self._listen(heartbeats, self._heartbeat), "podium-link-heartbeats")
+        self._begin(self._listen(statuses, self._status), "podium-link-states")
+        self._begin(self._listen(results, self._result), "podium-link-results")
+        self._begin(self._check_health(), "podium-link-health")
+
+    async def stop(self) -> None:
+        """Say what waits to be said, listen no more. Results that aren't recorded come again. Safe twice."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            await subscription.stop()
+        tasks, self._tasks = self._tasks, []
+        if tasks:
+            try:
+                async with asyncio.timeout(2.0):
+                    await self._speaker.settled()
+            except TimeoutError:
+                _log.warning("messages to agents were not sent any more")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(_say_failure)
+        self._tasks.append(task)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why a part of the link ended by itself, if one did."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    # --- to agents ---------------------------------------------------------------------------------------------
+
+    def send(self, agent: str, message: msg.ToAgent) -> None:
+        """Carry what the engine says to an agent."""
+        if isinstance(message, msg.Confirmation):
+            self._receipts.confirm(message.attempt)
+        elif isinstance(message, msg.Assignment):
+            self._metrics.counter("routing_messages_total", "least_loaded").inc()
+        self._speaker.send(agent, message)
+
+    def drain_agents(self, grace_seconds: float) -> None:
+        """Tell all agents to take nothing new, finish, and stop."""
+        for info in self.registry.infos(self._clock.now_us()):
+            self._speaker.send(info.agent_id, msg.Drain(grace_seconds))
+
+    def knows(self, agent: str) -> bool:
+        """Whether an agent of this id is registered over the link."""
+        return agent in self.registry
+
+    def _speaks_frames(self, agent: str) -> bool:
+        return agent in self._frames
+
+    def _too_large(self, agent: str, message: msg.Assignment, why: str) -> None:
+        """The carrier can't take an assignment: its attempt fails and says so."""
+        error = msg.ErrorInfo("PayloadTooLarge", f"its arguments are too large for the bus: {why}", retryable=False)
+        self._receiver.receive(msg.Failed(agent, message.attempt, error))
+
+    def unusable(self, agent: str, attempt: str, why: str) -> None:
+        """What an agent said of this attempt can't be recorded: set it aside, and let the agent forget it."""
+        delivery = self._receipts.of(attempt)
+        if delivery is None:
+            return
+        self._set_aside(why, delivery, self._part_of(delivery, attempt))
+        self._receipts.confirm(attempt)
+        self._speaker.send(agent, msg.Confirmation(attempt, accepted=False))
+
+    @staticmethod
+    def _part_of(delivery: Delivery, attempt: str) -> bytes | None:
+        """Return one result of a frame as document 000's JSON; None for what is no frame."""
+        if not is_frame(delivery):
+            return None
+        for message in heard_frame(delivery).messages:
+            if isinstance(message, msg.Succeeded | msg.Failed) and message.attempt == attempt:
+                return wire.encoded(wire.TaskResultMessage(result=wire_result(message)))
+        return None
+
+    # --- from agents -------------------------------------------------------------------------------------------
+
+    async def _listen(
+        self, subscription: Subscription, take: Callable[[Delivery], Coroutine[Any, Any, None] | None]
+    ) -> None:
+        """Take what comes, for ever; what one message does wrong keeps none of the others from being heard."""
+        while True:
+            try:
+                deliveries = await subscription.next(TAKEN_AT_ONCE)
+            except TransportClosedError:
+                return
+            for delivery in deliveries:
+                try:
+                    waiting = take(delivery)
+                    if waiting is not None:
+                        await waiting
+                except InvalidInputError as error:
+                    await self._malformed(delivery, error)
+                except Exception as error:  # noqa: BLE001 - the fleet's other agents hang on this loop
+                    _log.error("a message could not be handled", subject=delivery.subject, exc_info=error)
+                    await self._malformed(delivery, error)
+
+    async def _malformed(self, delivery: Delivery, error: Exception) -> None:
+        """Count what can't be used, say so where that is awaited, set it aside."""
+        kind = delivery.subject.rpartition(".")[2]
+        self._metrics.counter("podium_malformed_messages_total", kind).inc()
+        _log.info("a message can't be used", subject=delivery.subject, error=str(error))
+        self._tell(
+            wire.SystemEventType.SYSTEM_ERROR,
+            {"error": "MALFORMED_MESSAGE", "subject": delivery.subject[:256], "message": str(error)[:1_000]},
+        )
+        self._set_aside(str(error), delivery, None)
+        if delivery.reply and not delivery.sequence:
+            await self._answer_error(delivery.reply, "INVALID_MESSAGE", str(error))
+
+    async def _answer_error(self, reply: str, code: str, message: str) -> None:
+        answer = wire.ErrorResponse(
+            message_id=self._speaker.message_id(),
+            timestamp=self._speaker.now_ms(),
+            error=wire.ErrorBody(code, message[:2_000]),
+        )
+        await self._reply(reply, wire.encoded(answer))
+
+    async def _reply(self, reply: str, data: bytes) -> None:
+        try:
+            await self._transport.publish(reply, data, {"Content-Type": wire.CONTENT_TYPE})
+        except PodiumError as error:
+            _log.info("an answer could not be given", subject=reply, error=str(error))
+
+    def _result(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
+        frame = is_frame(delivery)
+        heard = heard_frame(delivery) if frame else heard_result(delivery)
+        attempts = [m.attempt for m in heard.messages if isinstance(m, msg.Succeeded | msg.Failed)]
+        self._receipts.expect(delivery, attempts)
+        return self._take(heard)
+
+    def _heartbeat(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
+        return self._take(heard_frame(delivery) if is_frame(delivery) else heard_heartbeat(delivery))
+
+    def _status(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
+        if is_frame(delivery):
+            return self._take(heard_frame(delivery))
+        self._saved += 1
+        heard = heard_status(delivery, self._clock.now_us() + self._saved)
+        return self._take(heard) if heard is not None else None
+
+    def _take(self, heard: Heard) -> Coroutine[Any, Any, None] | None:
+        """Hand over what was heard. Returns what is to be awaited where the agent must be told something, or where
+        the engine has no room.
+        """
+        now_us, agent, incarnation = self._clock.now_us(), heard.agent, heard.incarnation
+        if incarnation and not heard.is_frame:
+            incarnation = (msg.REMOTE if agent in self._frames else msg.FOREIGN) + incarnation
+        if heard.metrics:
+            known = self.registry.heartbeat(agent, heard.metrics, now_us, incarnation)
+        else:
+            known = self.registry.heard(agent, now_us, incarnation)
+        messages = heard.messages
+        if known is not Known.KNOWN:
+            # An attempt's id is a fence of its own: results count, whoever brings them; signs of life don't.
+            messages = tuple(m for m in messages if isinstance(m, msg.Succeeded | msg.Failed))
+            for at, message in enumerate(messages):
+                if not self._receiver.receive(message):
+                    return self._take_rest(messages[at:])
+            return self._correct(agent, known, incarnation)
+        for at, message in enumerate(messages):
+            if not self._take_one(agent, message):
+                return self._take_rest(messages[at:])
+        return None
+
+    def _take_one(self, agent: str, message: Any) -> bool:
+        kind = type(message)
+        if kind is msg.LogLine:
+            if self._logs is not None:
+                self._logs.write(message)
+            return True
+        if kind is msg.Left:
+            return self._take_leave(agent, message)
+        if kind is msg.Leaving:
+            self.registry.drain(agent)
+        elif kind is msg.Succeeded or (kind is msg.Failed and not message.cancelled):
+            self.registry.note_outcome(agent, kind is msg.Succeeded)
+        return self._receiver.receive(message)
+
+    def _take_leave(self, agent: str, message: msg.Left) -> bool:
+        known = self.registry.descriptor(agent)
+        incarnation = known.incarnation if known is not None else msg.REMOTE + message.incarnation
+        if not self._receiver.receive(msg.Left(agent, incarnation)):
+            return False
+        self.registry.deregister(agent)
+        self._frames.discard(agent)
+        return True
+
+    async def _take_rest(self, messages: tuple[Any, ...]) -> None:
+        """The engine is full: wait for room, and fetch nothing more meanwhile."""
+        for message in messages:
+            while not self._take_one(message.agent, message):  # noqa: ASYNC110 - room is nobody's event
+                await asyncio.sleep(FULL_PAUSE_SECONDS)
+
+    async def _correct(self, agent: str, known: Known, incarnation: str) -> None:
+        """Tell who isn't (or isn't any more) an agent of the fleet what to do, not more often than now and then."""
+        now_us = self._clock.now_us()
+        key = f"{agent} {incarnation}"
+        asked_us = self._asked.get(key)
+        if asked_us is not None and now_us - asked_us < seconds_to_us(ASK_AGAIN_SECONDS):
+            return
+        self._asked[key] = now_us
+        self._asked.move_to_end(key)
+        while len(self._asked) > ASKED_KEPT:
+            self._asked.popitem(last=False)
+        named = incarnation.removeprefix(msg.REMOTE).removeprefix(msg.FOREIGN)
+        if known is Known.FENCED:
+            reason = "another process of this agent was started later; stop this one"
+            await self._speaker.notify(
+                agent, wire.Notice.REGISTRATION_REFUSED, code=409, reason=reason, incarnation=named
+            )
+        else:
+            await self._speaker.notify(
+                agent, wire.Notice.REGISTER_AGAIN, reason="no such agent is registered here", incarnation=named
+            )
+
+    # --- registration ------------------------------------------------------------------------------------------
+
+    async def _registration(self, delivery: Delivery) -> None:
+        said = wire.decoded(delivery.data, wire.AgentRegistrationMessage)
+        given = said.registration
+        if delivery.subject != wire.REGISTER and agent_of(delivery.subject) != given.agent_id:
+            raise InvalidInputError(f"{delivery.subject[:200]} isn't where agent {given.agent_id[:128]!r} registers")
+        descriptor = self._described(given)
+        try:
+            descriptor = replace(descriptor, key=self._identify(delivery.subject, descriptor, said))
+            registered = self.registry.register(descriptor, self._clock.now_us())
+        except (RegistrationConflictError, RegistryError) as error:
+            await self._refuse(delivery, descriptor, said, error)
+            return
+        if given.protocol == wire.PROTOCOL:
+            self._frames.add(given.agent_id)
+        else:
+            self._frames.discard(given.agent_id)
+        self._asked.pop(f"{given.agent_id} ", None)
+        if not self._receiver.receive(registration_of(given, descriptor.incarnation)):
+            self.registry.deregister(given.agent_id)  # full: it says it again
+            return
+        await self._confirm(delivery, descriptor, said)
+        if registered.outcome in (Outcome.SAME, Outcome.UPDATED):
+            self._doubt(descriptor.agent_id)  # its connection was lost, and perhaps something with it
+        if registered.outcome in (Outcome.NEW, Outcome.NEW_INCARNATION):
+            self._tell(
+                wire.SystemEventType.AGENT_REGISTERED,
+                {
+                    "agentId": descriptor.agent_id,
+                    "agentType": descriptor.agent_type,
+                    "capabilities": list(descriptor.capabilities),
+                    "version": descriptor.version,
+                    "restarted": registered.outcome is Outcome.NEW_INCARNATION,
+                },
+            )
+
+    def _described(self, given: wire.AgentRegistration) -> AgentDescriptor:
+        return descriptor_of(
+            registration_of(given, self._incarnation_of(given)),
+            key=given.key,
+            service_types=given.service_types,
+            endpoint=given.endpoint,
+            tags=given.tags,
+            location=given.location,
+            metadata=given.metadata,
+        )
+
+    def _incarnation_of(self, given: wire.AgentRegistration) -> str:
+        """Return which start of an agent this is. One that doesn't tell was started anew, unless it was asked to
+        register: then our own restart made it unknown, and what it held is still its.
+        """
+        if given.incarnation:
+            return (msg.REMOTE if given.renews else msg.FOREIGN) + given.incarnation
+        was_asked = f"{given.agent_id} " in self._asked
+        held = self._held_as(given.agent_id) if was_asked else ""
+        return held or f"{msg.FOREIGN}{self._speaker.message_id()}"
+
+    async def _confirm(self, delivery: Delivery, descriptor: AgentDescriptor, said: Any) -> None:
+        settings, renews = self._settings, said.registration.renews
+        lease = settings.lease_seconds if renews else settings.foreign_lease_seconds
+        fields: dict[str, Any] = {
+            "accepted": True,
+            "heartbeat_interval_ms": round(settings.heartbeat_seconds * 1_000),
+            "lease_ms": round(lease * 1_000),
+            "incarnation": said.registration.incarnation,
+        }
+        status = wire.AgentStatus(agent_id=descriptor.agent_id, state="IDLE")
+        await self._speaker.notify(descriptor.agent_id, wire.Notice.REGISTERED, status=status, **fields)
+        if delivery.reply:
+            notice = wire.OrchestratorNotice(
+                sender="orchestrator",
+                message_id=self._speaker.message_id(),
+                timestamp=self._speaker.now_ms(),
+                notice=wire.Notice.REGISTERED,
+                status=status,
+                **fields,
+            )
+            await self._reply(delivery.reply, wire.encoded(notice))
+
+    async def _refuse(
+        self, delivery: Delivery, descriptor: AgentDescriptor, said: wire.AgentRegistrationMessage, error: PodiumError
+    ) -> None:
+        conflict = isinstance(error, RegistrationConflictError)
+        _log.warning("a registration was refused", agent=descriptor.agent_id, reason=str(error))
+        self._tell(
+            wire.SystemEventType.SYSTEM_ERROR,
+            {"error": "REGISTRATION_REFUSED", "agentId": descriptor.agent_id, "message": str(error)},
+        )
+        await self._speaker.notify(
+            descriptor.agent_id,
+            wire.Notice.REGISTRATION_REFUSED,
+            code=409 if conflict else 503,
+            reason=str(error),
+            incarnation=said.registration.incarnation,
+        )
+        if delivery.reply:
+            await self._answer_error(delivery.reply, "CONFLICT" if conflict else "FLEET_FULL", str(error))
+
+    # --- health ------------------------------------------------------------------------------------------------
+
+    async def _check_health(self) -> None:
+        """Look at everybody's silence now and then; what was lost leaves the fleet."""
+        while True:
+            await asyncio.sleep(self._settings.check_seconds)
+            self.check()
+
+    def check(self) -> None:
+        """Act on what has become of agents since the last look."""
+        now_us = self._clock.now_us()
+        late_us = now_us - self._checked_us - 2 * seconds_to_us(self._settings.check_seconds)
+        self._checked_us = now_us
+        if late_us > 0 or not self._transport.connected:
+            self.registry.excuse(max(late_us, seconds_to_us(self._settings.check_seconds)))
+        for change in self.registry.check(now_us):
+            agent = change.descriptor.agent_id
+            if change.kind is ChangeKind.UNHEALTHY:
+                _log.warning("an agent is unhealthy", agent=agent, reason=change.reason)
+                self._suspend(agent)
+            elif change.kind is ChangeKind.LOST:
+                _log.warning("an agent is lost", agent=agent, reason=change.reason)
+                self._frames.discard(agent)
+                self._receiver.receive(msg.Left(agent, change.descriptor.incarnation))
+                self._tell(
+                    wire.SystemEventType.AGENT_LOST,
+                    {"agentId": agent, "agentType": change.descriptor.agent_type, "reason": change.reason},
+                )
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), MessageBusError):
+        _log.error("a part of the link ended", part=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,58 @@
+"""Results on their way into the log: which message of the carrier is done once which attempts are confirmed. Pure.
+
+A frame is acknowledged to its carrier when all of its results are recorded; until then the carrier keeps it, so that a
+crash loses none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from podium.bus.transport import Delivery
+
+
+class Receipt:
+    """A message of the carrier and how many of its results aren't confirmed yet."""
+
+    __slots__ = ("delivery", "open")
+
+    def __init__(self, delivery: Delivery, open: int) -> None:
+        self.delivery = delivery
+        self.open = open
+
+
+class Receipts:
+    """The results that wait for their confirmation, by attempt. Bounded by what the carrier lets be unacknowledged."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Receipt]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def expect(self, delivery: Delivery, attempts: list[str]) -> None:
+        """Acknowledge a message once these attempts' results are confirmed; at once, if there are none."""
+        if not attempts:
+            delivery.ack()
+            return
+        receipt = Receipt(delivery, len(attempts))
+        for attempt in attempts:
+            self._waiting.setdefault(attempt, []).append(receipt)
+
+    def confirm(self, attempt: str) -> bool:
+        """The result of an attempt is dealt with; returns whether one waited."""
+        receipts = self._waiting.pop(attempt, None)
+        for receipt in receipts or ():
+            receipt.open -= 1
+            if not receipt.open:
+                receipt.delivery.ack()
+        return receipts is not None
+
+    def of(self, attempt: str) -> Delivery | None:
+        """Return the message that brought an attempt's result, the latest."""
+        receipts = self._waiting.get(attempt)
+        return receipts[-1].delivery if receipts else None
+
+    def attempts(self) -> Iterator[str]:
+        """Return the attempts that wait."""
+        return iter(self._waiting)
