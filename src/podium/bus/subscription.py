@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from podium.bus.codec import FRAME_HEADERS, Frame, decode, decode_parts, encode_one
 from podium.bus.deduplication import Marks
@@ -149,7 +150,7 @@ class BusSubscription:
         """
         frame = self._must_be_last(message)
         if self._attempt >= self._max_deliveries:
-            await self._set_aside(message, frame.delivery.subject, f"given up after {self._attempt} tries: {reason}")
+            await self._set_aside(message, frame, f"given up after {self._attempt} tries: {reason}")
             return
         if len(self._again) >= _MOST_AGAIN:
             raise BackpressureError(f"{len(self._again)} messages wait for another try; take those first")
@@ -162,7 +163,7 @@ class BusSubscription:
     async def dead_letter(self, message: Message, reason: str) -> int:
         """Set the last message aside as a dead letter; return its id. Raises InvalidInputError for any other one."""
         frame = self._must_be_last(message)
-        return await self._set_aside(message, frame.delivery.subject, reason)
+        return await self._set_aside(message, frame, reason)
 
     @property
     def lost(self) -> int:
@@ -278,6 +279,8 @@ class BusSubscription:
             if rest is None:
                 return None
             frame, count = rest
+        if not frame.source:
+            _name(frame.messages[0], delivery, self._links)
         key = (frame.source, frame.first) if frame.source else ("", delivery.sequence)
         if frame.source and count and not self._marks.admit(frame.source, frame.first, count):
             if key not in self._kept_open:  # else the first of the two is acknowledged when it is dealt with
@@ -308,22 +311,32 @@ class BusSubscription:
 
     async def _give_up(self, delivery: Delivery, reason: str) -> None:
         """Set a whole delivery aside, and only then never have it again."""
-        await self._letter(reason, delivery, delivery.data)
-        delivery.reject()
+        if await self._letter(reason, delivery, delivery.data):
+            delivery.reject()
 
-    async def _letter(self, reason: str, delivery: Delivery, data: bytes, part: str = "") -> None:
+    async def _letter(self, reason: str, delivery: Delivery, data: bytes, part: str = "") -> bool:
+        """Set bytes of a delivery aside; False if that failed: then the delivery comes again."""
         message_id = f"{delivery.subject}:{delivery.sequence}{part}" if delivery.sequence else ""
         try:
             await self._links.letter(reason, delivery.subject, dict(delivery.headers), data, message_id)
         except NotSupported:
-            _log.error(
-                "a message is lost: this transport keeps no dead letters", subject=delivery.subject, reason=reason
-            )
+            _log.error("a message is lost: no dead letters on this transport", subject=delivery.subject, reason=reason)
+        except PodiumError as error:
+            _log.error("a dead letter can't be kept", subject=delivery.subject, reason=reason, error=repr(error))
+            delivery.nack(_LETTER_RETRY_SECONDS)
+            return False
+        except asyncio.CancelledError:
+            delivery.nack()
+            raise
+        return True
 
-    async def _set_aside(self, message: Message, subject: str, reason: str) -> int:
-        # From a source of its own: a retry would else be taken for a repetition.
+    async def _set_aside(self, message: Message, frame: _Open, reason: str) -> int:
+        delivery = frame.delivery
+        if not frame.key[0]:  # it came as JSON, alone: as it was
+            return await self._links.letter(reason, delivery.subject, dict(delivery.headers), delivery.data, "")
+        # One of a frame, in a frame of its own, from a source of its own: a retry would else be taken for a repetition.
         data = encode_one(message, self._links.new_source(), message.timestamp)
-        return await self._links.letter(reason, subject, FRAME_HEADERS, data, "")
+        return await self._links.letter(reason, delivery.subject, FRAME_HEADERS, data, "")
 
     # --- being dealt with ------------------------------------------------------------------------------------------
 
@@ -378,3 +391,10 @@ class BusSubscription:
         self._ended = True
         self._arrived.set()
         self._links.closed(self)
+
+
+def _name(message: Message, delivery: Delivery, links: Links) -> None:
+    """Give a message an id that came without one: that of its place in the stream, where it has one."""
+    if not message.message_id:
+        place = f"{message.topic}:{delivery.sequence}" if delivery.sequence else links.new_source()
+        force_setattr(message, "message_id", place)

@@ -33,6 +33,7 @@ COMMANDS = {
     "simulate": ("podium.cli.simulating", "simulate"),
     "replay": ("podium.cli.replaying", "replay"),
     "agents": ("podium.cli.definitions", "agents"),
+    "dlq": ("podium.cli.dlq", "dlq"),
     "example": ("podium.cli.examples", "example"),
     "doctor": ("podium.cli.doctor", "doctor"),
     "version": ("podium.cli.doctor", "version"),
