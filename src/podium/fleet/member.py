@@ -23,7 +23,7 @@ class AgentInfo(Struct, frozen=True):
     state: AgentState
     health: float  # 0.0 to 1.0
     held: int  # slots that are taken
-    registered_us: int
+    registered_us: int  # when it last told something new of itself
     last_heartbeat_us: int  # when it was last heard of, by the registry's clock
     heartbeat_age_seconds: float
     metrics: dict[str, float]

@@ -140,6 +140,7 @@ class FleetRegistry:
         if not same:
             self._index.remove(known)
             known.descriptor = descriptor
+            known.registered_us = now_us
             known.rerank()
             self._index.add(known)
         self._hear(known, now_us)
