@@ -1,4 +1,4 @@
-"""`podium doctor` and `podium version`: what is installed here, and how the database stands."""
+"""`podium doctor` and `podium version`: what is installed here, how the database stands, and what survives what."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from podium.cli.manners import Manners
 
 if TYPE_CHECKING:
+    from podium.cli.durability import Durability
     from podium.settings import Settings
 
 
@@ -26,12 +27,14 @@ def version(manners: Manners) -> int:
 
 
 def doctor(manners: Manners) -> int:
-    """Say how Podium stands here: Python, SQLite, settings, the database and who runs it."""
+    """Say how Podium stands here: Python, SQLite, the database and who runs it, and what survives what."""
     import sqlite3
 
+    from podium.cli.durability import as_document, report_lines
     from podium.cli.printing import cut, installed_version, print_json, say, width
 
     settings = manners.settings()
+    report = _durability(settings)
     facts: dict[str, Any] = {
         "podium": installed_version(),
         "python": f"{platform.python_version()} ({sys.executable})",
@@ -42,11 +45,25 @@ def doctor(manners: Manners) -> int:
         **_state(manners, settings),
     }
     if manners.json:
-        print_json(facts)
+        print_json({**facts, "durability": as_document(report)})
     else:
         for name, fact in facts.items():
-            say(cut(f"{name:12}  {fact}", width()))
+            say(cut(f"{name:14}  {fact}", width()))
+        say()
+        say("\n".join(report_lines(report, width())))
     return 0
+
+
+def _durability(settings: Settings) -> Durability:
+    """Return what store and bus promise; a bus that was named is somebody else's."""
+    from podium.cli.carrier import promises_of
+    from podium.cli.durability import durability
+    from podium.cli.sessions import finish
+    from podium.settings import bus_url
+
+    url = bus_url(settings)
+    promises, error = finish(promises_of(settings, url))
+    return durability(settings, promises, foreign=not url.startswith("memory:"), bus_error=error)
 
 
 def _state(manners: Manners, settings: Settings) -> dict[str, Any]:
