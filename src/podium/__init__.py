@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from podium.agents.sdk import Context, agent, task
     from podium.api.orchestrator import Orchestrator, OrchestratorConfig, WorkflowStatus
+    from podium.api.registry import AgentRegistry
     from podium.api.running import run
     from podium.bus.message import Message, MessageType, Priority
     from podium.bus.message_bus import MessageBus
     from podium.exceptions import NonRetryableError, PodiumError
+    from podium.fleet.descriptor import SLA, AgentDescriptor, ServiceType
     from podium.workflow.model import (
         AgentGroup,
         Checkpoint,
@@ -42,10 +44,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "podium.agents.sdk": ("Context", "agent", "task"),
     "podium.api.orchestrator": ("Orchestrator", "OrchestratorConfig", "WorkflowStatus"),
+    "podium.api.registry": ("AgentRegistry",),
     "podium.api.running": ("run",),
     "podium.bus.message": ("Message", "MessageType", "Priority"),
     "podium.bus.message_bus": ("MessageBus",),
     "podium.exceptions": ("NonRetryableError", "PodiumError"),
+    "podium.fleet.descriptor": ("SLA", "AgentDescriptor", "ServiceType"),
     "podium.workflow.model": (
         "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure",
         "OrchestrationPattern", "ResourceRequirements", "RetryPolicy", "RunIf", "Task", "TaskResult", "TaskStatus",
@@ -57,7 +61,10 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "SLA",
+    "AgentDescriptor",
     "AgentGroup",
+    "AgentRegistry",
     "Checkpoint",
     "Constraint",
     "ConstraintType",
@@ -78,6 +85,7 @@ __all__ = [
     "ResourceRequirements",
     "RetryPolicy",
     "RunIf",
+    "ServiceType",
     "Task",
     "TaskResult",
     "TaskStatus",

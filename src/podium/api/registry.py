@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from podium.bus.message import Message, MessageType
 from podium.clock import Clock, SystemClock, seconds_to_us
-from podium.exceptions import AgentNotFoundError, InvalidInputError, MessageBusError, RegistryError
+from podium.exceptions import AgentNotFoundError, InvalidInputError, PodiumError, RegistryError
 from podium.fleet.descriptor import SLA, AgentDescriptor
 from podium.fleet.discovery import Query
 from podium.fleet.member import AVAILABLE, AgentInfo
@@ -70,17 +70,17 @@ class AgentRegistry:
         """Begin to look after health and, with a bus, to share agents with other registries. Twice changes nothing."""
         if self._open:
             return
+        if self._bus is not None:
+            self._messages = await self._bus.subscribe([TOPIC]).opened()
         self._open = True
         self._unwatch = [
             self._metrics.watch("registry_agents_total", self._by_status),
             self._metrics.watch("registry_agent_health", self._health_by_agent),
         ]
-        if self._bus is not None:
-            messages = await self._bus.subscribe([TOPIC]).opened()
-            self._messages = messages
-            self._tasks.append(asyncio.create_task(self._listen(messages), name="agent registry: others"))
+        if self._messages is not None:
+            self._begin(self._listen(self._messages), "agent registry: others")
             await self._say(self._sharing.ask())
-        self._tasks.append(asyncio.create_task(self._look_after(), name="agent registry: health"))
+        self._begin(self._look_after(), "agent registry: health")
 
     async def shutdown(self) -> None:
         """Stop. What is registered stays known to the other registries until it is silent for too long. Safe twice."""
@@ -205,6 +205,11 @@ class AgentRegistry:
         if not self._open:
             raise RegistryError("the registry isn't running: await initialize() first, and nothing after shutdown()")
 
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_note_end)
+        self._tasks.append(task)
+
     async def _look_after(self) -> None:
         """Mark and forget silent agents, and be present to other registries."""
         looked_us = self._clock.now_us()
@@ -239,7 +244,7 @@ class AgentRegistry:
         message = Message(sender_id=self._me, message_type=MessageType.EVENT, payload=payload, topic=TOPIC)
         try:
             await self._bus.publish(message)
-        except MessageBusError as error:
+        except PodiumError as error:  # no connection, no room, too large
             _log.warning("other registries could not be told", kind=payload.get("kind"), reason=str(error))
 
     def _by_status(self) -> dict[str, float]:
@@ -271,6 +276,12 @@ def _words(given: Sequence[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise InvalidInputError(f"a list of names is expected, not the text {given[:40]!r}")
     return tuple(given)
+
+
+def _note_end(task: asyncio.Task[None]) -> None:
+    """Say when a task of a registry ends otherwise than by its shutdown."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a task of the registry has ended", task=task.get_name(), reason=repr(error))
 
 
 def _tell(change: Change) -> None:
