@@ -335,7 +335,9 @@ def test_the_subject_shows_who_registers(tmp_path: Path) -> None:
         ("mcp.agent.*.register", "*"),
     ],
 )
-def test_a_claim_to_be_somebody_else_is_a_conflict(tmp_path: Path, subject: str, claimed: str) -> None:
+def test_a_claim_to_be_somebody_else_is_a_conflict(
+    tmp_path: Path, subject: str, claimed: str, caplog: pytest.LogCaptureFixture
+) -> None:
     authority = Authority.open(tmp_path / "auth", NOW_US)
     authority.issue(("a",), Kind.AGENT, NOW_US)
     authority.issue(("b",), Kind.AGENT, NOW_US)
@@ -343,6 +345,10 @@ def test_a_claim_to_be_somebody_else_is_a_conflict(tmp_path: Path, subject: str,
     authority.issue(("old",), Kind.AGENT, NOW_US - 10 * SECOND, lifetime_seconds=5)
     with pytest.raises(RegistrationConflictError):
         authority.registrant(subject, claimed, NOW_US)
+    noted = [record.getMessage() for record in caplog.records if record.name == "podium.audit"]
+    assert len(noted) == 1
+    assert "registration_refused" in noted[0]
+    assert subject in noted[0]
 
 
 def test_an_inbox_is_one_with_a_name_and_nothing_else() -> None:

@@ -224,19 +224,24 @@ class Authority:
         """Return the key of the agent that registers, which the subject of its message shows.
 
         Only the holder of an agent's credentials can publish on `mcp.agent.{id}.register`; on `mcp.agent.register`
-        everybody may claim to be anybody. Raises RegistrationConflictError: answer 409 and note it for the audit.
+        everybody may claim to be anybody. Raises RegistrationConflictError, to be answered with 409; the audit log has
+        an entry then.
         """
         own = of_agent(agent, "register")
         if subject != own:
-            raise RegistrationConflictError(
+            raise _refused(
+                subject,
+                agent,
                 f"with authentication on, the agent {agent[:128]!r} registers on {own[:256]} with its own credentials, "
-                f"not on {subject[:256]}"
+                f"not on {subject[:256]}",
             )
         self.refresh()
         held = self._valid((agent,), now_us // SECOND)
         if not held or held[0].kind is not Kind.AGENT:
-            raise RegistrationConflictError(
-                f"no credentials of the agent {agent!r} are valid; `podium agent credentials {agent}` makes some"
+            raise _refused(
+                subject,
+                agent,
+                f"no credentials of the agent {agent!r} are valid; `podium agent credentials {agent}` makes some",
             )
         return held[0].key
 
@@ -299,6 +304,11 @@ def _expiry(now_s: int, lifetime_seconds: float | None) -> int | None:
     if not 1 <= lifetime_seconds <= 100 * 365 * 86_400:
         raise InvalidInputError("credentials are valid for a second at least, and for 100 years at most")
     return now_s + int(lifetime_seconds)
+
+
+def _refused(subject: str, agent: str, reason: str) -> RegistrationConflictError:
+    _audit.warning("registration_refused", agent=agent[:128], subject=subject[:256], reason=reason)
+    return RegistrationConflictError(reason)
 
 
 def _held(held: Issued, names: tuple[str, ...]) -> str:
