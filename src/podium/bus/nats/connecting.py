@@ -9,7 +9,7 @@ from typing import Any
 
 from podium.bus.nats.client import PodiumClient
 from podium.bus.nats.settings import NatsSettings
-from podium.bus.nats_credentials import read_credentials, read_seed
+from podium.bus.nats_credentials import inbox_prefix_for, read_credentials, read_seed
 from podium.exceptions import SettingsError, TransportUnavailableError
 
 PING_SECONDS = 5  # two without an answer and the connection counts as dead
@@ -25,7 +25,7 @@ async def connect(
 ) -> PodiumClient:
     """Return a connected client. Raises TransportUnavailableError after the time-out, at once when we are refused."""
     client = PodiumClient()
-    options = _options(settings)
+    options = _options(settings, client)
     last: list[str] = []
     refused = asyncio.Event()
 
@@ -64,7 +64,14 @@ async def connect(
     raise TransportUnavailableError(f"NATS at {settings.address} can't be reached{within}{why}")
 
 
-def _options(settings: NatsSettings) -> dict[str, Any]:
+def inbox_prefix(settings: NatsSettings) -> str:
+    """Return what the subjects of our answers begin with."""
+    if settings.inbox_prefix or not settings.credentials:
+        return settings.inbox_prefix or "_INBOX"
+    return inbox_prefix_for(settings.credentials)
+
+
+def _options(settings: NatsSettings, client: PodiumClient) -> dict[str, Any]:
     options: dict[str, Any] = {
         "servers": settings.servers,
         "name": settings.name,
@@ -75,7 +82,6 @@ def _options(settings: NatsSettings) -> dict[str, Any]:
         "max_outstanding_pings": _MAX_PINGS,
         "flusher_queue_size": 0,
         "pending_size": 0,  # the transport bounds the buffer itself
-        "inbox_prefix": settings.inbox_prefix,
         "user": settings.user or None,
         "password": settings.password or None,
         "token": settings.token or None,
@@ -85,8 +91,8 @@ def _options(settings: NatsSettings) -> dict[str, Any]:
         options["user_jwt_cb"] = lambda: read_credentials(settings.credentials)[0].encode()
         options["signature_cb"] = lambda nonce: read_credentials(settings.credentials)[1].sign(nonce.encode())
     elif settings.nkey_seed_file:
-        read_seed(settings.nkey_seed_file)
         options["signature_cb"] = lambda nonce: read_seed(settings.nkey_seed_file).sign(nonce.encode())
+        client._public_nkey = read_seed(settings.nkey_seed_file).public  # has no option without the package nkeys
     if context := _tls(settings):
         options["tls"] = context
         options["tls_hostname"] = settings.tls_hostname or None

@@ -22,7 +22,8 @@ from podium.bus.transport import Delivery, Stream
 HEARTBEAT_SECONDS = 1.0  # of the server, while it has nothing for us
 SILENCE_SECONDS = 3.5  # without any sign: something is wrong
 EXPIRY_SECONDS = 30.0  # of a request
-MAX_BYTES = 32 << 20  # of a request, and of what is fetched before more is asked for
+# Of a request, and of what is fetched before more is asked for. A server cuts off who has 64 MiB on the way to him.
+MAX_BYTES = 8 << 20
 _NS = 1_000_000_000
 _HEARTBEAT = 100
 _NO_RESPONDERS = 503
@@ -89,6 +90,7 @@ class Consuming:
         self._redeliver_seconds = redeliver_seconds
         self._max_deliveries = max_deliveries
         self._trouble = trouble
+        self._max_bytes = max(MAX_BYTES, 2 * client.max_payload)
         self._ask_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.{name}"
         self._inbox = inbox
         self._round = 0  # goes up when all requests are given up; each has a subject of its own
@@ -162,7 +164,7 @@ class Consuming:
 
     def _pull(self) -> None:
         arrivals = self.arrivals
-        if arrivals.closed or self._awaited * 2 > arrivals.limit or arrivals.bytes > MAX_BYTES:
+        if arrivals.closed or self._awaited * 2 > arrivals.limit or arrivals.bytes > self._max_bytes:
             return
         room = arrivals.limit - len(arrivals) - self._awaited
         if room < 1 or (room * 4 < arrivals.limit and self._awaited) or not self._client.is_connected:
@@ -172,7 +174,7 @@ class Consuming:
             room,
             EXPIRY_SECONDS * _NS,
             HEARTBEAT_SECONDS * _NS,
-            MAX_BYTES,
+            self._max_bytes,
         )
         self._client.write_soon(publishing(self._ask_subject, f"{self._inbox}.{self._round}", body, None))
 

@@ -26,7 +26,7 @@ class NatsSettings(Struct, frozen=True):
     tls_key: str = ""
     tls_hostname: str = ""
     name: str = "podium"  # shown by the server's monitoring
-    inbox_prefix: str = "_INBOX"  # an agent whose credentials allow only its own inbox has another
+    inbox_prefix: str = ""  # of the subjects of answers; empty: what the credentials allow, else _INBOX
     answer_timeout_ms: int = 5_000  # for acknowledgements and the answers of JetStream
     replicas: int = 1  # of streams that are made
 

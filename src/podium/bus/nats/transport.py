@@ -11,7 +11,7 @@ from podium.bus import subjects as rules
 from podium.bus.arrivals import Said
 from podium.bus.nats.asking import NO_RESPONDERS, Answer, ConnectionLost, Questions
 from podium.bus.nats.client import MAX_PENDING_BYTES, PodiumClient
-from podium.bus.nats.connecting import connect
+from podium.bus.nats.connecting import connect, inbox_prefix
 from podium.bus.nats.consuming import Consuming
 from podium.bus.nats.settings import NatsSettings
 from podium.bus.nats.streams import Streams, sequence_of
@@ -73,7 +73,7 @@ class NatsTransport:
             if self._link is not None:
                 return
             link = await connect(self.settings, self._disconnected, self._reconnected, self._closed, self._failed)
-            self._inbox = f"{self.settings.inbox_prefix}.{IdSource().token()}"
+            self._inbox = f"{inbox_prefix(self.settings)}.{IdSource().token()}"
             self._questions = Questions(link, f"{self._inbox}.q")
             self._streams = Streams(
                 self._questions, self.settings.address, self._answer_seconds, self.settings.replicas
