@@ -1,4 +1,6 @@
-"""`docs/state-machines.md` says and draws the moves that `engine/transitions.py` has, all of them and no other."""
+"""`docs/state-machines.md` says and draws the moves that `engine/transitions.py` and `fleet/states.py` have, all of them
+and no other.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +10,7 @@ import pytest
 
 from podium.engine.decide import MAX_INTERRUPTIONS
 from podium.engine.transitions import ATTEMPT_MOVES, EXECUTION_MOVES, TASK_MOVES, AttemptStatus
+from podium.fleet.states import AGENT_MOVES, AgentState
 from podium.workflow.model import ExecutionStatus, TaskStatus, WorkflowConfig
 from tests.docs_pages.markdown import drawing, page, section, tables
 
@@ -18,6 +21,7 @@ MACHINES = pytest.mark.parametrize(
         ("Execution", EXECUTION_MOVES, ExecutionStatus.RUNNING),
         ("Task", TASK_MOVES, TaskStatus.PENDING),
         ("Attempt", ATTEMPT_MOVES, AttemptStatus.GRANTED),
+        ("Agent", AGENT_MOVES, AgentState.REGISTERED),
     ],
 )
 Moves = Mapping[StrEnum, frozenset[StrEnum]]
