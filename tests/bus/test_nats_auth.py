@@ -17,9 +17,10 @@ from nats.aio.client import Client
 
 from podium.bus.names import HEALTH, REGISTER, SUBMIT, SYSTEM_EVENT, TASK_RESULTS, TASK_STATUS, is_inbox
 from podium.bus.nats import NatsSettings, NatsTransport
-from podium.bus.nats_auth import ISSUED_FILE, KEYS_FILE, Authority, Kind
+from podium.bus.nats_auth import ISSUED_FILE, KEYS_FILE, Authority, Kind, authority_folder
 from podium.bus.nats_credentials import inbox_prefix_for
 from podium.bus.nats_jwt import EVERYTHING, claims_of, user_jwt
+from podium.bus.nats_server import EmbeddedNats
 from podium.bus.nkeys import Credentials, KeyPair, Role, parse_credentials
 from podium.bus.transport import Happening, Stream
 from podium.clock import SECOND, SystemClock
@@ -196,9 +197,9 @@ def test_podiums_own_transport_works_within_an_agents_permissions(server: Secure
     happenings: list[tuple[Happening, str]] = []
 
     async def work() -> None:
-        boss = NatsTransport(NatsSettings(server.address, credentials=everything))
+        boss = NatsTransport(NatsSettings(server.url, credentials=everything))
         worker = NatsTransport(
-            NatsSettings(server.address, credentials=str(path), inbox_prefix=inbox_prefix_for(str(path))),
+            NatsSettings(server.url, credentials=str(path), inbox_prefix=inbox_prefix_for(str(path))),
             heard=lambda happening, details: happenings.append((happening, details)),
         )
         await boss.start()
@@ -289,13 +290,16 @@ def test_tampered_and_foreign_tokens_are_refused(server: SecuredServer, agent: C
 
 
 def test_revoked_credentials_are_cut_off_without_a_restart(tmp_path: Path) -> None:
-    folder = tmp_path / "auth"
+    folder = authority_folder(tmp_path)
     authority = Authority.open(folder, NOW_US)
-    with secured_server(tmp_path, authority) as server:
 
-        async def work() -> None:
+    async def work() -> None:
+        embedded = EmbeddedNats(tmp_path / "nats", port=0, extra_config=authority.server_config())
+        await embedded.start()
+        server = SecuredServer(embedded.url, authority)
+        watching = asyncio.create_task(authority.keep_current(embedded.reload, 0.01), name="watching")
+        try:
             old, other = (authority.issue((name,), Kind.AGENT, NOW_US) for name in ("a", "b"))
-            watching = asyncio.create_task(authority.keep_current(server.reload, 0.01), name="watching")
             async with server.connected(old) as connection, server.connected(other) as neighbour:
                 elsewhere = Authority.open(folder, NOW_US)  # as `podium agent credentials a --replace` does
                 new = elsewhere.issue(("a",), Kind.AGENT, NOW_US, replace=True)
@@ -305,12 +309,15 @@ def test_revoked_credentials_are_cut_off_without_a_restart(tmp_path: Path) -> No
                 assert not await connection.refused(publishes("mcp.agent.a.result"))
                 elsewhere.revoke("a", NOW_US)
                 await asyncio.wait_for(connection.closed.wait(), DEADLINE_SECONDS)
-            watching.cancel()
             with pytest.raises(nats.errors.Error):
                 async with server.connected(old):
                     pass
+            assert embedded.restarts == 0
+        finally:
+            watching.cancel()
+            await embedded.stop()
 
-        asyncio.run(work())
+    asyncio.run(work())
 
 
 # --- who registers --------------------------------------------------------------------------------------------------

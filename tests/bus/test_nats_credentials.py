@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from podium.bus.nats_auth import Authority, Kind
 from podium.bus.nats_credentials import inbox_prefix_for, read_credentials, read_seed
+from podium.bus.nats_jwt import EVERYTHING, claims_of, user_jwt
 from podium.bus.nkeys import Credentials, KeyPair, Role, verified
 from podium.clock import SystemClock
 from podium.exceptions import SettingsError
@@ -36,6 +38,22 @@ def test_the_orchestrators_credentials_keep_the_usual_inbox(tmp_path: Path) -> N
     path = tmp_path / "all.creds"
     path.write_text(Authority.open(tmp_path / "auth", now_us).orchestrator(now_us).text())
     assert inbox_prefix_for(str(path)) == "_INBOX"
+
+
+@pytest.mark.parametrize(
+    "nats", [None, {}, {"sub": {}}, {"sub": {"allow": [1]}}, {"sub": {"allow": ["a.>", "_INBOX.>"]}}]
+)
+def test_a_token_of_another_kind_keeps_the_usual_inbox(tmp_path: Path, nats: object) -> None:
+    key = KeyPair.create(Role.USER)
+    token = user_jwt(key, key.public, "x", EVERYTHING, 0)
+    header, _, signature = token.split(".")
+    body = base64.urlsafe_b64encode(msgspec.json.encode({**claims_of(token), "nats": nats})).decode().rstrip("=")
+    resigned = base64.urlsafe_b64encode(key.sign(f"{header}.{body}".encode())).decode().rstrip("=")
+    for number, other in enumerate((f"{header}.{body}.{resigned}", f"{header}.{body}.{signature}", "opaque")):
+        path = tmp_path / f"{number}.creds"
+        path.write_text(Credentials(other, key).text())
+        assert inbox_prefix_for(str(path)) == "_INBOX"
+    assert inbox_prefix_for("") == "_INBOX"
 
 
 def test_a_file_may_hold_just_a_seed(tmp_path: Path) -> None:

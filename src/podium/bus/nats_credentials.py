@@ -52,11 +52,12 @@ def read_credentials(path: str) -> tuple[str, Seed]:
 
 
 def inbox_prefix_for(path: str, default: str = "_INBOX") -> str:
-    """Return the prefix of the inboxes that the credentials of a file allow; the default if they say nothing of them.
+    """Return the prefix of the inboxes that the credentials of a file allow; the default if they say nothing of them,
+    or without a file.
 
     Those of `podium agent credentials a1` allow `_INBOX_a1.>` alone: requests with another inbox are never answered.
     """
-    return inbox_prefix_in(read_credentials(path)[0]) or default
+    return (inbox_prefix_in(read_credentials(path)[0]) if path else "") or default
 
 
 def _read(path: str) -> str:

@@ -92,12 +92,14 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 def inbox_prefix_in(token: str) -> str:
-    """Return the prefix of the inbox that a user's token allows, `_INBOX_a1`; empty where it names none.
-
-    Raises InvalidInputError if it isn't a token.
+    """Return the prefix of the inbox that a user's token allows, `_INBOX_a1`; empty where it names none, or can't be
+    read: what a token is worth, its server says.
     """
-    allowed = claims_of(token)["nats"].get("sub", {}).get("allow", ())
-    return next((one.removesuffix(".>") for one in allowed if one.startswith("_INBOX_") and one.endswith(".>")), "")
+    try:
+        allowed = claims_of(token)["nats"]["sub"]["allow"]
+        return next((one.removesuffix(".>") for one in allowed if one.startswith("_INBOX_") and one.endswith(".>")), "")
+    except (InvalidInputError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def _signed(

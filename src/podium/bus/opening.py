@@ -20,6 +20,7 @@ def transport_for(url: str, settings: Settings | None = None, heard: Heard | Non
         return MemoryTransport(carrier_named(rest.strip("/")), heard)
     if scheme in ("nats", "tls"):
         from podium.bus.nats import NatsSettings, NatsTransport
+        from podium.bus.nats_credentials import inbox_prefix_for
 
         return NatsTransport(
             NatsSettings(
@@ -31,6 +32,7 @@ def transport_for(url: str, settings: Settings | None = None, heard: Heard | Non
                 password=given.nats_password,
                 token=given.nats_token,
                 credentials=given.nats_credentials,
+                inbox_prefix=inbox_prefix_for(given.nats_credentials),
                 nkey_seed_file=given.nats_nkey_seed,
                 tls_ca=given.nats_tls_ca,
                 tls_certificate=given.nats_tls_certificate,
