@@ -1,7 +1,7 @@
 """The workloads, in the order in which they are run. Peers are measured beside them in the same way, by name."""
 
 from bench.figures import Workload
-from bench.workloads import cold_start, durable_steps, fan_out, latency, shares
+from bench.workloads import cold_start, discovery, durable_steps, fan_out, latency, shares
 
 WORKLOADS: tuple[Workload, ...] = (
     durable_steps.WORKLOAD,
@@ -9,4 +9,5 @@ WORKLOADS: tuple[Workload, ...] = (
     latency.WORKLOAD,
     cold_start.WORKLOAD,
     shares.WORKLOAD,
+    discovery.WORKLOAD,
 )

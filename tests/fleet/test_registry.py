@@ -1,5 +1,7 @@
 """Rules of the registry, one at a time."""
 
+import tracemalloc
+
 import pytest
 
 from podium.clock import SECOND
@@ -191,3 +193,17 @@ def test_limits_must_follow_one_another():
         FleetLimits(unhealthy_seconds=300)
     with pytest.raises(ValueError, match="max_agents"):
         FleetLimits(max_agents=0)
+
+
+def test_an_agent_costs_little_memory():
+    registry, count = FleetRegistry(), 1_000
+    descriptors = [agent(f"a{n}", capabilities=[f"c{(n + k) % 100}" for k in range(8)]) for n in range(count)]
+    tracemalloc.start()
+    try:
+        for descriptor in descriptors:
+            registry.register(descriptor, 0)
+            registry.heartbeat(descriptor.agent_id, {"cpu_usage": 0.5, "error_rate": 0.1, "response_time_ms": 20}, 0)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used / count < 10_000

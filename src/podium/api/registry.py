@@ -80,7 +80,7 @@ class AgentRegistry:
         if self._messages is not None:
             self._begin(self._listen(self._messages), "agent registry: others")
             await self._say(self._sharing.ask())
-        self._begin(self._look_after(), "agent registry: health")
+        self._begin(self._look_after(self._clock.now_us()), "agent registry: health")
 
     async def shutdown(self) -> None:
         """Stop. What is registered stays known to the other registries until it is silent for too long. Safe twice."""
@@ -210,9 +210,8 @@ class AgentRegistry:
         task.add_done_callback(_note_end)
         self._tasks.append(task)
 
-    async def _look_after(self) -> None:
+    async def _look_after(self, looked_us: int) -> None:
         """Mark and forget silent agents, and be present to other registries."""
-        looked_us = self._clock.now_us()
         while True:
             await asyncio.sleep(self._interval_seconds)
             now_us = self._clock.now_us()

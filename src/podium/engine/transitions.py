@@ -1,4 +1,4 @@
-"""The three state machines, one table each; `docs/state-machines.md` draws them. A move that isn't here raises.
+"""The state machines of the engine, one table each; `docs/state-machines.md` draws them. A move that isn't here raises.
 
 Nothing else in Podium decides which state may follow which.
 """

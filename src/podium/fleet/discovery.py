@@ -176,21 +176,15 @@ class DiscoveryIndex:
 
     def _rank(self, answer: _Answer, query: Query, now_us: int) -> None:
         """Bring an answer up to the present ranks. The list keeps its last order, so little is left to sort."""
-        fitting = answer.fitting
-        fitting.sort(key=_by_rank)
-        least = query.min_health_score
-        found = [c for c in fitting if c.open and c.health >= least]
-        sla = query.sla
+        answer.fitting.sort(key=_by_rank)
+        least, sla, place = query.min_health_score, query.sla, query.location_preference
+        found = answer.fitting
         if sla is not None:
             found = [c for c in found if c.keeps(sla, now_us)]
-        place = query.location_preference
+        agents = [c.descriptor for c in found if c.open and c.health >= least]
         if place:
-            near = [_is_at(c.descriptor, place) for c in found]
-            found = [
-                *(c for c, is_near in zip(found, near, strict=True) if is_near),
-                *(c for c, is_near in zip(found, near, strict=True) if not is_near),
-            ]
-        answer.found = tuple([c.descriptor for c in found[: query.max_results]])
+            agents.sort(key=lambda agent: not _is_at(agent, place))  # a stable sort: within, the ranks' order stays
+        answer.found = tuple(agents[: query.max_results])
         # What an SLA's availability says changes with time alone: such an answer is put together anew each time.
         answer.moved = answer.word.moved if sla is None else -1
 
