@@ -125,6 +125,22 @@ def test_agents_of_one_process_share_a_connection(server: SecuredServer) -> None
     assert list(refused.values()) == [False, False, True]
 
 
+def test_a_connection_has_as_many_agents_as_the_server_takes(server: SecuredServer) -> None:
+    names = tuple(f"crowd-{number}" for number in range(150))
+    credentials = server.authority.issue(names, Kind.AGENT, NOW_US, submits=True)
+    assert refusals(server, credentials, {"last": publishes("mcp.agent.crowd-149.result")}) == {"last": False}
+    before = server.authority.issued()
+    with pytest.raises(InvalidInputError, match="too many"):
+        server.authority.issue(tuple(f"more-{number}" for number in range(400)), Kind.AGENT, NOW_US)
+    assert server.authority.issued() == before
+
+
+def test_the_longest_id_is_let_in(server: SecuredServer) -> None:
+    name = "x" * 128
+    credentials = server.authority.issue((name,), Kind.AGENT, NOW_US, submits=True)
+    assert refusals(server, credentials, {"own": publishes(f"mcp.agent.{name}.result")}) == {"own": False}
+
+
 # --- the orchestrator -----------------------------------------------------------------------------------------------
 
 

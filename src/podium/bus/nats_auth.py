@@ -38,6 +38,8 @@ from podium.telemetry.logs import get_logger
 KEYS_FILE = "authority.json"
 ISSUED_FILE = "issued.json"
 ORCHESTRATOR_FILE = "orchestrator.creds"
+_LONGEST_GREETING = 1 << 16  # bytes: the server takes a client's token as one line; it is 4 KiB where nothing is said
+_LONGEST_TOKEN = _LONGEST_GREETING - 2_048
 
 T = TypeVar("T")
 _audit = get_logger("podium.audit")
@@ -91,6 +93,7 @@ class Authority:
         self._account = KeyPair.from_seed(keys.account)
         self._created_s = keys.created_s
         self._issued: tuple[Issued, ...] = ()
+        self._holders: dict[str, Issued] = {}  # by name, what isn't revoked
         self._stamp: tuple[int, ...] = ()  # of the file that was read last
         self._served: dict[str, int] | None = None  # the revocations in the configuration that was given last
         self.refresh()
@@ -129,6 +132,7 @@ class Authority:
         return (
             f"operator: {operator_jwt(self._operator, 'podium', system, self._created_s)}\n"
             f"system_account: {system}\nresolver: MEMORY\nresolver_preload: {{\n{preloaded}\n}}\n"
+            f"max_control_line: {_LONGEST_GREETING}\n"
         )
 
     def refresh(self) -> bool:
@@ -144,6 +148,7 @@ class Authority:
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp != self._stamp:
             self._issued = _read(path, tuple[Issued, ...])
+            self._holders = {name: one for one in self._issued if one.revoked_s is None for name in one.names}
             self._stamp = stamp
         return self._served is not None and bool(self._revocations().items() - self._served.items())
 
@@ -198,6 +203,8 @@ class Authority:
             if held and not replace:
                 raise ConflictError(_held(held[0], names))
             credentials = self._signed(names[0], allowed, now_s, expires_s)
+            if len(credentials.jwt) > _LONGEST_TOKEN:
+                raise InvalidInputError(f"{len(names):,} names are too many for one connection; give them to several")
             new = Issued(names, credentials.public, kind, now_s, expires_s)
             self._save((*self._without(held, now_s), new))
         for old in held:
@@ -236,14 +243,14 @@ class Authority:
                 f"not on {subject[:256]}",
             )
         self.refresh()
-        held = self._valid((agent,), now_us // SECOND)
-        if not held or held[0].kind is not Kind.AGENT:
+        held = self._holders.get(agent)
+        if held is None or held.kind is not Kind.AGENT or not held.valid(now_us // SECOND):
             raise _refused(
                 subject,
                 agent,
                 f"no credentials of the agent {agent!r} are valid; `podium agent credentials {agent}` makes some",
             )
-        return held[0].key
+        return held.key
 
     # --- within ------------------------------------------------------------------------------------------------
 
@@ -252,8 +259,8 @@ class Authority:
         return Credentials(user_jwt(self._account, key.public, name, permissions, now_s, expires_s), key)
 
     def _valid(self, names: tuple[str, ...], now_s: int) -> tuple[Issued, ...]:
-        wanted = set(names)
-        return tuple(one for one in self._issued if one.valid(now_s) and not wanted.isdisjoint(one.names))
+        found = dict.fromkeys(self._holders[name] for name in names if name in self._holders)
+        return tuple(one for one in found if one.valid(now_s))
 
     def _without(self, taken: tuple[Issued, ...], now_s: int) -> tuple[Issued, ...]:
         """Return what is noted, these revoked; what has expired is forgotten, since the server refuses it anyway."""
