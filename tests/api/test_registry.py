@@ -13,9 +13,12 @@ from podium.exceptions import AgentNotFoundError, InvalidInputError, Registratio
 from podium.fleet.states import AgentState
 from podium.settings import Settings
 from podium.telemetry.metrics import Metrics
+from podium.testing.natsserver import nats_server
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 QUICK = Settings(health_check_interval_seconds=0.01)
+PRESENT = Settings(health_check_interval_seconds=0.2)
+RECONNECTS = Settings(reconnect_wait_ms=50)
 
 
 async def until(holds: Callable[[], Coroutine[Any, Any, bool]]) -> None:
@@ -66,11 +69,20 @@ def test_the_snippet_of_document_003_runs_as_it_is_written():
     run(snippet())
 
 
-def test_registries_on_one_bus_know_each_other_s_agents_and_one_that_joins_learns_them():
+@pytest.fixture(params=["memory", "nats"])
+def bus_url(request, tmp_path):
+    if request.param == "memory":
+        yield "memory://shared-fleet"
+        return
+    with nats_server(tmp_path) as server:
+        yield server.url
+
+
+def test_registries_on_one_bus_know_each_other_s_agents_and_one_that_joins_learns_them(bus_url):
     async def shared() -> None:
         async with (
-            MessageBus("memory://shared-fleet") as one,
-            MessageBus("memory://shared-fleet") as two,
+            MessageBus(bus_url) as one,
+            MessageBus(bus_url) as two,
             AgentRegistry(one) as first,
             AgentRegistry(two) as second,
         ):
@@ -87,6 +99,24 @@ def test_registries_on_one_bus_know_each_other_s_agents_and_one_that_joins_learn
                 await until(lambda: forgets(second, "a"))
 
     run(shared())
+
+
+def test_registries_find_each_other_again_after_the_server_forgot_everything(tmp_path):
+    async def forgotten() -> None:
+        async with (
+            MessageBus(server.url, settings=RECONNECTS) as one,
+            MessageBus(server.url, settings=RECONNECTS) as two,
+            AgentRegistry(one, settings=PRESENT) as first,
+            AgentRegistry(two, settings=PRESENT) as second,
+        ):
+            await asyncio.to_thread(server.kill)
+            registering = asyncio.create_task(first.register(AgentDescriptor(agent_id="a")))
+            await asyncio.to_thread(server.wipe)
+            await registering
+            await until(lambda: knows(second, "a"))
+
+    with nats_server(tmp_path) as server:
+        run(forgotten())
 
 
 def test_a_name_that_is_taken_by_another_key_is_refused_and_noted():
