@@ -8,7 +8,7 @@ when the owner is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from podium.agents.local import LocalAgents
     from podium.agents.sdk import AgentDefinition
     from podium.engine.state import State
+    from podium.fleet.messages import Carrier, ToAgent
+    from podium.scheduling.resources import Vector
     from podium.store.logs import AttemptLogs
     from podium.store.ownership import FileLock
 
@@ -61,13 +63,16 @@ _log = get_logger("podium")
 
 
 class _Carrier:
-    """Hands messages to the agents of this process, which are made after the engine."""
+    """Hands messages to the agents of this process, which are made after the engine, and to those elsewhere."""
 
     def __init__(self) -> None:
         self.agents: LocalAgents | None = None
+        self.elsewhere: Carrier | None = None
 
-    def send(self, agent: str, message: Any) -> None:
-        if self.agents is not None:
+    def send(self, agent: str, message: ToAgent) -> None:
+        if self.elsewhere is not None and (self.agents is None or agent not in self.agents.hosts):
+            self.elsewhere.send(agent, message)
+        elif self.agents is not None:
             self.agents.send(agent, message)
 
 
@@ -86,12 +91,18 @@ class Podium:
         clock: Clock | None = None,
         ids: IdSource | None = None,
         works: bool = True,
+        elsewhere: bool = False,
+        placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
     ) -> None:
         self.settings = settings
+        self._placement = placement
         self.store = store
         self.logs = logs
         self._lock = lock
-        self._crew = Crew(agents, definitions, settings.agents)
+        self._crew = Crew(agents, definitions, settings.agents, elsewhere=elsewhere)
+        self._carrier = _Carrier()
+        self.answers: dict[str, Callable[[dict[str, Any]], Any]] = {}  # what else the owner's socket can be asked
+        self.before_store_closes: list[Callable[[], Awaitable[None]]] = []  # for who reads the log to its end
         self._clock = clock or SystemClock()
         self._ids = ids or IdSource(self._clock)
         self._works = works
@@ -113,15 +124,20 @@ class Podium:
         own: bool = True,
         must_own: bool = False,
         works: bool = True,
+        elsewhere: bool = False,
+        placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
     ) -> Self:
         """Open the store, as its owner if that is wanted and possible.
 
         `agents` are binding specs (`module:Name`), `definitions` agents that are at hand as objects. One that doesn't
-        work decides inputs, should it become the owner, but starts no task. Raises NotTheOwnerError if `must_own` and
+        work decides inputs, should it become the owner, but starts no task. `elsewhere`: agents come over a bus, and a
+        type without code here is no mistake. Raises NotTheOwnerError if `must_own` and
         another process has the lock.
         """
         make = cls._in_memory if settings.in_memory else cls._on_disk
-        podium = make(settings, agents=tuple(agents), definitions=tuple(definitions), works=works)
+        podium = make(settings, agents=tuple(agents), definitions=tuple(definitions), works=works, elsewhere=elsewhere,
+            placement=placement,
+        )  # fmt: skip
         try:
             if own:
                 await podium.try_to_own()
@@ -180,6 +196,15 @@ class Podium:
         """How many attempts agents of this process work on."""
         return len(self.engine.staffing.leases) if self.engine is not None else 0
 
+    @property
+    def queued(self) -> int:
+        """How many ready tasks wait for an agent."""
+        return self.engine.staffing.placement.queued() if self.engine is not None else 0
+
+    def link_to(self, carrier: Carrier | None) -> None:
+        """From now on, what the engine says to agents that aren't in this process goes there."""
+        self._carrier.elsewhere = carrier
+
     def holder(self) -> str:
         """Return who holds the lock, in words."""
         found = self._lock.holder() if self._lock is not None else None
@@ -210,7 +235,7 @@ class Podium:
         from podium.scheduling.resources import vector_of_amounts
 
         self._own_logs()
-        lease, carrier = self.settings.lease_seconds, _Carrier()
+        lease, carrier = self.settings.lease_seconds, self._carrier
         renewer = ThreadRenewer(lease / 3) if lease / 3 < INTERVAL_SECONDS else None  # None: that of the process
         engine = Engine(
             self.store,
@@ -220,7 +245,7 @@ class Podium:
             settings=EngineSettings(
                 lease_seconds=lease, lease_check_seconds=min(1.0, lease / 4), starts_tasks=self._works
             ),
-            placement=Placement(pool=vector_of_amounts(self.settings.capacity)),
+            placement=self._placement(vector_of_amounts(self.settings.capacity)),
             adopted=self._adopted if self._works else None,
         )
         self.agents = carrier.agents = LocalAgents(
@@ -252,8 +277,11 @@ class Podium:
         submission_id: str | None = None,
         priority: int | None = None,
         timeout_seconds: float | None = None,
+        **more: Any,
     ) -> str:
         """Start an execution and return its id; it is on disk when this returns.
+
+        `more` are further fields of the start: preferred_agent, submission, notify.
 
         Raises WorkflowInvalidError, InvalidInputError or AgentBindingError before anything is recorded, ConflictError
         when a limit is reached or the `submission_id` stands for something else.
@@ -265,9 +293,9 @@ class Podium:
         if self.engine is not None:
             return await self.engine.submit(
                 workflow, encoded, tenant=self.settings.tenant, submission_id=submission_id, bindings=bindings,
-                priority=priority, timeout_seconds=timeout_seconds,
+                priority=priority, timeout_seconds=timeout_seconds, **more,
             )  # fmt: skip
-        return await self._post_start(workflow, encoded, submission_id, bindings, priority, timeout_seconds)
+        return await self._post_start(workflow, encoded, submission_id, bindings, priority, timeout_seconds, more)
 
     def _validated(self, workflow: Workflow) -> Workflow:
         """Return the workflow as validated; one object is looked at once, since it never changes."""
@@ -282,7 +310,7 @@ class Podium:
 
     async def _post_start(
         self, workflow: Workflow, encoded: bytes, submission_id: str | None, bindings: dict[str, str],
-        priority: int | None, timeout_seconds: float | None,
+        priority: int | None, timeout_seconds: float | None, more: dict[str, Any],
     ) -> str:  # fmt: skip
         definition, stored = self._definitions.compile(workflow)
         tenant, now_us = self.settings.tenant, self._clock.now_us()
@@ -301,6 +329,7 @@ class Podium:
             bindings,
             priority,
             timeout_seconds,
+            **more,
         )
         await self._post(execution, "start", start)
         return execution
@@ -480,6 +509,10 @@ class Podium:
         except StoreError as error:
             _log.debug("the owner can't be woken", error=str(error))
 
+    async def ask_owner(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """Ask the process that runs the store's executions; None if there is none. Raises StoreError."""
+        return await self._ask_owner(asked)
+
     async def _ask_owner(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         if self._lock is None or self._lock.holder() is None:
             return None
@@ -503,6 +536,8 @@ class Podium:
                     return {"headline": said, "tasks": msgspec.to_builtins(tasks)}
                 case {"op": "activity", "execution": str(execution)}:
                     return {"tasks": await self.activity(execution)}
+                case {"op": str(op)} if op in self.answers:
+                    return dict(await self.answers[op](asked))
                 case _:
                     return {"error": "unknown request"}
         except PodiumError as error:
@@ -536,6 +571,8 @@ class Podium:
             await engine.stop()
         if agents is not None:
             await agents.stop()
+        for finish in self.before_store_closes:
+            await finish()
         self.logs.close()
         await self.store.close()
         if self._lock is not None:

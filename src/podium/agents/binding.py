@@ -84,6 +84,23 @@ def resolve(
     return {type: (found[type].spec, found[type]) for type in wanted}
 
 
+def resolve_here(
+    types: Iterable[str], bindings: Iterable[str] = (), configured: Mapping[str, str] | None = None
+) -> dict[str, Bound]:
+    """Return the code behind those of the types that `bindings` or `configured` name; the others live elsewhere."""
+    explicit, functions = _explicit(bindings)
+    found: dict[str, AgentDefinition] = {}
+    for type in dict.fromkeys(types):
+        named = [definition for definition in functions if definition.type == type]
+        if type in explicit:
+            found[type] = explicit[type]
+        elif named:
+            found[type] = named[0]
+        elif configured and configured.get(type):
+            found[type] = _as(type, configured[type])
+    return {type: (definition.spec, definition) for type, definition in found.items()}
+
+
 def _explicit(bindings: Iterable[str]) -> tuple[dict[str, AgentDefinition], list[AgentDefinition]]:
     """Return what `--agents` binds by type, and its agents of functions that were given no type."""
     explicit: dict[str, AgentDefinition] = {}

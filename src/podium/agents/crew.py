@@ -29,8 +29,15 @@ class Crew:
         specs: Iterable[str] = (),
         definitions: Iterable[AgentDefinition] = (),
         configured: Mapping[str, str] | None = None,
+        *,
+        elsewhere: bool = False,
     ) -> None:
-        """`specs` come first, `definitions` are at hand as objects, `configured` is podium.yaml's type to spec."""
+        """`specs` come first, `definitions` are at hand as objects, `configured` is podium.yaml's type to spec.
+
+        `elsewhere`: agents come over a bus too, so that only what was named here (or recorded with an execution) is
+        had here, and a type without code is no mistake.
+        """
+        self._elsewhere = elsewhere
         self._specs = tuple(specs)
         self._configured = dict(configured or {})
         self._definitions = {definition.type: definition for definition in definitions}
@@ -48,7 +55,7 @@ class Crew:
 
         `recorded` bindings, an execution's, come behind this process' own. Raises AgentBindingError.
         """
-        from podium.agents.binding import resolve
+        from podium.agents.binding import resolve, resolve_here
 
         types = workflow.agent_counts()
         wanted = [t for t in types if t not in self._bound]
@@ -57,11 +64,15 @@ class Crew:
             same = [t for t in wanted if recorded.get(t) == functions.spec]
             self._definitions.update({t: functions.bound(t, functions.spec) for t in same})
         unknown = [t for t in wanted if t not in self._definitions]
-        found = resolve(unknown, self._specs, {**recorded, **self._configured}, functions) if unknown else {}
+        configured = {**recorded, **self._configured}
+        if self._elsewhere:
+            found = resolve_here(unknown, self._specs, configured)
+        else:
+            found = resolve(unknown, self._specs, configured, functions) if unknown else {}
         self._definitions.update({t: definition for t, (_, definition) in found.items()})
         self._check_capabilities(workflow)
-        self._bound.update({t: self._definitions[t].spec for t in wanted})
-        return {t: self._bound[t] for t in types}
+        self._bound.update({t: self._definitions[t].spec for t in wanted if t in self._definitions})
+        return {t: self._bound[t] for t in types if self._bound.get(t)}
 
     def _check_capabilities(self, workflow: Workflow) -> None:
         """Raise AgentBindingError where a role asks for what its agent's code says it can't do."""
@@ -81,6 +92,8 @@ class Crew:
         if self._agents is not None:
             self._agents.bind(self._definitions)
             for agent_type, count in workflow.agent_counts().items():
+                if self._elsewhere and agent_type not in self._definitions:
+                    continue
                 roles = [group for group in workflow.agents.values() if group.type == agent_type]
                 resources = roles[0].resources if roles else ResourceRequirements()
                 capabilities = tuple(dict.fromkeys(name for role in roles for name in role.capabilities))

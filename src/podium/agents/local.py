@@ -96,6 +96,23 @@ class LocalAgents:
                 self._hosts[agent_id] = host
                 self._counts[type] = number
 
+    async def add(self, definition: AgentDefinition, agent_id: str, incarnation: str) -> AgentHost:
+        """Have one agent under an id and an incarnation of its own, started and registered."""
+        host = AgentHost(
+            definition,
+            agent_id,
+            incarnation,
+            self._receiver,
+            self._clock,
+            self._logs,
+            timers=self._timers,
+            renewer=self._renewer,
+            limits=self._limits,
+        )
+        self._hosts[agent_id] = host
+        await host.start()
+        return host
+
     def send(self, agent: str, message: ToAgent) -> None:
         """Give a message to an agent; one that isn't here loses it, and its lease ends."""
         host = self._hosts.get(agent)

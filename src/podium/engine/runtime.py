@@ -161,8 +161,11 @@ class Engine:
         self._draining = True
 
     async def settled(self) -> None:
-        """Return when no attempt is live and nothing is on its way to the disk."""
-        while len(self.staffing.leases) or not self._intake.quiet or self._flight or not self._batch.empty:
+        """Return when no attempt of this process is live and nothing is on its way to the disk.
+
+        What agents elsewhere do goes on without this process, and the next owner hears of it.
+        """
+        while self.staffing.live_here or not self._intake.quiet or self._flight or not self._batch.empty:
             if self._main is None or self._main.done():
                 return
             await self.watchers.next_commit()
@@ -228,12 +231,13 @@ class Engine:
         bindings: dict[str, str] | None = None,
         priority: int | None = None,
         timeout_seconds: float | None = None,
-        preferred_agent: str = "",
+        **more: Any,
     ) -> str:
         """Start an execution and return its id once that is committed. The same `submission_id` starts it only once.
 
-        `given` is the input, JSON; a `preferred_agent` gets the tasks where it is free. Raises ConflictError when the
-        submission's id was used for something else, or the workflow's `max_concurrent_executions` is reached.
+        `given` is the input, JSON; `more` are further fields of the start: preferred_agent, submission, notify. Raises
+        ConflictError when the submission's id was used for something else, or the workflow's
+        `max_concurrent_executions` is reached.
         """
         self._check_open()
         definition, encoded = self.definitions.compile(workflow)
@@ -248,7 +252,7 @@ class Engine:
             bindings or {},
             priority,
             timeout_seconds,
-            preferred_agent,
+            **more,
         )
         if submission_id is not None and await self._is_submitted(execution, start):
             return execution

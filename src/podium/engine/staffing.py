@@ -228,6 +228,17 @@ class Staffing:
         if lease is not None and lease.agent != message.agent:
             raise InvalidInputError(f"agent {message.agent} speaks of an attempt that agent {lease.agent} has")
 
+    @property
+    def live_here(self) -> bool:
+        """Whether an agent that ends with this process has an attempt."""
+        return any(not lease.incarnation.startswith((msg.REMOTE, msg.FOREIGN)) for lease in self.leases.all())
+
+    def held_as(self, agent: str) -> str:
+        """Return the incarnation under which an agent holds attempts; empty if it holds none."""
+        for _, lease in self.leases.of_agent(agent):
+            return lease.incarnation
+        return ""
+
     def suspend(self, agent: str) -> None:
         """Nothing goes to this agent until it is heard of again."""
         self.placement.refuse(agent)

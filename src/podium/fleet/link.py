@@ -105,13 +105,14 @@ class FleetLink:
         doubt: Callable[[str], None] = lambda agent: None,
         held_as: Callable[[str], str] = lambda agent: "",
         identify: Identify | None = None,
+        may_answer: Callable[[str], bool] = lambda reply: True,
         logs: msg.LogSink | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         """`suspend` has the engine give an agent nothing until it is heard of; `doubt` has it say again what an agent
         may not have heard; `held_as` is the incarnation under
         which an agent holds attempts, empty if it holds none; `identify` returns the key that a registration was made
-        with, or raises RegistrationConflictError.
+        with, or raises RegistrationConflictError; `may_answer` says whether a reply subject may be answered on.
         """
         self.registry = registry
         self._transport = transport
@@ -123,7 +124,8 @@ class FleetLink:
         self._suspend = suspend
         self._doubt = doubt
         self._held_as = held_as
-        self._identify = identify or (lambda subject, descriptor, message: descriptor.key)
+        self._identify = identify
+        self._may_answer = may_answer
         self._logs = logs
         self._metrics = metrics or Metrics()
         self._speaker = Speaker(
@@ -157,11 +159,15 @@ class FleetLink:
         self._begin(self._listen(results, self._result), "podium-link-results")
         self._begin(self._check_health(), "podium-link-health")
 
-    async def stop(self) -> None:
-        """Say what waits to be said, listen no more. Results that aren't recorded come again. Safe twice."""
+    async def deafen(self) -> None:
+        """Hear nothing more: what isn't recorded yet comes again. What is said still leaves. Safe twice."""
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
             await subscription.stop()
+
+    async def stop(self) -> None:
+        """Say what waits to be said, then no more. Safe twice."""
+        await self.deafen()
         tasks, self._tasks = self._tasks, []
         if tasks:
             try:
@@ -200,6 +206,24 @@ class FleetLink:
         """Tell all agents to take nothing new, finish, and stop."""
         for info in self.registry.infos(self._clock.now_us()):
             self._speaker.send(info.agent_id, msg.Drain(grace_seconds))
+
+    def message_id(self) -> str:
+        """Return the id of the next message that this orchestrator says."""
+        return self._speaker.message_id()
+
+    async def lag(self) -> int:
+        """Return how many results wait to be taken."""
+        return await self._subscriptions[-1].lag() if self._subscriptions else 0
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many results were taken and aren't recorded yet."""
+        return len(self._receipts)
+
+    @property
+    def lost(self) -> int:
+        """How many messages to agents could not be sent."""
+        return self._speaker.lost
 
     def knows(self, agent: str) -> bool:
         """Whether an agent of this id is registered over the link."""
@@ -264,7 +288,7 @@ class FleetLink:
             {"error": "MALFORMED_MESSAGE", "subject": delivery.subject[:256], "message": str(error)[:1_000]},
         )
         self._set_aside(str(error), delivery, None)
-        if delivery.reply and not delivery.sequence:
+        if delivery.reply and not delivery.sequence and self._may_answer(delivery.reply):
             await self._answer_error(delivery.reply, "INVALID_MESSAGE", str(error))
 
     async def _answer_error(self, reply: str, code: str, message: str) -> None:
@@ -378,11 +402,16 @@ class FleetLink:
     async def _registration(self, delivery: Delivery) -> None:
         said = wire.decoded(delivery.data, wire.AgentRegistrationMessage)
         given = said.registration
-        if delivery.subject != wire.REGISTER and agent_of(delivery.subject) != given.agent_id:
-            raise InvalidInputError(f"{delivery.subject[:200]} isn't where agent {given.agent_id[:128]!r} registers")
         descriptor = self._described(given)
+        if self._identify is not None:
+            try:
+                descriptor = replace(descriptor, key=self._identify(delivery.subject, descriptor, said))
+            except RegistrationConflictError as error:  # it may be anybody: the agent it claims to be isn't told
+                await self._refuse(delivery, descriptor, said, error, tell_agent=False)
+                return
+        elif delivery.subject != wire.REGISTER and agent_of(delivery.subject) != given.agent_id:
+            raise InvalidInputError(f"{delivery.subject[:200]} isn't where agent {given.agent_id[:128]!r} registers")
         try:
-            descriptor = replace(descriptor, key=self._identify(delivery.subject, descriptor, said))
             registered = self.registry.register(descriptor, self._clock.now_us())
         except (RegistrationConflictError, RegistryError) as error:
             await self._refuse(delivery, descriptor, said, error)
@@ -442,7 +471,7 @@ class FleetLink:
         }
         status = wire.AgentStatus(agent_id=descriptor.agent_id, state="IDLE")
         await self._speaker.notify(descriptor.agent_id, wire.Notice.REGISTERED, status=status, **fields)
-        if delivery.reply:
+        if delivery.reply and self._may_answer(delivery.reply):
             notice = wire.OrchestratorNotice(
                 sender="orchestrator",
                 message_id=self._speaker.message_id(),
@@ -454,7 +483,12 @@ class FleetLink:
             await self._reply(delivery.reply, wire.encoded(notice))
 
     async def _refuse(
-        self, delivery: Delivery, descriptor: AgentDescriptor, said: wire.AgentRegistrationMessage, error: PodiumError
+        self,
+        delivery: Delivery,
+        descriptor: AgentDescriptor,
+        said: wire.AgentRegistrationMessage,
+        error: PodiumError,
+        tell_agent: bool = True,
     ) -> None:
         conflict = isinstance(error, RegistrationConflictError)
         _log.warning("a registration was refused", agent=descriptor.agent_id, reason=str(error))
@@ -462,14 +496,15 @@ class FleetLink:
             wire.SystemEventType.SYSTEM_ERROR,
             {"error": "REGISTRATION_REFUSED", "agentId": descriptor.agent_id, "message": str(error)},
         )
-        await self._speaker.notify(
-            descriptor.agent_id,
-            wire.Notice.REGISTRATION_REFUSED,
-            code=409 if conflict else 503,
-            reason=str(error),
-            incarnation=said.registration.incarnation,
-        )
-        if delivery.reply:
+        if tell_agent:
+            await self._speaker.notify(
+                descriptor.agent_id,
+                wire.Notice.REGISTRATION_REFUSED,
+                code=409 if conflict else 503,
+                reason=str(error),
+                incarnation=said.registration.incarnation,
+            )
+        if delivery.reply and self._may_answer(delivery.reply):
             await self._answer_error(delivery.reply, "CONFLICT" if conflict else "FLEET_FULL", str(error))
 
     # --- health ------------------------------------------------------------------------------------------------

@@ -1,0 +1,287 @@
+"""What the log says, told to whoever listens on the bus: document 000's system events of tasks, document 004's events,
+and to each client the end of what it submitted.
+
+It follows the log by cursor: an event is told after its commit, at least once, also when the process died in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from msgspec import Raw, Struct
+
+from podium.bus.transport import Stream, Transport
+from podium.doors.submissions import SUBMITTED, TASK
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.codec import decode_input, decode_row
+from podium.engine.projections import Row
+from podium.engine.values import Value
+from podium.exceptions import BackpressureError, CorruptHistoryError, MessageBusError, PayloadTooLargeError, PodiumError
+from podium.fleet import wire
+from podium.ids import workflow_id_for
+from podium.store.protocol import LogRow, Store
+from podium.telemetry.logs import get_logger
+from podium.workflow.graph import DependencyGraph
+from podium.workflow.model import Workflow
+
+EVENTS_SUBJECT = "podium.event"
+KNOWN_KEPT = 50_000
+PAUSE_SECONDS = 0.2
+_CHECKPOINTS = UUID("6b1f0f5e-52a5-5c0c-9d2b-636865636b70")
+_JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
+_ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
+_log = get_logger("podium.doors")
+
+WorkflowOf = Callable[[str, str], Any]  # tenant and definition to the awaitable workflow
+
+
+def events_stream(retention_hours: float) -> Stream:
+    """Return the stream that keeps document 004's events for so long."""
+    return Stream("PODIUM_EVENTS", (f"{EVENTS_SUBJECT}.>",), max_age_seconds=retention_hours * 3_600)
+
+
+class Known(Struct):
+    """What announcing must know of an execution beside its rows."""
+
+    workflow: Workflow
+    task_id: str  # the id outside, of a submission
+    notify: str = ""
+    submitted: bool = False
+    last_result: Value | None = None
+    last_error: wire.TaskError | None = None
+
+
+class Announcer:
+    """Publishes what rows mean. Its `take` is a projection's."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        store: Store,
+        workflow_of: WorkflowOf,
+        message_id: Callable[[], str],
+        agents_of: Callable[[Workflow], list[str]] = lambda workflow: [],
+    ) -> None:
+        """`agents_of` are the ids of agents that could do a workflow's tasks now."""
+        self._transport = transport
+        self._store = store
+        self._workflow_of = workflow_of
+        self._message_id = message_id
+        self._agents_of = agents_of
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self.unreadable = 0
+
+    async def take(self, rows: Sequence[Row]) -> None:
+        """Tell what these rows say; while the bus is gone, wait: nothing is left out."""
+        for row, events in rows:
+            try:
+                await self._take_row(row, events)
+            except (CorruptHistoryError, KeyError) as error:
+                self.unreadable += 1
+                _log.error("a row can't be announced", execution=row.execution, error=str(error))
+
+    async def _take_row(self, row: LogRow, events: list[ev.Event] | None) -> None:
+        if events is None:
+            payload = await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else None
+            events = decode_row(row, payload)[1]
+        known = await self._knowledge(row)
+        for event in events:
+            await self._tell(row, known, event)
+        if any(isinstance(event, _ENDS) for event in events):
+            self._known.pop(row.execution, None)
+
+    async def _knowledge(self, row: LogRow) -> Known:
+        known = self._known.get(row.execution)
+        if known is not None:
+            return known
+        first = row if row.sequence == 1 else (await self._store.history(row.execution, limit=1))[0]
+        payload = await self._store.get(first.tenant, first.payload_blob) if first.payload_blob else first.payload
+        start = decode_input(payload)
+        if not isinstance(start, inp.Start):
+            raise CorruptHistoryError(f"the history of {row.execution} doesn't begin with a start")
+        workflow: Workflow = await self._workflow_of(row.tenant, start.definition)
+        known = Known(workflow, start.submission or row.execution, start.notify, bool(workflow.metadata.get(SUBMITTED)))
+        self._known[row.execution] = known
+        while len(self._known) > KNOWN_KEPT:
+            self._known.popitem(last=False)
+        return known
+
+    async def _tell(self, row: LogRow, known: Known, event: ev.Event) -> None:
+        match event:
+            case ev.ExecutionStarted():
+                await self._started(row, known)
+            case ev.AttemptGranted() if not (known.submitted and event.task != TASK):
+                await self._assigned(row, known, event)
+            case ev.TaskCompleted():
+                await self._completed(row, known, event)
+            case ev.TaskFailed():
+                await self._failed(row, known, event)
+            case ev.CheckpointSaved() | ev.ExecutionPaused():
+                await self._checkpoint(row, known, event)
+            case _ if isinstance(event, _ENDS) and known.submitted:
+                await self._ended(row, known, event)
+            case _:
+                pass
+
+    # --- document 004 ------------------------------------------------------------------------------------------
+
+    async def _started(self, row: LogRow, known: Known) -> None:
+        workflow = known.workflow
+        await self._event(
+            "workflow.execution_started",
+            row,
+            known,
+            {
+                "orchestration_pattern": str(workflow.orchestration_pattern),
+                "estimated_duration": estimated_seconds(workflow),
+                "allocated_agents": self._agents_of(workflow),
+            },
+        )
+        await self._system(
+            row,
+            wire.SystemEventType.TASK_SUBMITTED,
+            {"taskId": known.task_id, "executionId": row.execution, "taskType": workflow.name},
+        )
+
+    async def _assigned(self, row: LogRow, known: Known, event: ev.AttemptGranted) -> None:
+        spec = known.workflow.task(event.task.partition("[")[0])
+        await self._event(
+            "agent.task_assigned",
+            row,
+            known,
+            {
+                "agent_id": event.agent,
+                "task_id": known.task_id if known.submitted else event.task,
+                "dependencies": list(spec.dependencies),
+                "estimated_duration": round(spec.timeout or 0),
+                "attempt": event.number,
+            },
+        )
+
+    async def _checkpoint(self, row: LogRow, known: Known, event: ev.CheckpointSaved | ev.ExecutionPaused) -> None:
+        if isinstance(event, ev.CheckpointSaved):
+            place, snapshot = f"{event.task}:{event.number}:{event.nth}", {"task": event.task, "attempt": event.number}
+        else:
+            place, snapshot = "paused", {"status": "paused"}
+        await self._event(
+            "workflow.checkpoint_created",
+            row,
+            known,
+            {
+                "checkpoint_id": str(uuid5(_CHECKPOINTS, f"{row.execution}:{row.sequence}:{place}")),
+                "state_snapshot": {**snapshot, "sequence": row.sequence + row.event_count - 1},
+                "recovery_instructions": {"resume": f"podium resume {row.execution}", "from_sequence": row.sequence},
+            },
+        )
+
+    async def _event(self, name: str, row: LogRow, known: Known, fields: dict[str, Any]) -> None:
+        said = {
+            "event": name,
+            "workflow_id": known.workflow.id or workflow_id_for(known.workflow.name),
+            "execution_id": row.execution,
+            **fields,
+            "timestamp": datetime.fromtimestamp(row.now_us / 1e6, UTC).isoformat(),
+        }
+        await self._publish(f"{EVENTS_SUBJECT}.{name}", wire.encoded(said))
+
+    # --- document 000 ------------------------------------------------------------------------------------------
+
+    async def _completed(self, row: LogRow, known: Known, event: ev.TaskCompleted) -> None:
+        if known.submitted and event.task != TASK:
+            return
+        known.last_result = event.result
+        await self._system(row, wire.SystemEventType.TASK_COMPLETED, self._task(row, known, event.task, event.number))
+
+    async def _failed(self, row: LogRow, known: Known, event: ev.TaskFailed) -> None:
+        known.last_error = wire.TaskError(event.error.message, event.error.type, event.error.retryable)
+        if known.submitted:
+            return  # told with its end
+        error = {"type": event.error.type, "message": event.error.message}
+        await self._system(
+            row, wire.SystemEventType.TASK_FAILED, {**self._task(row, known, event.task, 0), "error": error}
+        )
+
+    def _task(self, row: LogRow, known: Known, task: str, number: int) -> dict[str, Any]:
+        task_id = known.task_id if known.submitted else f"{row.execution}:{task}"
+        said = {
+            "taskId": task_id,
+            "executionId": row.execution,
+            "workflow": known.workflow.name,
+            "taskName": task,
+        }
+        return {**said, "attempt": number} if number else said
+
+    async def _ended(self, row: LogRow, known: Known, event: ev.Event) -> None:
+        """Tell a client the end of what it submitted; a failure is told to everybody as well."""
+        result = await self._result(row, known, event)
+        if not isinstance(event, ev.ExecutionCompleted):
+            await self._system(
+                row,
+                wire.SystemEventType.TASK_FAILED,
+                {**self._task(row, known, TASK, 0), "error": result.error, "status": result.status},
+            )
+        said = wire.encoded(
+            wire.TaskResultMessage(message_id=self._message_id(), timestamp=row.now_us // 1_000, result=result)
+        )
+        for subject in (wire.completion_subject(known.task_id), known.notify):
+            if subject:
+                await self._publish(subject, said)
+
+    async def _result(self, row: LogRow, known: Known, event: ev.Event) -> wire.TaskResult:
+        task_id, execution = known.task_id, row.execution
+        if isinstance(event, ev.ExecutionCompleted):
+            value = known.last_result
+            if value is None:
+                value = await self._result_in_history(execution)
+            text = bytes(value.json) if value.blob is None else await self._store.get(row.tenant, value.blob)
+            return wire.TaskResult(task_id=task_id, status="COMPLETED", result=Raw(text), execution_id=execution)
+        status: Any = "CANCELLED" if isinstance(event, ev.ExecutionCancelled) else "FAILED"
+        error = known.last_error or wire.TaskError(f"the task is {status.lower()}", "Ended", retryable=False)
+        return wire.TaskResult(task_id=task_id, status=status, error=error, execution_id=execution)
+
+    async def _result_in_history(self, execution: str) -> Value:
+        """Return the task's result from the log: it was recorded before this reader's place."""
+        found, after = Value(json=Raw(b"null")), 0
+        while rows := await self._store.history(execution, after):
+            for row in rows:
+                payload = await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else None
+                for event in decode_row(row, payload)[1]:
+                    if isinstance(event, ev.TaskCompleted) and event.task == TASK and event.result is not None:
+                        found = event.result
+            after = rows[-1].sequence
+        return found
+
+    async def _system(self, row: LogRow, kind: wire.SystemEventType, payload: dict[str, Any]) -> None:
+        said = wire.SystemEventMessage(
+            message_id=self._message_id(), timestamp=row.now_us // 1_000, event_type=kind, payload=payload
+        )
+        await self._publish(wire.SYSTEM_EVENT, wire.encoded(said))
+
+    async def _publish(self, subject: str, data: bytes) -> None:
+        while True:
+            try:
+                await self._transport.publish(subject, data, _JSON_HEADERS)
+            except PayloadTooLargeError as error:
+                _log.warning("an event is too large for the bus", subject=subject, error=str(error))
+                return
+            except (MessageBusError, BackpressureError) as error:
+                _log.debug("the bus takes no event now", error=str(error))
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            except PodiumError as error:
+                _log.warning("an event could not be told", subject=subject, error=str(error))
+            return
+
+
+def estimated_seconds(workflow: Workflow) -> int:
+    """Return how long a workflow may take by its tasks' time-outs along the longest path; 0 if they have none."""
+    timeouts = {task.id: task.timeout or 0.0 for task in workflow.tasks}
+    if not any(timeouts.values()):
+        return 0
+    return round(sum(timeouts[task] for task in DependencyGraph.of(workflow).critical_path(timeouts)))

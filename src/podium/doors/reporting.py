@@ -1,0 +1,200 @@
+"""What the orchestrator says of itself: document 000's SystemStatus, every component's health, the fleet as rows.
+
+It only looks. Agents of this process and agents elsewhere are shown alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from podium.clock import SECOND
+from podium.fleet import wire
+from podium.fleet.member import AgentInfo
+from podium.telemetry.health import ComponentHealth
+from podium.workflow.model import Workflow
+
+if TYPE_CHECKING:
+    from podium.app import Podium
+    from podium.doors.service import Service
+
+STATUSES_SHOWN = 2_000  # agents in one SystemStatus: a message has a limit
+
+
+class Reporting:
+    """Looks at one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def _podium(self) -> Podium:
+        return self._service.podium
+
+    # --- the fleet ---------------------------------------------------------------------------------------------
+
+    def refresh_loads(self) -> None:
+        """Let the registry know what each agent holds: placement keeps count of that."""
+        engine, registry = self._podium.engine, self._service.link.registry
+        if engine is None:
+            return
+        for agent in engine.staffing.placement.agents.values():
+            registry.note_held(agent.id, agent.held)
+
+    def infos(self) -> list[AgentInfo]:
+        """Return how the agents elsewhere stand, by id."""
+        self.refresh_loads()
+        return self._service.link.registry.infos(self._service.now_us())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return all agents as rows for people: first those elsewhere, then those of this process."""
+        rows = [
+            {
+                "agent_id": info.agent_id,
+                "type": info.descriptor.agent_type,
+                "state": str(info.state),
+                "health": round(info.health, 3),
+                "held": info.held,
+                "slots": info.descriptor.slots,
+                "capabilities": list(info.descriptor.capabilities),
+                "version": info.descriptor.version,
+                "last_heartbeat_seconds": round(info.heartbeat_age_seconds, 1),
+                "location": info.descriptor.location,
+                "where": "bus",
+            }
+            for info in self.infos()
+        ]
+        return rows + self._local_rows()
+
+    def _local_rows(self) -> list[dict[str, Any]]:
+        engine, local = self._podium.engine, self._podium.agents
+        if engine is None or local is None:
+            return []
+        now_us = self._service.now_us()
+        rows = []
+        for agent_id in sorted(local.hosts):
+            member, placed = engine.staffing.members.get(agent_id), engine.staffing.placement.agents.get(agent_id)
+            if member is None or placed is None or agent_id.startswith("podium_"):
+                continue  # the orchestrator's own
+            rows.append(
+                {
+                    "agent_id": agent_id,
+                    "type": placed.type,
+                    "state": "draining" if placed.leaving else "busy" if placed.held else "idle",
+                    "health": 1.0,
+                    "held": placed.held,
+                    "slots": placed.slots,
+                    "capabilities": sorted(placed.capabilities),
+                    "version": member.registration.version,
+                    "last_heartbeat_seconds": round(max(now_us - member.seen_us, 0) / SECOND, 1),
+                    "location": "",
+                    "where": "here",
+                }
+            )
+        return rows
+
+    async def answer_fleet(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answer another process of this machine: the fleet, and the work."""
+        return {
+            "agents": self.rows(),
+            "addresses": self._service.addresses,
+            "bus": self._service.shown_bus,
+            "status": self.status(with_agents=False),
+            "up_seconds": round((self._service.now_us() - self._service.started_us) / SECOND, 1),
+        }
+
+    async def answer_audit(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answer with the registrations that were refused."""
+        return {"audit": list(self._service.link.registry.audit())}
+
+    def agents_for(self, workflow: Workflow) -> list[str]:
+        """Return the agents that could do a workflow's tasks now, at most a hundred."""
+        engine = self._podium.engine
+        if engine is None:
+            return []
+        types = set(workflow.agent_counts())
+        placed = engine.staffing.placement.agents
+        if len(placed) > 1_000:  # this is told at each start
+            return []
+        return [a.id for a in placed.values() if a.type in types and not a.id.startswith("podium_")][:100]
+
+    # --- the system --------------------------------------------------------------------------------------------
+
+    def status(self, with_agents: bool = True) -> wire.SystemStatus:
+        """Return the system's status; agents one by one, up to a number."""
+        registry, engine = self._service.link.registry, self._podium.engine
+        metrics = registry.get_metrics()
+        local = self._local_rows()
+        statuses = [_status_of(info) for info in self.infos()[:STATUSES_SHOWN]] if with_agents else []
+        if with_agents:
+            statuses += [
+                wire.AgentStatus(agent_id=row["agent_id"], state=row["state"].upper(), active_tasks=row["held"])
+                for row in local[: max(STATUSES_SHOWN - len(statuses), 0)]
+            ]
+        return wire.SystemStatus(
+            orchestrator_status="RUNNING" if self._service.ready else "STOPPING",
+            agent_count=metrics["total_agents"] + len(local),
+            active_task_count=len(engine.staffing.leases) if engine is not None else 0,
+            queued_task_count=self._podium.queued,
+            healthy_agent_count=metrics["healthy_agents"] + len(local),
+            unhealthy_agent_count=metrics["unhealthy_agents"],
+            agent_statuses=tuple(statuses),
+        )
+
+    def health(self) -> dict[str, ComponentHealth]:
+        """Return how every component is, by name."""
+        service, podium = self._service, self._podium
+        engine_failure, link_failure = podium.failure, service.link.failure
+        registry = service.link.registry.get_metrics()
+        found = {
+            "store": ComponentHealth(engine_failure is None, facts={"database": podium.settings.database}),
+            "engine": ComponentHealth(
+                engine_failure is None,
+                str(engine_failure or ""),
+                {"live_attempts": podium.live_attempts, "queued_tasks": podium.queued},
+            ),
+            "bus": ComponentHealth(
+                service.transport.connected,
+                "" if service.transport.connected else "the connection is lost; it is tried again",
+                {"transport": service.transport.name, "url": service.shown_bus},
+            ),
+            "link": ComponentHealth(
+                link_failure is None, str(link_failure or ""), {"unconfirmed_results": service.link.unconfirmed}
+            ),
+            "registry": ComponentHealth(
+                True, facts={name: registry[name] for name in ("total_agents", "healthy_agents", "unhealthy_agents")}
+            ),
+            "announcements": ComponentHealth(True, facts={"waiting_rows": service.announcements_waiting}),
+        }
+        if service.nats is not None:
+            found["nats"] = ComponentHealth(
+                service.nats.running,
+                "" if service.nats.running else "the embedded server is being started again",
+                {"restarts": service.nats.restarts},
+            )
+        return found
+
+    # --- metrics -----------------------------------------------------------------------------------------------
+
+    def agents_by_status(self) -> dict[str, float]:
+        """Return how many agents are in each state, in document 003's words."""
+        counts = self._service.link.registry.counts()
+        active = sum(n for state, n in counts.items() if str(state) in ("registered", "idle", "busy"))
+        others = {str(state).upper(): float(n) for state, n in counts.items() if str(state) in _APART}
+        return {"ACTIVE": float(active), **others}
+
+    def health_by_agent(self) -> dict[str, float]:
+        """Return each agent's health score."""
+        return {info.agent_id: info.health for info in self._service.link.registry.infos(self._service.now_us())}
+
+
+_APART = ("unhealthy", "draining", "lost")
+
+
+def _status_of(info: AgentInfo) -> wire.AgentStatus:
+    return wire.AgentStatus(
+        agent_id=info.agent_id,
+        state=str(info.state).upper(),
+        last_heartbeat=info.last_heartbeat_us // 1_000,
+        active_tasks=info.held,
+        health=round(info.health, 3),
+    )

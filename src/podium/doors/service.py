@@ -1,0 +1,428 @@
+"""`podium up`: the orchestrator with its bus and its doors, from start to stop.
+
+Order is what matters here. The store's lock comes first, then the bus, then those who listen; at the stop, who listens
+goes first and the store last. Nothing in here decides about work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Self
+
+from msgspec.structs import replace
+
+from podium.app import Podium
+from podium.bus.dead_letters import DeadLetters
+from podium.bus.names import is_inbox
+from podium.bus.nats_auth import Authority, authority_folder
+from podium.bus.nats_server import EmbeddedNats
+from podium.bus.opening import transport_for
+from podium.bus.transport import Delivery, Happening, Promises, Transport
+from podium.clock import Clock, SystemClock
+from podium.doors.announcing import Announcer, events_stream
+from podium.doors.awaiting import awaiting_agent
+from podium.doors.http import HttpDoor, refuse_strangers
+from podium.doors.reporting import Reporting
+from podium.doors.subjects import DoorLimits, SubjectsDoor
+from podium.doors.submissions import AWAITING
+from podium.doors.telling import SetAside, Teller
+from podium.engine.counting import EngineCounting, MeasuredPlacement
+from podium.engine.projections import Projection
+from podium.exceptions import MessageBusError, PodiumError, SettingsError
+from podium.fleet import messages as msg
+from podium.fleet import wire
+from podium.fleet.identity import identified_by
+from podium.fleet.link import FleetLink, LinkSettings
+from podium.fleet.registry import FleetLimits, FleetRegistry
+from podium.ids import IdSource
+from podium.settings import Address, Settings, address_of, bus_url, shown_url
+from podium.telemetry.logs import get_logger
+from podium.telemetry.looplag import LoopLag
+from podium.telemetry.metrics import Metrics
+from podium.workflow.model import Workflow
+
+STOP_EVENT_SECONDS = 2.0
+_log = get_logger("podium.service")
+
+
+class Service:
+    """One orchestrator that agents and clients elsewhere reach. Use `async with Service(settings)`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        agents: Iterable[str] = (),
+        url: str | None = None,
+        transport: Transport | None = None,
+        http: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        """`agents` are specs of agents that live in this process; `url` is the bus (None: as the settings say, else
+        an embedded NATS server); `transport` one that is at hand, to be started and stopped here.
+        """
+        self.settings = settings
+        self.metrics = Metrics()
+        self.podium: Podium
+        self.transport: Transport
+        self.link: FleetLink
+        self.nats: EmbeddedNats | None = None
+        self.promises: Promises | None = None
+        self._agents = tuple(agents)
+        self._url = bus_url(settings) if url is None else url
+        self._given = transport
+        self._wants_http = http
+        self._clock = clock or SystemClock()
+        self._ids = IdSource(self._clock)
+        self._incarnation = self._ids.token()
+        self.started_us = self._clock.now_us()
+        self._authority: Authority | None = None
+        self._door: SubjectsDoor
+        self._http: HttpDoor | None = None
+        self._projection: Projection
+        self._teller: Teller
+        self._reporting: Reporting
+        self._lag = LoopLag(self.metrics)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._undo: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._ready = False
+        self._drain_seconds = settings.drain_seconds
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
+
+    # --- the start ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything, or nothing. Raises NotTheOwnerError, TransportUnavailableError, SettingsError."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(0.0)
+            raise
+
+    async def _start(self) -> None:
+        self.podium = await Podium.open(
+            self.settings,
+            agents=self._agents,
+            must_own=True,
+            elsewhere=True,
+            placement=lambda pool: MeasuredPlacement(self.metrics, self._clock, pool=pool),
+        )
+        self._undo = [self._close_podium]
+        self.transport = self._given or await self._carrier()
+        self._undo = [self._stop_nats, self.transport.stop, self._close_podium]
+        await self.transport.start()
+        await self.transport.declare(events_stream(self.settings.event_retention_hours))
+        self._make_parts()
+        await self._join_engine()
+        # Undone from the end: hear nothing more, let the store go, say what waits, and only then the bus.
+        self._undo = [self._stop_nats, self.transport.stop, self.link.stop, self._close_podium, self.link.deafen]
+        await self.link.start()
+        await self._door.start()
+        self._count()
+        await self._open_http()
+        self._teller.tell(
+            wire.SystemEventType.ORCHESTRATOR_STARTED,
+            {"incarnation": self._incarnation, "replica": "single", "agentTypes": []},
+        )
+        self._ready = True
+
+    async def _carrier(self) -> Transport:
+        """Return the transport that the settings name; where they name none, one to a server of our own."""
+        url, settings = self._url, self.settings
+        if not url:
+            address = address_of(settings.nats, "nats")
+            if address is None:
+                raise SettingsError("there is no bus: `nats` is empty, and no other one is named (--bus)")
+            if settings.nats_authentication:
+                self._authority = Authority.open(authority_folder(settings.data), self._clock.now_us())
+            refuse_strangers("nats", address, settings.nats_authentication, "nats_authentication")
+            self.nats = EmbeddedNats(
+                settings.nats_folder,
+                host=address.host,
+                port=address.port,
+                max_payload=settings.max_message_bytes,
+                extra_config=self._authority.server_config() if self._authority is not None else "",
+            )
+            self._undo = [self._close_podium, self._stop_nats]
+            await self.nats.start()
+            url = self.nats.url
+            if self._authority is not None:
+                self._begin(self._authority.keep_current(self.nats.reload), "podium-authority")
+                path = self._authority.orchestrator_file(self._clock.now_us())
+                settings = replace(settings, nats_credentials=str(path), nats_user="", nats_token="")
+        return transport_for(url, settings, self._happened)
+
+    def _make_parts(self) -> None:
+        settings, engine = self.settings, self._engine
+        self._teller = Teller(self.transport, self._clock, self._message_id)
+        set_aside = SetAside(DeadLetters(self.transport, self._clock, self.metrics))
+        registry = FleetRegistry(
+            FleetLimits(
+                heartbeat_seconds=settings.heartbeat_interval_seconds,
+                unhealthy_seconds=settings.unhealthy_seconds,
+                lost_seconds=settings.deregistration_timeout_seconds,
+                max_agents=settings.max_concurrent_agents,
+            )
+        )
+        may_answer = is_inbox if self._authority is not None else _anywhere
+        self.link = FleetLink(
+            self.transport,
+            registry,
+            engine,
+            clock=self._clock,
+            incarnation=self._incarnation,
+            settings=LinkSettings(
+                heartbeat_seconds=settings.heartbeat_interval_seconds,
+                check_seconds=settings.health_check_interval_seconds,
+                lease_seconds=settings.lease_seconds,
+            ),
+            tell=self._teller.tell,
+            set_aside=set_aside,
+            suspend=engine.suspend,
+            doubt=engine.doubt_deliveries,
+            held_as=engine.staffing.held_as,
+            identify=identified_by(self._authority, registry, self._clock) if self._authority is not None else None,
+            may_answer=may_answer,
+            logs=self.podium.logs,
+            metrics=self.metrics,
+        )
+        self._reporting = Reporting(self)
+        self._door = SubjectsDoor(
+            self.podium,
+            self.transport,
+            status=self._reporting.status,
+            message_id=self._message_id,
+            malformed=self._malformed(set_aside),
+            may_answer=may_answer,
+            clock=self._clock,
+            limits=DoorLimits(
+                settings.max_queued_tasks, settings.max_task_seconds, settings.health_check_interval_seconds
+            ),
+            metrics=self.metrics,
+        )
+        self._begin(self._teller.run(), "podium-teller")
+        self._begin(set_aside.run(), "podium-set-aside")
+
+    async def _join_engine(self) -> None:
+        """From here on the engine speaks to agents elsewhere, and what it commits is announced."""
+        engine, podium = self._engine, self.podium
+        podium.link_to(self.link)
+        engine.unusable = self.link.unusable
+        announcer = Announcer(
+            self.transport, podium.store, self._workflow_of, self._message_id, self._reporting.agents_for
+        )
+        self._projection = Projection(podium.store, "announcer", announcer.take)
+        await self._projection.start()
+        engine.landed.append(self._projection.landed)
+        podium.before_store_closes.append(self._finish_announcing)
+        podium.answers["fleet"] = self._reporting.answer_fleet
+        podium.answers["audit"] = self._reporting.answer_audit
+        assert podium.agents is not None
+        await podium.agents.add(awaiting_agent(AWAITING, podium.result), f"{AWAITING}-1", f"{msg.REMOTE}{AWAITING}")
+
+    async def _open_http(self) -> None:
+        if not self._wants_http:
+            return
+        settings = self.settings
+        self._http = HttpDoor(
+            address_of(settings.http, "http"),
+            address_of(settings.metrics, "metrics"),
+            health=self._reporting.health,
+            ready=lambda: self._ready,
+            metrics=self.metrics,
+            allow_unauthenticated=settings.http_allow_unauthenticated,
+            metrics_allow_unauthenticated=settings.metrics_allow_unauthenticated,
+        )
+        self._undo.append(self._http.stop)
+        await self._http.start()
+
+    def _count(self) -> None:
+        """Have everything measured that the metrics name."""
+        metrics, reporting = self.metrics, self._reporting
+        EngineCounting(self._engine, metrics, self._clock).begin()
+        self._lag.start()
+        metrics.watch("message_bus_connections", lambda: float(self.transport.connected))
+        metrics.watch("registry_agents_total", reporting.agents_by_status)
+        metrics.watch("registry_agent_health", reporting.health_by_agent)
+        metrics.watch("podium_bus_lost_messages_total", lambda: {"agents": float(self.link.lost)})
+
+        async def look_at_lag() -> None:
+            metrics.gauge("consumer_lag", "results").set(await self.link.lag())
+
+        metrics.refresh_with(look_at_lag)
+
+    # --- what it is asked --------------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where it can be reached: `http`, `metrics` and, if it is our own, `nats`; else `bus`."""
+        door = self._http
+        found = {"http": _shown(door.address), "metrics": _shown(door.metrics_address)} if door is not None else {}
+        if self.nats is not None:
+            found["nats"] = self.nats.url.removeprefix("nats://")
+        return {name: address for name, address in found.items() if address}
+
+    @property
+    def url(self) -> str:
+        """The bus."""
+        return self.nats.url if self.nats is not None else self._url
+
+    @property
+    def shown_bus(self) -> str:
+        """The bus as it may be shown."""
+        return shown_url(self.url) if self._given is None else self.transport.name
+
+    @property
+    def announcements_waiting(self) -> int:
+        """How many committed rows wait to be announced."""
+        return self._projection.lag
+
+    def now_us(self) -> int:
+        """Return the time by this service's clock."""
+        return self._clock.now_us()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes work."""
+        return self._ready
+
+    @property
+    def reporting(self) -> Reporting:
+        """What it says of itself."""
+        return self._reporting
+
+    async def ended(self) -> None:
+        """Return when something essential has ended by itself: the engine, or a part of the link."""
+        while self.failure is None:  # noqa: ASYNC110 - it may be any of many tasks, and need not be told at once
+            await asyncio.sleep(0.5)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why something essential ended by itself, if it did."""
+        return self.podium.failure or self.link.failure
+
+    # --- the stop ----------------------------------------------------------------------------------------------
+
+    async def stop(self, drain_seconds: float | None = None, *, agents: bool = False) -> None:
+        """Stop: take nothing new, let what runs here finish, tell everybody, let go. Safe twice.
+
+        Agents elsewhere go on with what they have, and the next orchestrator hears of it; with `agents` they are told
+        to finish, hand back the rest, and stop.
+        """
+        seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
+        if self._ready:
+            self._ready = False
+            self._teller.tell(wire.SystemEventType.ORCHESTRATOR_STOPPING, {"incarnation": self._incarnation})
+            await self._door.stop()
+            if agents:
+                await self._stop_agents(seconds)
+            try:
+                async with asyncio.timeout(STOP_EVENT_SECONDS):
+                    await self._teller.settled()
+            except TimeoutError:
+                _log.warning("the bus doesn't take that we stop")
+        self._drain_seconds = seconds
+        while self._undo:
+            undo = self._undo.pop()
+            try:
+                await undo()
+            except (PodiumError, OSError) as error:
+                _log.warning("a part did not stop in good order", error=str(error))
+        await self._lag.stop()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop_agents(self, seconds: float) -> None:
+        self.link.drain_agents(seconds)
+        try:
+            async with asyncio.timeout(seconds + 1.0):
+                while len(self.link.registry):  # noqa: ASYNC110 - agents leave one by one
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            _log.warning("agents have not left in time", left=len(self.link.registry))
+
+    async def _stop_nats(self) -> None:
+        if self.nats is not None:
+            await self.nats.stop()
+
+    async def _close_podium(self) -> None:
+        await self.podium.close(self._drain_seconds)
+
+    async def _finish_announcing(self) -> None:
+        """Tell what was committed last, if the bus takes it; what it doesn't take is told at the next start."""
+        try:
+            async with asyncio.timeout(STOP_EVENT_SECONDS):
+                await self._projection.caught_up()
+        except TimeoutError:
+            _log.warning("not everything could be announced; the next start goes on with it")
+        await self._projection.stop()
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    @property
+    def _engine(self) -> Any:
+        assert self.podium.engine is not None
+        return self.podium.engine
+
+    def _message_id(self) -> str:
+        return self.link.message_id()
+
+    async def _workflow_of(self, tenant: str, digest: str) -> Workflow:
+        workflow: Workflow = (await self._engine.definitions.get(tenant, digest)).workflow
+        return workflow
+
+    def _malformed(self, set_aside: SetAside) -> Callable[[Delivery, Exception], None]:
+        def told(delivery: Delivery, error: Exception) -> None:
+            kind = delivery.subject.rpartition(".")[2]
+            self.metrics.counter("podium_malformed_messages_total", kind).inc()
+            self._teller.tell(
+                wire.SystemEventType.SYSTEM_ERROR,
+                {"error": "MALFORMED_MESSAGE", "subject": delivery.subject, "message": str(error)[:1_000]},
+            )
+            set_aside(str(error), delivery)
+
+        return told
+
+    def _happened(self, what: Happening, details: str) -> None:
+        match what:
+            case Happening.DISCONNECTED:
+                _log.warning("the bus is gone; it is tried again", details=details)
+            case Happening.RECONNECTED:
+                _log.warning("the bus is there again", details=details)
+                self.metrics.counter("podium_bus_reconnects_total").inc()
+                self._engine.doubt_deliveries()
+                self._teller.tell(wire.SystemEventType.ORCHESTRATOR_STARTED, {"incarnation": self._incarnation})
+            case Happening.AMNESIA:
+                _log.warning("the bus has forgotten; what is missing is said again", details=details)
+                self._engine.doubt_deliveries()
+            case Happening.SLOW_CONSUMER | Happening.ERROR:
+                _log.warning("the bus", happening=str(what), details=details)
+            case _:
+                pass
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(_say_failure)
+        self._tasks.append(task)
+
+
+def _shown(address: Address | None) -> str:
+    return str(address) if address is not None else ""
+
+
+def _anywhere(reply: str) -> bool:
+    return True
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), MessageBusError):
+        _log.error("a part of the service ended", part=task.get_name(), exc_info=task.exception())

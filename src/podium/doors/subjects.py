@@ -1,0 +1,233 @@
+"""The door on the bus: tasks are submitted, asked for, and the system's health told, on document 000's subjects.
+
+It turns messages into calls of the application and answers them; it decides nothing. Each request is handled by a task
+of its own, of which there are only so many: who comes when all are busy is told at once to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from msgspec import Struct
+
+from podium.app import Podium
+from podium.bus.transport import Delivery, Subscription, Transport
+from podium.clock import Clock
+from podium.doors.submissions import execution_of, submission_of
+from podium.exceptions import (
+    BackpressureError,
+    ConflictError,
+    EngineStoppedError,
+    ExecutionNotFoundError,
+    InvalidInputError,
+    PodiumError,
+    StoreError,
+    TransportClosedError,
+)
+from podium.fleet import wire
+from podium.telemetry.logs import get_logger
+from podium.telemetry.metrics import Metrics
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, WorkflowResult
+
+MOST_AT_ONCE = 2_000  # requests that are being handled
+RETRY_AFTER_MS = 1_000
+_JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
+_log = get_logger("podium.doors")
+
+Handle = Callable[[Delivery], Awaitable[wire.NatsMessage]]
+
+
+class DoorLimits(Struct, frozen=True):
+    """What may be asked of the door."""
+
+    max_queued_tasks: int = 10_000
+    max_task_seconds: float = 3_600.0
+    health_seconds: float = 30.0
+
+
+class SubjectsDoor:
+    """`start` it once the application runs, `stop` it before."""
+
+    def __init__(
+        self,
+        podium: Podium,
+        transport: Transport,
+        *,
+        status: Callable[[], wire.SystemStatus],
+        message_id: Callable[[], str],
+        malformed: Callable[[Delivery, Exception], None],
+        may_answer: Callable[[str], bool] = lambda reply: True,
+        clock: Clock,
+        limits: DoorLimits = DoorLimits(),
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`status` is the system's; `malformed` is told of what can't be read; `may_answer` says whether a reply
+        subject may be answered on.
+        """
+        self._may_answer = may_answer
+        self._podium = podium
+        self._transport = transport
+        self._status = status
+        self._message_id = message_id
+        self._malformed = malformed
+        self._clock = clock
+        self._limits = limits
+        self._metrics = metrics or Metrics()
+        self._subscriptions: list[Subscription] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handling: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen from now on. Raises TransportUnavailableError."""
+        doors: tuple[tuple[str, Handle], ...] = (
+            (wire.SUBMIT, self._submit),
+            (wire.TASK_STATUS, self._task_status),
+            (wire.HEALTH, self._health),
+        )
+        for subject, handle in doors:
+            subscription = await self._transport.subscribe(subject)
+            self._subscriptions.append(subscription)
+            self._begin(self._listen(subscription, handle), f"podium-door-{subject}", self._tasks)
+        self._begin(self._tell_health(), "podium-door-tells-health", self._tasks)
+
+    async def stop(self) -> None:
+        """Take no more, answer what was taken. Safe twice."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            await subscription.stop()
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=5.0)
+        tasks = [*self._tasks, *self._handling]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str, among: set[asyncio.Task[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        among.add(task)
+        task.add_done_callback(among.discard)
+
+    async def _listen(self, subscription: Subscription, handle: Handle) -> None:
+        while True:
+            try:
+                deliveries = await subscription.next()
+            except TransportClosedError:
+                return
+            for delivery in deliveries:
+                if len(self._handling) >= MOST_AT_ONCE:
+                    self._metrics.counter("podium_submissions_refused_total", "busy").inc()
+                    busy = BackpressureError("too many requests are being handled; try again")
+                    await self._answer(delivery, self._error("BUSY", str(busy), RETRY_AFTER_MS))
+                else:
+                    self._begin(self._handle(delivery, handle), "podium-door-request", self._handling)
+
+    async def _handle(self, delivery: Delivery, handle: Handle) -> None:
+        try:
+            answer = await handle(delivery)
+        except _FullError as error:
+            self._metrics.counter("podium_submissions_refused_total", "queue_full").inc()
+            answer = self._error("QUEUE_FULL", str(error), RETRY_AFTER_MS)
+        except ExecutionNotFoundError as error:
+            answer = self._error("NOT_FOUND", str(error))
+        except ConflictError as error:
+            answer = self._error("CONFLICT", str(error))
+        except InvalidInputError as error:
+            self._malformed(delivery, error)
+            self._metrics.counter("podium_submissions_refused_total", "invalid").inc()
+            answer = self._error("INVALID_MESSAGE", str(error))
+        except (StoreError, EngineStoppedError, BackpressureError) as error:
+            answer = self._error("UNAVAILABLE", str(error), RETRY_AFTER_MS)
+        except Exception as error:  # noqa: BLE001 - others wait for their answers; this one is told, and logged
+            _log.error("a request could not be handled", subject=delivery.subject, exc_info=error)
+            answer = self._error("INTERNAL", f"{type(error).__name__}: {error}")
+        await self._answer(delivery, answer)
+
+    async def _answer(self, delivery: Delivery, answer: wire.NatsMessage) -> None:
+        if not delivery.reply or not self._may_answer(delivery.reply):
+            return
+        try:
+            await self._transport.publish(delivery.reply, wire.encoded(answer), _JSON_HEADERS)
+        except PodiumError as error:
+            _log.info("an answer could not be given", subject=delivery.reply, error=str(error))
+
+    def _error(self, code: str, message: str, retry_after_ms: int | None = None) -> wire.ErrorResponse:
+        return wire.ErrorResponse(**self._head(), error=wire.ErrorBody(code, message[:2_000], retry_after_ms))
+
+    def _head(self) -> dict[str, Any]:
+        return {"message_id": self._message_id(), "timestamp": self._clock.now_us() // 1_000}
+
+    # --- what is asked -----------------------------------------------------------------------------------------
+
+    async def _submit(self, delivery: Delivery) -> wire.NatsMessage:
+        queued = self._podium.queued
+        if queued >= self._limits.max_queued_tasks:
+            raise _FullError(f"{queued:,} tasks wait already (max_queued_tasks); try again later")
+        said = wire.decoded(delivery.data, wire.TaskSubmissionMessage)
+        submission = submission_of(said, self._podium.settings.tenant, self._limits.max_task_seconds)
+        execution = await self._podium.submit(
+            submission.workflow,
+            submission.given,
+            submission_id=submission.submission_id,
+            priority=submission.priority,
+            preferred_agent=submission.preferred_agent,
+            submission=submission.submission_id or "",
+            notify=submission.notify,
+        )
+        task_id = submission.submission_id or execution
+        return wire.TaskSubmissionResponse(
+            **self._head(), task_id=task_id, result_subject=wire.completion_subject(task_id)
+        )
+
+    async def _task_status(self, delivery: Delivery) -> wire.NatsMessage:
+        asked = wire.decoded(delivery.data, wire.TaskStatusRequest)
+        execution = execution_of(self._podium.settings.tenant, asked.task_id)
+        row = await self._podium.store.execution(execution)
+        if row is None or row.tenant != self._podium.settings.tenant:
+            raise ExecutionNotFoundError(f"there is no task {asked.task_id[:128]}")
+        status = ExecutionStatus(row.status)
+        if status in FINAL_EXECUTION:
+            result = await (await self._podium.follower(execution)).result()
+            told = _result_of(asked.task_id, result)
+            return wire.TaskStatusResponse(**self._head(), task_id=asked.task_id, status=str(status), result=told)
+        headline, waits = await self._podium.explain(execution)
+        reason = "; ".join(f"{each.task}: {each.because}" for each in waits[:10]) or headline
+        return wire.TaskStatusResponse(**self._head(), task_id=asked.task_id, status=str(status), reason=reason)
+
+    async def _health(self, delivery: Delivery) -> wire.NatsMessage:
+        return wire.SystemStatusMessage(**self._head(), status=self._status())
+
+    async def _tell_health(self) -> None:
+        """Say the system's status to everybody, now and then. Our own ear hears it too, and there is no reply to it."""
+        while True:
+            await asyncio.sleep(self._limits.health_seconds)
+            message = wire.SystemStatusMessage(**self._head(), status=self._status())
+            try:
+                await self._transport.publish(wire.HEALTH, wire.encoded(message), _JSON_HEADERS)
+            except PodiumError as error:
+                _log.info("the system's status could not be told", error=str(error))
+
+
+class _FullError(BackpressureError):
+    """Too many tasks wait already."""
+
+
+def _result_of(task_id: str, result: WorkflowResult) -> wire.TaskResult:
+    from msgspec import Raw
+
+    if result.status is ExecutionStatus.COMPLETED:
+        return wire.TaskResult(
+            task_id=task_id,
+            status="COMPLETED",
+            result=Raw(wire.encoded(result.result)),
+            execution_id=result.execution_id,
+        )
+    cancelled = result.status is ExecutionStatus.CANCELLED
+    kind, _, text = (result.error or "Ended: without a reason").partition(": ")
+    return wire.TaskResult(
+        task_id=task_id,
+        status="CANCELLED" if cancelled else "FAILED",
+        error=wire.TaskError(text or kind, kind if text else "Ended", retryable=False),
+        execution_id=result.execution_id,
+    )
