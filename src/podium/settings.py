@@ -218,6 +218,15 @@ def address_of(text: str, name: str = "the address") -> Address | None:
     return Address(host[1:-1] if bracketed else host, int(port))
 
 
+def refuse_strangers(name: str, address: Address, allowed: bool, setting: str) -> None:
+    """Raise SettingsError if other machines reach the address, nobody asks who they are, and that isn't allowed."""
+    if not address.loopback and not allowed:
+        raise SettingsError(
+            f"{name}: {address} is reached by other machines, and nobody would ask who they are; "
+            f"listen on 127.0.0.1:{address.port}, or set {setting} (PODIUM_{setting.upper()}=true)"
+        )
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine only: 127.0.0.0/8, ::1 or localhost."""
     if host.lower().rstrip(".") == "localhost":

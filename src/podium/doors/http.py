@@ -18,14 +18,28 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from podium.doors.serving import HttpServer, bind
-from podium.exceptions import SettingsError
-from podium.settings import Address, is_loopback
+from podium.service.service import Service
+from podium.settings import Address, address_of, is_loopback, refuse_strangers
 from podium.telemetry.health import ComponentHealth, Health
 from podium.telemetry.logs import get_logger
 from podium.telemetry.metrics import CONTENT_TYPE, Metrics
 
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _log = get_logger(__name__)
+
+
+def http_door(service: Service) -> HttpDoor:
+    """Return the HTTP door of a service, at the addresses that its settings name."""
+    settings = service.settings
+    return HttpDoor(
+        address_of(settings.http, "http"),
+        address_of(settings.metrics, "metrics"),
+        health=service.reporting.health,
+        ready=lambda: service.ready,
+        metrics=service.metrics,
+        allow_unauthenticated=settings.http_allow_unauthenticated,
+        metrics_allow_unauthenticated=settings.metrics_allow_unauthenticated,
+    )
 
 
 class HttpDoor:
@@ -56,6 +70,12 @@ class HttpDoor:
         self._allowed = {"http": allow_unauthenticated, "metrics": metrics_allow_unauthenticated}
         self._servers: list[HttpServer] = []
 
+    @property
+    def addresses(self) -> dict[str, Address]:
+        """Where it listens: `http` and `metrics`."""
+        both = {"http": self.address, "metrics": self.metrics_address}
+        return {name: address for name, address in both.items() if address is not None}
+
     async def start(self) -> None:
         """Listen on both addresses or on neither. Once more changes nothing.
 
@@ -63,11 +83,7 @@ class HttpDoor:
         """
         if self._servers:
             return
-        wanted = [
-            (name, address)
-            for name, address in (("http", self.address), ("metrics", self.metrics_address))
-            if address is not None
-        ]
+        wanted = list(self.addresses.items())
         for name, address in wanted:
             refuse_strangers(name, address, self._allowed[name], f"{name}_allow_unauthenticated")
         try:
@@ -151,15 +167,6 @@ class LoopbackNames:
             return
         refusal = _json({"error": "this address answers only to localhost"}, 421)
         await refusal(scope, receive, send)
-
-
-def refuse_strangers(name: str, address: Address, allowed: bool, setting: str) -> None:
-    """Raise SettingsError if other machines reach the address, nobody asks who they are, and that isn't allowed."""
-    if not address.loopback and not allowed:
-        raise SettingsError(
-            f"{name}: {address} is reached by other machines, and nobody would ask who they are; "
-            f"listen on 127.0.0.1:{address.port}, or set {setting} (PODIUM_{setting.upper()}=true)"
-        )
 
 
 def _without_port(host: str) -> str:

@@ -16,7 +16,6 @@ from uuid import UUID, uuid5
 from msgspec import Raw, Struct
 
 from podium.bus.transport import Stream, Transport
-from podium.doors.submissions import SUBMITTED, TASK
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.codec import decode_input, decode_row
@@ -25,6 +24,7 @@ from podium.engine.values import Value
 from podium.exceptions import BackpressureError, CorruptHistoryError, MessageBusError, PayloadTooLargeError, PodiumError
 from podium.fleet import wire
 from podium.ids import workflow_id_for
+from podium.service.submissions import SUBMITTED, TASK
 from podium.store.protocol import LogRow, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.graph import DependencyGraph
@@ -36,7 +36,7 @@ PAUSE_SECONDS = 0.2
 _CHECKPOINTS = UUID("6b1f0f5e-52a5-5c0c-9d2b-636865636b70")
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
-_log = get_logger("podium.doors")
+_log = get_logger("podium.service")
 
 WorkflowOf = Callable[[str, str], Any]  # tenant and definition to the awaitable workflow
 

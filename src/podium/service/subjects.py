@@ -15,7 +15,6 @@ from msgspec import Struct
 from podium.app import Podium
 from podium.bus.transport import Delivery, Subscription, Transport
 from podium.clock import Clock
-from podium.doors.submissions import execution_of, submission_of
 from podium.exceptions import (
     BackpressureError,
     ConflictError,
@@ -27,6 +26,7 @@ from podium.exceptions import (
     TransportClosedError,
 )
 from podium.fleet import wire
+from podium.service.submissions import execution_of, submission_of
 from podium.telemetry.logs import get_logger
 from podium.telemetry.metrics import Metrics
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, WorkflowResult
@@ -34,7 +34,7 @@ from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, WorkflowResu
 MOST_AT_ONCE = 2_000  # requests that are being handled
 RETRY_AFTER_MS = 1_000
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
-_log = get_logger("podium.doors")
+_log = get_logger("podium.service")
 
 Handle = Callable[[Delivery], Awaitable[wire.NatsMessage]]
 

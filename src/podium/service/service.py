@@ -1,4 +1,4 @@
-"""`podium up`: the orchestrator with its bus and its doors, from start to stop.
+"""The orchestrator with its bus, from start to stop: what `podium up` runs, and the API's `Orchestrator`.
 
 Order is what matters here. The store's lock comes first, then the bus, then those who listen; at the stop, who listens
 goes first and the store last. Nothing in here decides about work.
@@ -20,13 +20,6 @@ from podium.bus.nats_server import EmbeddedNats
 from podium.bus.opening import transport_for
 from podium.bus.transport import Delivery, Happening, Promises, Transport
 from podium.clock import Clock, SystemClock
-from podium.doors.announcing import Announcer, events_stream
-from podium.doors.awaiting import awaiting_agent
-from podium.doors.http import HttpDoor, refuse_strangers
-from podium.doors.reporting import Reporting
-from podium.doors.subjects import DoorLimits, SubjectsDoor
-from podium.doors.submissions import AWAITING
-from podium.doors.telling import SetAside, Teller
 from podium.engine.counting import EngineCounting, MeasuredPlacement
 from podium.engine.projections import Projection
 from podium.exceptions import MessageBusError, PodiumError, SettingsError
@@ -36,7 +29,14 @@ from podium.fleet.identity import identified_by
 from podium.fleet.link import FleetLink, LinkSettings
 from podium.fleet.registry import FleetLimits, FleetRegistry
 from podium.ids import IdSource
-from podium.settings import Address, Settings, address_of, bus_url, shown_url
+from podium.service.announcing import Announcer, events_stream
+from podium.service.awaiting import awaiting_agent
+from podium.service.door import Door
+from podium.service.reporting import Reporting
+from podium.service.subjects import DoorLimits, SubjectsDoor
+from podium.service.submissions import AWAITING
+from podium.service.telling import SetAside, Teller
+from podium.settings import Settings, address_of, bus_url, refuse_strangers, shown_url
 from podium.telemetry.logs import get_logger
 from podium.telemetry.looplag import LoopLag
 from podium.telemetry.metrics import Metrics
@@ -56,11 +56,12 @@ class Service:
         agents: Iterable[str] = (),
         url: str | None = None,
         transport: Transport | None = None,
-        http: bool = True,
+        doors: Iterable[Callable[[Service], Door]] = (),
         clock: Clock | None = None,
     ) -> None:
         """`agents` are specs of agents that live in this process; `url` is the bus (None: as the settings say, else
-        an embedded NATS server); `transport` one that is at hand, to be started and stopped here.
+        an embedded NATS server); `transport` one that is at hand, to be started and stopped here. `doors` make further
+        ways in, opened once it hears the bus, such as `http_door`.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -72,14 +73,14 @@ class Service:
         self._agents = tuple(agents)
         self._url = bus_url(settings) if url is None else url
         self._given = transport
-        self._wants_http = http
+        self._makers = tuple(doors)
         self._clock = clock or SystemClock()
         self._ids = IdSource(self._clock)
         self._incarnation = self._ids.token()
         self.started_us = self._clock.now_us()
         self._authority: Authority | None = None
         self._door: SubjectsDoor
-        self._http: HttpDoor | None = None
+        self._doors: list[Door] = []
         self._projection: Projection
         self._teller: Teller
         self._reporting: Reporting
@@ -126,7 +127,7 @@ class Service:
         await self.link.start()
         await self._door.start()
         self._count()
-        await self._open_http()
+        await self._open_doors()
         self._teller.tell(
             wire.SystemEventType.ORCHESTRATOR_STARTED,
             {"incarnation": self._incarnation, "replica": "single", "agentTypes": []},
@@ -227,21 +228,12 @@ class Service:
         assert podium.agents is not None
         await podium.agents.add(awaiting_agent(AWAITING, podium.result), f"{AWAITING}-1", f"{msg.REMOTE}{AWAITING}")
 
-    async def _open_http(self) -> None:
-        if not self._wants_http:
-            return
-        settings = self.settings
-        self._http = HttpDoor(
-            address_of(settings.http, "http"),
-            address_of(settings.metrics, "metrics"),
-            health=self._reporting.health,
-            ready=lambda: self._ready,
-            metrics=self.metrics,
-            allow_unauthenticated=settings.http_allow_unauthenticated,
-            metrics_allow_unauthenticated=settings.metrics_allow_unauthenticated,
-        )
-        self._undo.append(self._http.stop)
-        await self._http.start()
+    async def _open_doors(self) -> None:
+        for make in self._makers:
+            door = make(self)
+            self._undo.append(door.stop)
+            await door.start()
+            self._doors.append(door)
 
     def _count(self) -> None:
         """Have everything measured that the metrics name."""
@@ -263,11 +255,10 @@ class Service:
     @property
     def addresses(self) -> dict[str, str]:
         """Where it can be reached: `http`, `metrics` and, if it is our own, `nats`; else `bus`."""
-        door = self._http
-        found = {"http": _shown(door.address), "metrics": _shown(door.metrics_address)} if door is not None else {}
+        found = {name: str(address) for door in self._doors for name, address in door.addresses.items()}
         if self.nats is not None:
             found["nats"] = self.nats.url.removeprefix("nats://")
-        return {name: address for name, address in found.items() if address}
+        return found
 
     @property
     def url(self) -> str:
@@ -413,10 +404,6 @@ class Service:
         task = asyncio.get_running_loop().create_task(work, name=name)
         task.add_done_callback(_say_failure)
         self._tasks.append(task)
-
-
-def _shown(address: Address | None) -> str:
-    return str(address) if address is not None else ""
 
 
 def _anywhere(reply: str) -> bool:

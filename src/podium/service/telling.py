@@ -22,7 +22,7 @@ LETTERS_AT_ONCE = 64
 ERRORS_A_SECOND = 20
 PAUSE_SECONDS = 0.2
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
-_log = get_logger("podium.doors")
+_log = get_logger("podium.service")
 
 
 class Teller:

@@ -15,7 +15,7 @@ from podium.workflow.model import Workflow
 
 if TYPE_CHECKING:
     from podium.app import Podium
-    from podium.doors.service import Service
+    from podium.service.service import Service
 
 STATUSES_SHOWN = 2_000  # agents in one SystemStatus: a message has a limit
 
