@@ -92,10 +92,12 @@ class Podium:
         ids: IdSource | None = None,
         works: bool = True,
         elsewhere: bool = False,
+        may_own: bool = True,
         placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
     ) -> None:
         self.settings = settings
         self._placement = placement
+        self._may_own = may_own
         self.store = store
         self.logs = logs
         self._lock = lock
@@ -125,18 +127,19 @@ class Podium:
         must_own: bool = False,
         works: bool = True,
         elsewhere: bool = False,
+        may_own: bool = True,
         placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
     ) -> Self:
         """Open the store, as its owner if that is wanted and possible.
 
         `agents` are binding specs (`module:Name`), `definitions` agents that are at hand as objects. One that doesn't
         work decides inputs, should it become the owner, but starts no task. `elsewhere`: agents come over a bus, and a
-        type without code here is no mistake. Raises NotTheOwnerError if `must_own` and
-        another process has the lock.
+        type without code here is no mistake. One that may not own never becomes the owner. Raises NotTheOwnerError if
+        `must_own` and another process has the lock.
         """
         make = cls._in_memory if settings.in_memory else cls._on_disk
         podium = make(settings, agents=tuple(agents), definitions=tuple(definitions), works=works, elsewhere=elsewhere,
-            placement=placement,
+            may_own=may_own, placement=placement,
         )  # fmt: skip
         try:
             if own:
@@ -215,7 +218,7 @@ class Podium:
         async with self._taking:
             if self.engine is not None:
                 return True
-            if self._closed or (self._lock is not None and not self._lock.try_acquire()):
+            if self._closed or not self._may_own or (self._lock is not None and not self._lock.try_acquire()):
                 return False
             try:
                 await self._start()

@@ -108,6 +108,13 @@ class ServedAgents:
         await self.wire.close()
         self._over.set()
 
+    async def abandon(self) -> None:
+        """End without a word to the orchestrator, which has given the name to another."""
+        for host in self.hosts.values():
+            host.abandon()
+        await self.wire.close()
+        self._over.set()
+
     def _refused(self, agent: str, error: PodiumError) -> None:
         """The fleet has no place for this agent: its name is another's, or a later process has it."""
         if self.failure is None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # In the order of the help: what one does first comes first. An entry is a function, or the typer of a group.
 COMMANDS = {
     "run": ("podium.cli.run", "run"),
+    "up": ("podium.cli.up", "up"),
+    "agent": ("podium.cli.agent", "agent"),
+    "submit": ("podium.cli.submit", "submit"),
     "ps": ("podium.cli.executions", "ps"),
     "status": ("podium.cli.executions", "status"),
     "explain": ("podium.cli.executions", "explain"),
@@ -32,12 +35,16 @@ COMMANDS = {
     "plan": ("podium.cli.definitions", "plan"),
     "simulate": ("podium.cli.simulating", "simulate"),
     "replay": ("podium.cli.replaying", "replay"),
-    "agents": ("podium.cli.definitions", "agents"),
+    "agents": ("podium.cli.fleet", "agents"),
+    "top": ("podium.cli.fleet", "top"),
     "dlq": ("podium.cli.dlq", "dlq"),
     "example": ("podium.cli.examples", "example"),
     "doctor": ("podium.cli.doctor", "doctor"),
     "version": ("podium.cli.doctor", "version"),
 }
+
+# `podium agent SPEC` is a command, `podium agent credentials` a group's.
+GROUPS = {"agent": ("podium.cli.agent", "agent_group")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,8 +94,9 @@ def application(given: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_root)
     first = next((word for word in given if not word.startswith("-")), "")
+    words = [word for word in given if not word.startswith("-")]
     for name in (first,) if first in COMMANDS else COMMANDS:
-        module, attribute = COMMANDS[name]
+        module, attribute = GROUPS[name] if words[:2] == ["agent", "credentials"] else COMMANDS[name]
         found = getattr(import_module(module), attribute)
         if isinstance(found, typer.Typer):
             app.add_typer(found, name=name)

@@ -40,14 +40,14 @@ async def running(
     """Open the store to run executions: as its owner, if that is wanted now and there is none."""
     configure_log(manners.debug)
     podium = await _opened(settings, agents=agents, own=own)
-    _collect_less_often()
+    collect_less_often()
     try:
         yield podium
     finally:
         await podium.close()
 
 
-def _collect_less_often() -> None:
+def collect_less_often() -> None:
     """Let the garbage collector look less often: with 50,000 tasks in memory it took a third of the time.
 
     This process is Podium's own; an application that uses the Python API keeps its settings.
@@ -63,6 +63,18 @@ async def looking(manners: Manners) -> AsyncIterator[Podium]:
     settings = manners.settings()
     refuse_missing(settings)
     podium = await _opened(settings, own=False, works=False)
+    try:
+        yield podium
+    finally:
+        await podium.close(0)
+
+
+@asynccontextmanager
+async def submitting(manners: Manners, settings: Settings) -> AsyncIterator[Podium]:
+    """Open the store to give work to the orchestrator that runs, never to become it."""
+    configure_log(manners.debug)
+    refuse_missing(settings)
+    podium = await _opened(settings, own=False, works=False, elsewhere=True, may_own=False)
     try:
         yield podium
     finally:

@@ -496,7 +496,9 @@ class FleetLink:
             wire.SystemEventType.SYSTEM_ERROR,
             {"error": "REGISTRATION_REFUSED", "agentId": descriptor.agent_id, "message": str(error)},
         )
-        if tell_agent:
+        if (
+            tell_agent and said.registration.incarnation
+        ):  # without one, the agent that is here would take it for its own
             await self._speaker.notify(
                 descriptor.agent_id,
                 wire.Notice.REGISTRATION_REFUSED,

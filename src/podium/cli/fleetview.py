@@ -1,0 +1,84 @@
+"""The fleet and its work as text: what `podium agents`, `podium top` and `podium up` show.
+
+It is given an answer of the orchestrator and the rows of executions, and draws; it asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from podium.cli.printing import cut, painted, width
+from podium.cli.tables import table
+from podium.cli.times import shown_duration
+from podium.store.protocol import ExecutionRow
+
+AGENT_TITLES = ("AGENT", "STATE", "HEALTH", "LOAD", "TYPE", "VERSION", "SEEN", "CAPABILITIES")
+EXECUTION_TITLES = ("EXECUTION", "WORKFLOW", "STATE", "TASKS", "AGE")
+_COLORS = {
+    "busy": "cyan",
+    "idle": "green",
+    "registered": "green",
+    "unhealthy": "red",
+    "draining": "yellow",
+    "lost": "red",
+}
+
+
+def agents_table(agents: Sequence[dict[str, Any]], most: int = 1_000) -> str:
+    """Return the agents as a table, those that need a look first."""
+    ordered = sorted(agents, key=lambda a: (a["state"] not in ("unhealthy", "lost"), a["agent_id"]))
+    rows = [
+        (
+            agent["agent_id"],
+            agent["state"],
+            f"{agent['health']:.2f}",
+            f"{agent['held']}/{agent['slots']}",
+            agent["type"],
+            agent["version"],
+            f"{shown_duration(agent['last_heartbeat_seconds'])}",
+            ", ".join(agent["capabilities"]),
+        )
+        for agent in ordered[:most]
+    ]
+    shown = table(AGENT_TITLES, rows, right=frozenset({2, 3, 6}), paint={1: _painted_state})
+    left = len(agents) - most
+    return f"{shown}\n… and {left:,} more (`podium agents` shows all)" if left > 0 else shown
+
+
+def executions_table(rows: Sequence[ExecutionRow], now_us: int) -> str:
+    """Return executions as a table."""
+    shown = []
+    for row in rows:
+        counts = msgspec.json.decode(row.summary or b"{}")
+        done = f"{counts.get('completed', 0):,}/{counts.get('total', 0):,}"
+        shown.append((row.id, row.workflow, row.status, done, shown_duration((now_us - row.created_us) / 1e6)))
+    return table(EXECUTION_TITLES, shown, gives_way=1, right=frozenset({3, 4}))
+
+
+def fleet_screen(answer: dict[str, Any], executions: Sequence[ExecutionRow], now_us: int, height: int) -> str:
+    """Return the live view: a headline, the agents, the executions that run, cut to the screen."""
+    status, lines = answer["status"], []
+    addresses = "  ".join(f"{name} {address}" for name, address in answer["addresses"].items())
+    lines.append(painted(cut(f"podium  up {shown_duration(answer['up_seconds'])}  {addresses}", width()), "bold"))
+    lines.append(
+        cut(
+            f"agents {status['agentCount']} ({status['healthyAgentCount']} healthy)  "
+            f"tasks {status['activeTaskCount']} active, {status['queuedTaskCount']} queued  bus {answer['bus']}",
+            width(),
+        )
+    )
+    room = max(height - 8, 4)
+    if answer["agents"]:
+        lines += ["", agents_table(answer["agents"], max(room * 2 // 3, 3))]
+    else:
+        lines += ["", "no agents yet; in another terminal: podium agent podium.examples.research:Researcher --count 3"]
+    if executions:
+        lines += ["", executions_table(executions[: max(room // 3, 2)], now_us)]
+    return "\n".join(lines)
+
+
+def _painted_state(text: str) -> str:
+    return painted(text, _COLORS.get(text.strip(), ""))

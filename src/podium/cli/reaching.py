@@ -1,0 +1,70 @@
+"""How a command finds the orchestrator and the bus: through the owner's socket on this machine, or by the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from podium.exceptions import StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from podium.settings import Settings
+
+NOBODY = "no orchestrator runs on {database}; start one with `podium up`"
+
+
+async def ask_orchestrator(settings: Settings, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Ask the process that runs the executions of this database; None if there is none, or it can't answer that."""
+    from podium.store.calling import call_owner
+    from podium.store.ownership import FileLock, socket_path
+
+    if not _is_there(settings):
+        return None
+    try:
+        if FileLock(Path(settings.database)).holder() is None:
+            return None
+        answer = await call_owner(socket_path(settings.database), asked)
+    except (StoreError, OSError):
+        return None
+    return answer if answer is not None and "error" not in answer else None
+
+
+def _is_there(settings: Settings) -> bool:
+    return not settings.in_memory and Path(settings.database).exists()
+
+
+async def bus_for(settings: Settings) -> str:
+    """Return the URL of the bus: as the settings say, else that of the orchestrator that runs here, else the default
+    address of an embedded server. Raises SettingsError.
+    """
+    from podium.settings import bus_url
+
+    said = bus_url(settings)
+    if said:
+        return said
+    answer = await ask_orchestrator(settings, {"op": "fleet"})
+    listens = str((answer or {}).get("addresses", {}).get("nats", "")) or settings.nats
+    return f"nats://{listens}"
+
+
+def with_credentials(settings: Settings, file: str | None = None) -> Settings:
+    """Return the settings with credentials: those given, else, where the embedded server asks for some, our own."""
+    from msgspec.structs import replace
+
+    if file is not None:
+        return replace(
+            settings, nats_credentials=file, nats_user="", nats_password="", nats_token="", nats_nkey_seed=""
+        )
+    if settings.nats_authentication and not settings.nats_credentials:
+        from podium.bus.nats_auth import ORCHESTRATOR_FILE, authority_folder
+
+        own = authority_folder(settings.data) / ORCHESTRATOR_FILE
+        if own.exists():
+            return replace(settings, nats_credentials=str(own))
+    return settings
+
+
+def refuse_unowned(settings: Settings, owned: bool) -> None:
+    """Raise StoreUnavailableError when no orchestrator runs."""
+    if not owned:
+        raise StoreUnavailableError(NOBODY.format(database=settings.database))

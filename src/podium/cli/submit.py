@@ -1,0 +1,64 @@
+"""`podium submit`: a workflow to the orchestrator that runs here, whose agents are elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from podium.cli.manners import Manners
+from podium.cli.run import Input, InputJson, Priority, SubmissionId, Timeout
+
+
+def submit(
+    manners: Manners,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow, a YAML file.")],
+    given: Input = None,
+    input_json: InputJson = None,
+    submission: SubmissionId = None,
+    priority: Priority = None,
+    timeout: Timeout = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its progress and wait for its end.")] = False,
+) -> int:
+    """Give a workflow to the running orchestrator, which has the agents of the fleet do it.
+
+    When this returns, it is on disk. Ctrl-C while following stops nothing but the following.
+    """
+    from podium.api.loading import workflow_from
+    from podium.cli.following import Outcome, StopRequest, announce, say_how_to_go_on
+    from podium.cli.following import follow as follow_to_end
+    from podium.cli.given import execution_input, seconds
+    from podium.cli.printing import print_json, say
+    from podium.cli.reaching import refuse_unowned
+    from podium.cli.sessions import finish, submitting
+
+    workflow = workflow_from(file)
+    value = execution_input(workflow, given or (), input_json)
+    options: dict[str, Any] = {
+        "submission_id": submission,
+        "priority": priority,
+        "timeout_seconds": seconds(timeout, "--timeout"),
+    }
+
+    async def whole() -> Outcome:
+        settings = manners.settings()
+        async with submitting(manners, settings) as podium:
+            refuse_unowned(settings, podium.owned)
+            execution = await podium.submit(workflow, value, **options)
+            if not follow:
+                document = {"execution_id": execution, "workflow": workflow.name, "status": "submitted"}
+                if not manners.json:
+                    say(f"execution {execution} of {workflow.name}")
+                return Outcome(0, document if manners.json else None)
+            with StopRequest() as stop:
+                announce(execution, workflow.name, manners.json)
+                follower = (await podium.follower(execution)).rewound()
+                outcome = await follow_to_end(podium, follower, manners, stop)
+                if outcome.code == 130:
+                    say_how_to_go_on(podium, execution, False)
+                return outcome
+
+    outcome = finish(whole())
+    if outcome.document is not None:
+        print_json(outcome.document)
+    return outcome.code
