@@ -19,6 +19,8 @@ from podium.fleet import wire
 from podium.fleet.frames import CONTENT_TYPE, decode_spoken
 from podium.fleet.translation import result_from, said_in
 
+MOST_MEASURED = 1e300
+
 _raw = msgspec.json.Decoder(Raw)
 
 
@@ -80,9 +82,39 @@ def heard_heartbeat(delivery: Delivery) -> Heard:
     """Return a heartbeat with what the agent measured."""
     agent = agent_of(delivery.subject)
     said = wire.decoded(delivery.data, wire.HeartbeatMessage)
-    if said.agent_id and said.agent_id != agent:
+    if said.agent_id != agent:
         raise InvalidInputError(f"agent {agent} can't send the heartbeat of agent {said.agent_id[:128]!r}")
-    return Heard(agent, said.incarnation, (msg.Renewal(agent, ()),), said.metrics)
+    metrics = {name: float(value) for name, value in said.metrics.items() if _is_measure(value)}
+    return Heard(agent, said.incarnation, (msg.Renewal(agent, ()),), metrics)
+
+
+def _is_measure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_MEASURED
+
+
+class _Attempt(Struct, rename="camel"):
+    task_id: str
+
+
+class _AnyResult(Struct):
+    """Only which attempt a result is of, when nothing else of it can be read."""
+
+    result: _Attempt
+
+
+_any_result = msgspec.json.Decoder(_AnyResult)
+
+
+def unreadable_result(delivery: Delivery, why: str) -> msg.Failed | None:
+    """Return the failure that a result of document 000 is which can't be read; None where it doesn't say of what.
+
+    Without it the attempt would hang until its time is over: its agent thinks that it is done.
+    """
+    try:
+        agent, attempt = agent_of(delivery.subject), _any_result.decode(delivery.data).result.task_id
+    except (InvalidInputError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return msg.Failed(agent, attempt, msg.ErrorInfo("InvalidResult", f"its agent's result can't be used: {why}"))
 
 
 class _Sender(Struct):

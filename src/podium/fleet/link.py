@@ -37,6 +37,7 @@ from podium.fleet.hearing import (
     heard_result,
     heard_status,
     is_frame,
+    unreadable_result,
 )
 from podium.fleet.receipts import Receipts
 from podium.fleet.registry import ChangeKind, FleetRegistry, Known, Outcome
@@ -290,12 +291,27 @@ class FleetLink:
         self._set_aside(str(error), delivery, None)
         if delivery.reply and not delivery.sequence and self._may_answer(delivery.reply):
             await self._answer_error(delivery.reply, "INVALID_MESSAGE", str(error))
+        await self._tell_speaker(delivery, kind, str(error))
 
-    async def _answer_error(self, reply: str, code: str, message: str) -> None:
+    async def _tell_speaker(self, delivery: Delivery, kind: str, why: str) -> None:
+        """Tell an agent of the fleet that what it said can't be used; a result that can't be ends its attempt."""
+        try:
+            agent = agent_of(delivery.subject)
+        except InvalidInputError:
+            return
+        if agent not in self.registry:
+            return
+        lost = unreadable_result(delivery, why) if kind == "result" and not is_frame(delivery) else None
+        attempt = lost.attempt if lost is not None else ""
+        await self._speaker.notify(agent, wire.Notice.ERROR, code=400, reason=why[:1_000], task_id=attempt)
+        if lost is not None:
+            self._receiver.receive(lost)  # where the engine is full, the next repetition of the result does it
+
+    async def _answer_error(self, reply: str, code: str, message: str, retry_after_ms: int | None = None) -> None:
         answer = wire.ErrorResponse(
             message_id=self._speaker.message_id(),
             timestamp=self._speaker.now_ms(),
-            error=wire.ErrorBody(code, message[:2_000]),
+            error=wire.ErrorBody(code, message[:2_000], retry_after_ms),
         )
         await self._reply(reply, wire.encoded(answer))
 
@@ -423,6 +439,8 @@ class FleetLink:
         self._asked.pop(f"{given.agent_id} ", None)
         if not self._receiver.receive(registration_of(given, descriptor.incarnation)):
             self.registry.deregister(given.agent_id)  # full: it says it again
+            if delivery.reply and self._may_answer(delivery.reply):
+                await self._answer_error(delivery.reply, "BUSY", "there is too much to do; register again", 1_000)
             return
         await self._confirm(delivery, descriptor, said)
         if registered.outcome in (Outcome.SAME, Outcome.UPDATED):

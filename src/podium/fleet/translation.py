@@ -115,7 +115,7 @@ def said_in(agent: str, given: wire.AgentStatus, saved: int) -> list[msg.FromAge
     said.append(msg.Accepted(agent, task))
     if given.progress is not None:
         said.append(msg.Progress(agent, task, given.progress, given.message[:MAX_REASON]))
-    if given.checkpoint is not UNSET:
+    if given.checkpoint is not UNSET and given.checkpoint is not None:
         said.append(msg.Saved(agent, task, saved, Raw(msgspec.json.encode(given.checkpoint))))
     return said
 
@@ -164,8 +164,10 @@ def priority_of(given: int | str | None) -> int | None:
     """Return a priority from 0 to 100 (larger is sooner) by number or name. Raises InvalidInputError."""
     if given is None:
         return None
+    if isinstance(given, str) and given.isascii() and given.isdecimal() and len(given) <= 3:
+        given = int(given)
     if isinstance(given, str):
-        found = PRIORITIES.get(given.upper())
+        found = PRIORITIES.get(given.strip().upper())
         if found is None:
             raise InvalidInputError(f"priority {given[:40]!r} is none of {', '.join(PRIORITIES)}, and no number")
         return found

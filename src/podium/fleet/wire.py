@@ -1,14 +1,15 @@
 """Document 000's messages: camelCase JSON that agents and clients in any language speak.
 
 Only shapes and their limits are decided here; `translation.py` turns them into what the engine knows. What is read is
-read liberally (fields nobody knows are passed over, `messageId` and `timestamp` may be missing), what is written is
-whole. `docs/protocol.md` and the AsyncAPI document beside it are made from these types.
+read liberally (fields nobody knows are passed over, `messageId` and `timestamp` may be missing, null is a field's
+default, a number may come as its text), what is written is whole. `docs/protocol.md` tells of these types, the AsyncAPI
+document beside it is made from them.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -113,8 +114,8 @@ class AgentRegistrationMessage(NatsMessage, frozen=True, kw_only=True):
 class HeartbeatMessage(NatsMessage, frozen=True, kw_only=True, omit_defaults=True):
     """I am alive: to `mcp.agent.{agentId}.heartbeat`, every 30 s."""
 
-    agent_id: str = ""  # the subject says it; another name here is refused
-    metrics: dict[str, float] = {}
+    agent_id: str  # the subject's; another name here is refused
+    metrics: dict[str, Any] = {}  # numbers from 0 count, whatever else is there is passed over
     incarnation: str = ""
 
 
@@ -347,21 +348,58 @@ class SystemStatusMessage(NatsMessage, frozen=True, kw_only=True):
 
 # --- reading -----------------------------------------------------------------------------------------------------
 
-_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_decoders: dict[tuple[Any, bool], msgspec.json.Decoder[Any]] = {}
+_members = msgspec.json.Decoder(dict[str, Raw])
 
 
 def decoded(data: bytes, kind: type[T]) -> T:
     """Return a message of this kind. Raises InvalidInputError that says what is wrong with it, and where."""
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        found: T = decoder.decode(data)
+        return _decoder(kind).decode(data)
+    except msgspec.ValidationError:
+        pass  # it may be one that many a serialiser writes: null for what isn't said, numbers as texts
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"this is no JSON: {error}") from error
+    try:
+        return _decoder(kind, strict=False).decode(_without_nulls(data, kind))
     except msgspec.ValidationError as error:
         raise InvalidInputError(f"this is no {kind.__name__}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"this is no JSON: {error}") from error
-    return found
+
+
+def _decoder(kind: type[T], strict: bool = True) -> msgspec.json.Decoder[T]:
+    decoder = _decoders.get((kind, strict))
+    if decoder is None:
+        decoder = _decoders[kind, strict] = msgspec.json.Decoder(kind, strict=strict)
+    return decoder
+
+
+def _without_nulls(text: bytes | Raw, kind: type[Any]) -> bytes:
+    """Return an object of this kind without the fields that are null and needn't be there; all else byte for byte."""
+    members = _members.decode(text)
+    if issubclass(kind, NatsMessage):  # what nobody reads, nobody is refused for
+        members.pop("messageId", None)
+        members.pop("timestamp", None)
+    for each in msgspec.structs.fields(kind):
+        value = members.get(each.encode_name)
+        if value is None:
+            continue
+        if bytes(value) == b"null" and not each.required:
+            del members[each.encode_name]
+            continue
+        inner = _struct_in(each.type)
+        if inner is not None and bytes(value).startswith(b"{"):
+            members[each.encode_name] = Raw(_without_nulls(value, inner))
+    return encoded(members)
+
+
+def _struct_in(kind: Any) -> type[Struct] | None:
+    """Return the struct that a field holds, also if it may hold something else."""
+    for each in (kind, *get_args(kind)):
+        if isinstance(each, type) and issubclass(each, Struct):
+            return each
+    return None
 
 
 encoded = msgspec.json.Encoder().encode
