@@ -10,10 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from podium.agents.connection import MakeTransport
 from podium.agents.host import AgentHost, HostLimits
 from podium.agents.renewal import Renewer, process_renewer
 from podium.agents.sdk import AgentDefinition
-from podium.agents.wire import AgentLines, AgentWire, MakeTransport
+from podium.agents.wire import AgentLines, AgentWire
 from podium.bus.names import check_agent_id
 from podium.clock import Clock, SystemClock
 from podium.exceptions import PodiumError
