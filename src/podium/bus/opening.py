@@ -40,4 +40,6 @@ def transport_for(url: str, settings: Settings | None = None, heard: Heard | Non
             ),
             heard,
         )
+    if scheme in ("kafka", "redis"):
+        raise InvalidInputError(f"{scheme}:// comes with a later version; now there are memory:// and nats://")
     raise InvalidInputError(f"{shown_url(url)} isn't a bus that this Podium can use; there are memory:// and nats://")

@@ -31,13 +31,16 @@ _DEADLINE_SECONDS = 30.0
 class NatsServer:
     """A server process with a folder, and a port that stays the same."""
 
-    def __init__(self, folder: Path, extra_config: str = "", max_payload: int = 1 << 20) -> None:
+    def __init__(
+        self, folder: Path, extra_config: str = "", max_payload: int = 1 << 20, jetstream: bool = True
+    ) -> None:
         """Nothing runs yet. `extra_config` is appended to the configuration."""
         self.folder = folder
         self.port = 0
         self._binary = binary_or_skip()
         self._extra_config = extra_config
         self._max_payload = max_payload
+        self._jetstream = jetstream
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,10 +59,10 @@ class NatsServer:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "server.conf"
+        streams = f'jetstream {{ store_dir: "{self.folder}", max_file_store: 1TB }}' if self._jetstream else ""
         config.write_text(
             f'listen: "127.0.0.1:{self.port or -1}"\nports_file_dir: "{self.folder}"\n'
-            f'max_payload: {self._max_payload}\njetstream {{ store_dir: "{self.folder}", max_file_store: 1TB }}\n'
-            f"{self._extra_config}\n"
+            f"max_payload: {self._max_payload}\n{streams}\n{self._extra_config}\n"
         )
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen([str(self._binary), "-c", str(config)], stdout=log, stderr=log)
@@ -115,9 +118,11 @@ class NatsServer:
 
 
 @contextmanager
-def nats_server(folder: Path, extra_config: str = "", max_payload: int = 1 << 20) -> Iterator[NatsServer]:
+def nats_server(
+    folder: Path, extra_config: str = "", max_payload: int = 1 << 20, jetstream: bool = True
+) -> Iterator[NatsServer]:
     """Run a server in a folder, on a free port, until the block ends."""
-    server = NatsServer(folder, extra_config, max_payload)
+    server = NatsServer(folder, extra_config, max_payload, jetstream)
     try:
         server.start()
         yield server

@@ -22,6 +22,7 @@ from podium.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
 MAX_PENDING_BYTES = 8 << 20  # that are said while the carrier is away
+_TURN = 64  # messages that one says before others have their turn
 
 
 class MemoryTransport:
@@ -56,6 +57,7 @@ class MemoryTransport:
         self._pending: deque[tuple[str, bytes, Mapping[str, str], str]] = deque()
         self._pending_bytes = 0
         self._inboxes = 0
+        self._said = 0
 
     # --- the connection --------------------------------------------------------------------------------------------
 
@@ -79,13 +81,13 @@ class MemoryTransport:
 
     async def stop(self, drain_seconds: float = 5.0) -> None:
         """Disconnect, when what has arrived was taken or the time is over."""
-        if not self._started and self._stopping is None:
-            self._stopping = asyncio.create_task(asyncio.sleep(0), name="memory transport stops")
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(drain_seconds), name="memory transport stops")
         await asyncio.shield(self._stopping)
 
     async def _stop(self, drain_seconds: float) -> None:
+        if not self._started:
+            return
         subscriptions: list[Listening | Consuming] = [*self._listening, *self._consuming]
         for subscription in subscriptions:
             await subscription.stop()
@@ -129,6 +131,9 @@ class MemoryTransport:
         self._must_be_open()
         if self.carrier.up and not self._pending:
             self.carrier.say(subject, data, dict(headers or {}), reply)
+            self._said += 1
+            if self._said % _TURN == 0:
+                await asyncio.sleep(0)  # readers on this loop get their turn, however much is said
             return
         if self._pending_bytes + len(data) > self._max_pending_bytes:
             raise BackpressureError(f"{self._address} is away, and {self._pending_bytes:,} bytes wait for it")

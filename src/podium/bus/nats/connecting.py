@@ -12,8 +12,7 @@ from podium.bus.nats.settings import NatsSettings
 from podium.bus.nats_credentials import inbox_prefix_for, read_credentials, read_seed
 from podium.exceptions import SettingsError, TransportUnavailableError
 
-PING_SECONDS = 5  # two without an answer and the connection counts as dead
-_MAX_PINGS = 2
+_MAX_PINGS = 2  # without an answer, and the connection counts as dead
 _REFUSALS = ("authorization", "authentication", "certificate", "account")
 
 Event = Callable[[], Awaitable[None]]
@@ -30,6 +29,8 @@ async def connect(
     refused = asyncio.Event()
 
     async def noted(error: Exception) -> None:
+        if refused.is_set():
+            return  # what comes of hanging up says less than the refusal
         last[:] = [str(error) or type(error).__name__]
         if any(word in last[0].lower() for word in _REFUSALS) or isinstance(error, ssl.SSLError):
             refused.set()
@@ -56,7 +57,7 @@ async def connect(
         if not connecting.done():
             connecting.cancel()
             await asyncio.wait({connecting}, timeout=1.0)
-    if connecting.done() and not connecting.cancelled() and (error := connecting.exception()) is not None:
+    if connecting.done() and not refused.is_set() and (error := _error_of(connecting)) is not None:
         last[:] = [str(error) or type(error).__name__]
     await _discard(client)
     why = f": {last[0]}" if last else ""
@@ -78,7 +79,7 @@ def _options(settings: NatsSettings, client: PodiumClient) -> dict[str, Any]:
         "connect_timeout": settings.connection_timeout_ms / 1_000,
         "reconnect_time_wait": settings.reconnect_wait_ms / 1_000,
         "max_reconnect_attempts": settings.max_reconnects,
-        "ping_interval": PING_SECONDS,
+        "ping_interval": settings.ping_interval_ms / 1_000,
         "max_outstanding_pings": _MAX_PINGS,
         "flusher_queue_size": 0,
         "pending_size": 0,  # the transport bounds the buffer itself
@@ -110,6 +111,10 @@ def _tls(settings: NatsSettings) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"the TLS files for NATS can't be used: {error}") from error
     return context
+
+
+def _error_of(connecting: asyncio.Task[None]) -> BaseException | None:
+    return None if connecting.cancelled() else connecting.exception()
 
 
 async def _discard(client: PodiumClient) -> None:

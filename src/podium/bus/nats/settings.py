@@ -28,6 +28,7 @@ class NatsSettings(Struct, frozen=True):
     name: str = "podium"  # shown by the server's monitoring
     inbox_prefix: str = ""  # of the subjects of answers; empty: what the credentials allow, else _INBOX
     answer_timeout_ms: int = 5_000  # for acknowledgements and the answers of JetStream
+    ping_interval_ms: int = 5_000  # a server that stands still is left after three
     replicas: int = 1  # of streams that are made
 
     def __repr__(self) -> str:
