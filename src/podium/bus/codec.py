@@ -32,7 +32,7 @@ JSON_HEADERS = {CONTENT_TYPE: JSON_TYPE}
 MOST_IN_FRAME = 65_535
 
 _SUBJECT = "podium.bus."
-_UNENCODABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+UNENCODABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _NUMBERS = struct.Struct(">BQBQBBH")  # first as uint64, time as uint64, whether bare, the array's length as uint16
 _encoder = msgspec.msgpack.Encoder()
@@ -86,22 +86,15 @@ def frame_bytes(
     return b"".join((prefix, numbers, encoded))
 
 
-def append_encoded(buffer: bytearray, message: Message) -> None:
-    """Encode a message behind what the buffer holds. Raises InvalidInputError, leaving the buffer as it was."""
-    size = len(buffer)
-    try:
-        encode_into(message, buffer, -1)
-    except _UNENCODABLE as error:
-        del buffer[size:]
-        raise InvalidInputError(f"the message can't be sent: {error}; a payload is what JSON can say") from error
+def unencodable(error: Exception) -> InvalidInputError:
+    """Return what to raise for a message that can't be bytes."""
+    return InvalidInputError(f"the message can't be sent: {error}; a payload is what JSON can say")
 
 
 def encode_one(message: Message, source: str, published_us: int = 0) -> bytes:
     """Return a frame of one message, the first and only one of its source."""
-    buffer = bytearray()
-    append_encoded(buffer, message)
-    lane = lane_of(message.priority)
-    return frame_bytes(frame_prefix(source, lane), 1, published_us, False, 1, buffer)
+    prefix = frame_prefix(source, lane_of(message.priority))
+    return frame_bytes(prefix, 1, published_us, False, 1, _encoder.encode(message))
 
 
 def encode_json(message: Message) -> bytes:
@@ -109,8 +102,8 @@ def encode_json(message: Message) -> bytes:
     found = {_camel(name): getattr(message, name) for name in Message.__struct_fields__}
     try:
         return msgspec.json.encode({key: value for key, value in found.items() if value not in ("", 0, {})})
-    except _UNENCODABLE as error:
-        raise InvalidInputError(f"the message can't be sent: {error}; a payload is what JSON can say") from error
+    except UNENCODABLE as error:
+        raise unencodable(error) from error
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -224,7 +217,7 @@ def _fill_in(frame: Frame, topic: str) -> None:
     messages, at, prefix = frame.messages, frame.published_us, f"{frame.source}."
     numbers: Sequence[int] = range(frame.first, frame.first + len(messages))
     if frame.bare:
-        _exhaust(map(force_setattr, messages, repeat("message_id"), map(prefix.__add__, map(str, numbers))))
+        _exhaust(map(force_setattr, messages, repeat("message_id"), [f"{prefix}{number}" for number in numbers]))
         _exhaust(map(force_setattr, messages, repeat("topic"), repeat(topic)))
         _exhaust(map(force_setattr, messages, repeat("timestamp"), repeat(at)))
         return

@@ -7,7 +7,6 @@ streams the bus is durable: what was published is kept until it is too old, and 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -141,7 +140,7 @@ class MessageBus:
         sending = self._sending or self._not_initialised()
         if sending.blocked:
             await sending.room(wait)
-        sending.put(message, sending.topic(topic or message.topic or DEFAULT_TOPIC))
+        sending.put(message, sending.topics, topic or message.topic or DEFAULT_TOPIC)
 
     async def flush(self) -> None:
         """Wait until all that was published has left; in a durable bus: until the stream keeps it.
@@ -231,7 +230,7 @@ class MessageBus:
         if sending.blocked:
             await sending.room(wait=True)
         if request.reply_to.startswith(PREFIX):
-            sending.put(answer, sending.subject(request.reply_to))
+            sending.put(answer, sending.subjects, request.reply_to)
         else:
             await self._transport.publish(request.reply_to, encode_json(answer), JSON_HEADERS)
 
@@ -273,7 +272,7 @@ class MessageBus:
                 end()
             await self._transport.stop(drain_seconds)
 
-    def _note_sent(self, source: Source, types: Counter[MessageType], frame: Outgoing) -> None:
+    def _note_sent(self, source: Source, types: Mapping[MessageType, int], frame: Outgoing) -> None:
         self._meter.count_sent(source.topic, types, frame.count)
         if not source.topic.startswith(PREFIX) and not self._heard_here(source.topic):
             self._unheard.add(frame.subject, frame.data, source.began_us)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 
 from podium.bus.message import MessageType
 from podium.clock import Clock
@@ -27,7 +27,7 @@ class Meter:
         self._sent_lately = Window(_WINDOW_SECONDS)
         self._received_lately = Window(_WINDOW_SECONDS)
 
-    def count_sent(self, topic: str, types: Counter[MessageType], count: int) -> None:
+    def count_sent(self, topic: str, types: Mapping[MessageType, int], count: int) -> None:
         """A frame is made."""
         self.sent += count
         self._sent_lately.add(self._clock.now_us(), count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -18,10 +18,12 @@ from msgspec.structs import replace
 from podium.bus.codec import (
     FRAME_HEADERS,
     MOST_IN_FRAME,
-    append_encoded,
+    UNENCODABLE,
+    encode_into,
     frame_bytes,
     frame_prefix,
     subject_of,
+    unencodable,
 )
 from podium.bus.lanes import Lane, Lanes, lane_of
 from podium.bus.message import Message, MessageType, priority_named
@@ -42,6 +44,7 @@ _log = get_logger(__name__)
 LINGER_SECONDS = 0.001
 _EARLY = 4  # frames that aren't full and may go within one linger
 _MOST_SOURCES = 4_096
+_LARGE_BLOCK = 4 << 20
 _OVERHEAD = 512  # bytes of a frame's own, and of its headers
 _RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -85,8 +88,8 @@ class Source:
         self.types: list[MessageType] = []
 
 
-Sources = dict[int, Source]  # of one topic, by priority
-Sent = Callable[[Source, "Counter[MessageType]", Outgoing], None]
+Known = dict[str, dict[int, Source]]  # the sources of each topic or subject by priority
+Sent = Callable[[Source, Mapping[MessageType, int], Outgoing], None]  # with how many messages of each type
 
 
 class Sending:
@@ -98,6 +101,8 @@ class Sending:
         """`sent` is told of each frame that is made, before it leaves."""
         self.blocked = True  # until it is started; then whenever too much waits
         self.failed = 0  # messages that were taken and never left
+        self.topics: Known = {}
+        self.subjects: Known = {}  # of replies
         self.openings: set[asyncio.Task[None]] = set()  # subscriptions of this bus that must be there before we speak
         self._transport = transport
         self._incarnation = incarnation
@@ -108,8 +113,6 @@ class Sending:
         self._batch = min(limits.batch_size, MOST_IN_FRAME)
         self._largest = transport.capabilities.max_payload - _OVERHEAD
         self._bytes = min(limits.batch_bytes, self._largest)
-        self._topics: dict[str, Sources] = {}
-        self._subjects: dict[str, Sources] = {}
         self._made = 0
         self._begun: list[Source] = []
         self._frames: Lanes[Outgoing] = Lanes()
@@ -130,27 +133,29 @@ class Sending:
 
     def start(self) -> None:
         """Begin to send."""
+        _keep_freed_memory()
         self._loop = asyncio.get_running_loop()
         self._runner = self._loop.create_task(self._run(), name="podium bus sends")
         self.blocked = False
         self._room.set()
 
-    def topic(self, name: str) -> Sources:
-        """Return the sources of a topic."""
-        return self._topics.get(name) or self._open(self._topics, name)
+    def put(self, message: Message, known: Known, name: str) -> None:
+        """Take a message for a topic (of `topics`) or a plain subject (of `subjects`).
 
-    def subject(self, name: str) -> Sources:
-        """Return the sources of a plain subject: replies."""
-        return self._subjects.get(name) or self._open(self._subjects, name)
-
-    def put(self, message: Message, sources: Sources) -> None:
-        """Take a message. Raises InvalidInputError, PayloadTooLargeError; then nothing was taken."""
-        source = sources.get(message.priority)
-        if source is None:
-            source, message = self._source_for(message, sources)
+        Raises InvalidInputError, PayloadTooLargeError; then nothing was taken. Done for each message: nothing here is
+        a function of its own without need.
+        """
+        try:
+            source = known[name][message.priority]
+        except KeyError:
+            source, message = self._source_for(message, known, name)
         buffer, types = source.buffer, source.types
         size = len(buffer)
-        append_encoded(buffer, message)
+        try:
+            encode_into(message, buffer, -1)
+        except UNENCODABLE as error:
+            del buffer[size:]
+            raise unencodable(error) from error
         types.append(message.message_type)
         if message.message_id or message.timestamp:
             source.bare = False
@@ -219,32 +224,32 @@ class Sending:
 
     # --- gathering -------------------------------------------------------------------------------------------------
 
-    def _open(self, known: dict[str, Sources], name: str) -> Sources:
-        subject = subject_of(name, Lane.NORMAL) if known is self._topics else name
-        check_subject(subject)
+    def _source_for(self, message: Message, known: Known, name: str) -> tuple[Source, Message]:
+        """Return the source of a message's priority, made if need be, and the message with that as a number."""
+        priority: Any = message.priority
+        if not isinstance(priority, int):  # a name, which nothing has checked before
+            priority = priority_named(str(priority)).value
+            message = replace(message, priority=priority)
+        lane = lane_of(priority)
+        sources = known.get(name) or self._open(known, name)
+        source = next((source for source in sources.values() if source.lane is lane), None)
+        if source is None:
+            is_topic = known is self.topics
+            subject = subject_of(name, lane) if is_topic else name
+            self._made += 1
+            source = Source(f"{self._incarnation}.{self._made}", name, subject, lane, self._kept and is_topic)
+        sources[priority] = source
+        return source, message
+
+    def _open(self, known: Known, name: str) -> dict[int, Source]:
+        check_subject(subject_of(name, Lane.NORMAL) if known is self.topics else name)
         if len(known) >= _MOST_SOURCES:
             # A source that comes back has a new name, so that it may count from 1 again.
             idle = next((key for key, of in known.items() if not any(source.types for source in of.values())), None)
             if idle is None:
                 raise BackpressureError(f"{len(known)} topics have messages that wait; try again later")
             del known[idle]
-        return known.setdefault(name, _Named(name, known is self._topics))
-
-    def _source_for(self, message: Message, sources: Sources) -> tuple[Source, Message]:
-        priority: Any = message.priority
-        if not isinstance(priority, int):  # a name, which nothing has checked before
-            priority = priority_named(str(priority)).value
-            message = replace(message, priority=priority)
-        lane = lane_of(priority)
-        assert isinstance(sources, _Named)
-        source = next((source for source in sources.values() if source.lane is lane), None)
-        if source is None:
-            self._made += 1
-            subject = subject_of(sources.name, lane) if sources.is_topic else sources.name
-            name = f"{self._incarnation}.{self._made}"
-            source = Source(name, sources.name, subject, lane, self._kept and sources.is_topic)
-        sources[priority] = source
-        return source, message
+        return known.setdefault(name, {})
 
     def _begin(self, source: Source) -> None:
         source.began_us = self._clock.now_us()
@@ -289,7 +294,9 @@ class Sending:
         frame = Outgoing(source.subject, data, count, f"{source.name}.{first}" if source.kept else "")
         source.first = first + count
         source.buffer, source.types, source.bare = bytearray(), [], True
-        self._sent(source, Counter(types), frame)
+        # Mostly all are of one type; counting those is much quicker than a Counter.
+        kinds = {types[0]: count} if types.count(types[0]) == count else Counter(types)
+        self._sent(source, kinds, frame)
         self._frames.put(source.lane, frame)
         self._held_bytes += len(data)
         self._wake.set()
@@ -379,10 +386,11 @@ class Sending:
             self._idle.set()
 
 
-class _Named(dict[int, Source]):
-    """The sources of one topic or subject, by priority."""
+def _keep_freed_memory() -> None:
+    """Have the C library keep what it is given back, instead of returning it to the system with each batch of frames.
 
-    def __init__(self, name: str, is_topic: bool) -> None:
-        super().__init__()
-        self.name = name
-        self.is_topic = is_topic
+    glibc raises its limits once a large block was freed. Without that, each frame's memory is mapped anew, which costs
+    ten times as much as filling it. Elsewhere this does nothing.
+    """
+    block = bytes(_LARGE_BLOCK)
+    del block
