@@ -1,8 +1,9 @@
 """Finds the code blocks of the documentation and says how each is tried.
 
 A block's kind is the first word after the fence; options follow it: `file=NAME` writes the block to that name in the
-page's folder first, `exit=N` is the exit code that a command (or a validation) must have, `no-test="reason"` leaves
-the block alone. Pages are only read here; `test_snippets.py` runs what is found.
+page's folder first, `exit=N` is the exit code that a command (or a validation) must have, `until="text"` is another
+terminal: its command goes on, once it has said that, beside the later blocks, and is ended with SIGTERM at the page's
+end; `no-test="reason"` leaves the block alone. Pages are only read here; `test_snippets.py` runs what is found.
 """
 
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent> {0,12})(?P<marks>`{3,}|~{3,})(?P<info>[^`]*)$")
 ASSIGNMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
-OPTIONS = frozenset({"file", "exit", "no-test"})
+OPTIONS = frozenset({"file", "exit", "no-test", "until"})
 
 PYTHON = frozenset({"python", "py"})
 YAML = frozenset({"yaml", "yml"})
@@ -46,6 +47,10 @@ class Block:
     @property
     def exit_code(self) -> int:
         return int(self.options.get("exit", "0"))
+
+    @property
+    def until(self) -> str | None:
+        return self.options.get("until")
 
     @property
     def reason_not_to_test(self) -> str | None:

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import time
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ class Page:
         self.folder = folder
         self.module = types.ModuleType("__main__")
         self.outcomes: dict[int, BaseException | None] = {}
+        self.terminals: list[tuple[Block, subprocess.Popen[bytes]]] = []
 
     def try_up_to(self, wanted: Block) -> None:
         """Runs the blocks before the wanted one that haven't run yet, then that one; raises what that one raised."""
@@ -77,9 +79,40 @@ class Page:
             self.execute(block)
         elif block.kind in YAML and is_workflow(block.text):
             self.validate(block)
+        elif block.kind in CONSOLE and block.until is not None:
+            for command in commands(block):
+                self.terminal(command, block.until, block)
         elif block.kind in CONSOLE and not block.file:
             for command in commands(block):
                 self.command(command, block)
+
+    def terminal(self, command: str, until: str, block: Block) -> None:
+        """Starts a command that goes on, and returns once it has said what it is to say."""
+        said = self.folder / f"terminal-{block.line}-{len(self.terminals)}.log"
+        with said.open("wb") as output:
+            process = subprocess.Popen(
+                shlex.split(command),
+                cwd=self.folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.terminals.append((block, process))
+        waited = 0.0
+        while until.encode() not in said.read_bytes():
+            if process.poll() is not None or waited > SECONDS_PER_COMMAND:
+                pytest.fail(f"{block.id}: `{command}` didn't say {until!r}\n{said.read_text()}")
+            time.sleep(0.05)
+            waited += 0.05
+
+    def close(self) -> None:
+        """Ends the other terminals, the newest first; each must end in good order."""
+        while self.terminals:
+            block, process = self.terminals.pop()
+            process.terminate()
+            code = process.wait(60)
+            assert code == block.exit_code, f"{block.id} ended with {code} at SIGTERM"
 
     def execute(self, block: Block) -> None:
         """Runs Python as an interactive session would: in a module called `__main__` that lasts for the page."""
@@ -142,7 +175,9 @@ def environment() -> dict[str, str]:
     """What a reader's terminal would hold, with the tested Podium first on the path and no settings of this machine."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PODIUM_", "MAKE", "MFLAGS"))}
     scripts = sysconfig.get_path("scripts")
-    return kept | {"PATH": os.pathsep.join([scripts, kept.get("PATH", "")]), "NO_COLOR": "1", "COLUMNS": "80"}
+    # Pages are tried side by side: each orchestrator takes free ports instead of the usual ones.
+    ports = {f"PODIUM_{name}": "127.0.0.1:0" for name in ("HTTP", "METRICS", "NATS")}
+    return kept | ports | {"PATH": os.pathsep.join([scripts, kept.get("PATH", "")]), "NO_COLOR": "1", "COLUMNS": "80"}
 
 
 @contextmanager
@@ -159,12 +194,14 @@ def inside(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def opened_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
+def opened_pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Page]]:
     pages: dict[str, Page] = {}
     for name in dict.fromkeys(block.page for block in BLOCKS):
         blocks = [block for block in BLOCKS if block.page == name]
         pages[name] = Page(blocks, tmp_path_factory.mktemp(re.sub(r"\W+", "-", name)))
-    return pages
+    yield pages
+    for page in pages.values():
+        page.close()
 
 
 # One page's blocks belong on one of xdist's processes: they share a folder.
