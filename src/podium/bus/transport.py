@@ -136,7 +136,8 @@ class Transport(Protocol):
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, reply: str = ""
     ) -> None:
         """Say it to whoever listens now. Waits while the buffer to the carrier is full; during a lost connection
-        raises BackpressureError once that is full. Raises PayloadTooLargeError, InvalidInputError for a bad subject,
+        raises BackpressureError once that is full. Raises PayloadTooLargeError (headers count), InvalidInputError for
+        a bad subject or a header that couldn't come back as it was (`Nats-` ones are the carrier's),
         TransportClosedError.
         """
         ...
@@ -155,13 +156,14 @@ class Transport(Protocol):
     async def request(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, timeout_seconds: float = 5.0
     ) -> Delivery:
-        """Say it and return the first answer. Raises RequestTimeoutError; at once if it is known that nobody listens."""
+        """Say it and return the first answer. Raises RequestTimeoutError, at once if it is known that nobody hears."""
         ...
 
     async def subscribe(self, subjects: str | tuple[str, ...], *, group: str = "", limit: int = 65_536) -> Subscription:
         """Hear what is said on these subjects from now on; with a `group` shared with the others of that name.
 
-        One's own messages are heard too. When this returns, the carrier knows.
+        One's own messages are heard too. When this returns, the carrier knows. Raises InvalidInputError for a bad
+        pattern and for two that overlap (a message would come twice), MessageBusError if the carrier doesn't let us.
         """
         ...
 

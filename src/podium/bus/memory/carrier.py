@@ -64,9 +64,10 @@ class MemoryCarrier:
         self.lock = threading.RLock()
         self.clock = clock or SystemClock()
         self._parties: list[Party] = []
-        self._listeners: list[Listener] = []
+        self._listeners: dict[str, list[Listener]] = {}  # by pattern
+        self._wild: set[str] = set()  # those patterns that have wildcards
         self._logs: dict[str, Log] = {}
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[str, Route] = {}  # by subject, as far as it was asked for
 
     # --- what happens to a carrier ---------------------------------------------------------------------------------
 
@@ -76,8 +77,9 @@ class MemoryCarrier:
             if not self.up:
                 return
             self.up = False
-            for listener in self._listeners:
-                listener.arrivals.clear()
+            for listeners in self._listeners.values():
+                for listener in listeners:
+                    listener.arrivals.clear()
             for party in list(self._parties):
                 party.went_down()
 
@@ -120,15 +122,20 @@ class MemoryCarrier:
     def listen(self, listener: Listener) -> None:
         """Take in a subscription."""
         with self.lock:
-            self._listeners.append(listener)
-            self._routes.clear()
+            for pattern in listener.patterns:
+                self._listeners.setdefault(pattern, []).append(listener)
+                self._forget_routes(pattern)
 
     def unlisten(self, listener: Listener) -> None:
         """Let it go."""
         with self.lock:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-                self._routes.clear()
+            for pattern in listener.patterns:
+                left = [other for other in self._listeners.get(pattern, ()) if other is not listener]
+                self._listeners[pattern] = left
+                self._forget_routes(pattern)
+                if not left:
+                    del self._listeners[pattern]
+                    self._wild.discard(pattern)
 
     def say(self, subject: str, data: bytes, headers: Mapping[str, str], reply: str = "") -> None:
         """Give it to all who listen, one of each group, and to streams.
@@ -227,6 +234,13 @@ class MemoryCarrier:
             if not any(listener.arrivals.offer(say()) for listener in group):
                 group[0].missed()
 
+    def _forget_routes(self, pattern: str) -> None:
+        if "*" in pattern or ">" in pattern:
+            self._wild.add(pattern)
+            self._routes.clear()
+        else:
+            self._routes.pop(pattern, None)
+
     def _route(self, subject: str) -> Route:
         found = self._routes.get(subject)
         if found is not None:
@@ -235,8 +249,8 @@ class MemoryCarrier:
             self._routes.clear()
         alone: list[Listener] = []
         groups: dict[str, list[Listener]] = {}
-        for listener in self._listeners:
-            if any(matches(pattern, subject) for pattern in listener.patterns):
+        for pattern in (subject, *(wild for wild in self._wild if matches(wild, subject))):
+            for listener in self._listeners.get(pattern, ()):
                 (groups.setdefault(listener.group, []) if listener.group else alone).append(listener)
         logs = tuple(log for log in self._logs.values() if log.keeps(subject))
         found = self._routes[subject] = (tuple(alone), tuple(groups.values()), logs)

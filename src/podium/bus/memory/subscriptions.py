@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from podium.bus.arrivals import Arrivals, Said
 from podium.bus.memory.carrier import MemoryCarrier
 from podium.bus.memory.consuming import Handed, Place, Reading
@@ -9,15 +11,24 @@ from podium.bus.transport import Delivery, Happening, Heard, Stream
 
 
 class Listening:
-    """Hears plain subjects; what doesn't fit is dropped and counted."""
+    """Hears plain subjects; what doesn't fit is dropped and counted. `ended` is called when it has stopped."""
 
-    def __init__(self, carrier: MemoryCarrier, patterns: tuple[str, ...], group: str, limit: int, tell: Heard) -> None:
+    def __init__(
+        self,
+        carrier: MemoryCarrier,
+        patterns: tuple[str, ...],
+        group: str,
+        limit: int,
+        tell: Heard,
+        ended: Callable[[Listening], None],
+    ) -> None:
         self.patterns = patterns
         self.group = group
         self.lost = 0
         self.arrivals: Arrivals[Said] = Arrivals(limit, self._taken)
         self._carrier = carrier
         self._tell = tell
+        self._ended = ended
         self._overflowing = False
         carrier.listen(self)
 
@@ -33,6 +44,7 @@ class Listening:
         """Hear nothing new."""
         self._carrier.unlisten(self)
         self.arrivals.close()
+        self._ended(self)
 
     def missed(self) -> None:
         """Count a message that didn't fit; told once for each time that the queue fills."""
@@ -58,13 +70,22 @@ class Consuming:
     lost = 0
 
     def __init__(
-        self, carrier: MemoryCarrier, stream: Stream, name: str, reading: Reading, start: int, limit: int
+        self,
+        carrier: MemoryCarrier,
+        stream: Stream,
+        name: str,
+        reading: Reading,
+        start: int,
+        limit: int,
+        ended: Callable[[Consuming], None],
     ) -> None:
+        """`ended` is called when it has stopped."""
         self.arrivals: Arrivals[Handed] = Arrivals(limit, self._taken)
         self.stream = stream
         self._carrier = carrier
         self._name = name
         self._reading = reading
+        self._ended = ended
         self.place: Place = carrier.place(stream, name, reading, start)
         with carrier.lock:
             self.place.join(self.arrivals)
@@ -83,6 +104,7 @@ class Consuming:
         with self._carrier.lock:
             self.arrivals.close()
             self.place.leave(self.arrivals)
+        self._ended(self)
 
     def give_back(self) -> None:
         """Let others have what nobody has seen here."""

@@ -88,23 +88,21 @@ class MemoryTransport:
     async def _stop(self, drain_seconds: float) -> None:
         if not self._started:
             return
-        subscriptions: list[Listening | Consuming] = [*self._listening, *self._consuming]
-        for subscription in subscriptions:
-            await subscription.stop()
+        listenings, consumings = list(self._listening), list(self._consuming)
+        subscriptions: list[Listening | Consuming] = [*listenings, *consumings]
+        await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
         read = [subscription.arrivals.emptied() for subscription in subscriptions if subscription.arrivals.read]
         try:
             async with asyncio.timeout(drain_seconds):
                 await asyncio.gather(*read)
         except TimeoutError:
             _log.warning("a transport stops with messages that nobody took", transport=self._address)
-        for consuming in self._consuming:
+        for consuming in consumings:
             consuming.give_back()
-        for listening in self._listening:
+        for listening in listenings:
             listening.arrivals.clear()
         self.carrier.leave(self)
         self.connected = False
-        self._listening.clear()
-        self._consuming.clear()
         self._tell(Happening.CLOSED, self._address)
 
     async def promises(self) -> Promises:
@@ -150,7 +148,7 @@ class MemoryTransport:
             raise RequestTimeoutError(f"nobody listens on {subject}")
         self._inboxes += 1
         inbox = f"_INBOX.{id(self):x}.{self._inboxes}"
-        listening = Listening(self.carrier, (inbox,), "", 1, self._tell)
+        listening = Listening(self.carrier, (inbox,), "", 1, self._tell, self._listening.discard)
         try:
             await self.publish(subject, data, headers, inbox)
             async with asyncio.timeout(timeout_seconds):
@@ -168,8 +166,8 @@ class MemoryTransport:
         if group:
             rules.check_name(group)
         await self._reachable()
-        listening = Listening(self.carrier, patterns, group, limit, self._tell)
-        self._listening = {one for one in self._listening if not one.arrivals.closed} | {listening}
+        listening = Listening(self.carrier, patterns, group, limit, self._tell, self._listening.discard)
+        self._listening.add(listening)
         return listening
 
     # --- streams ---------------------------------------------------------------------------------------------------
@@ -198,8 +196,8 @@ class MemoryTransport:
         rules.check_place(stream, name, subjects, start, limit)
         await self.declare(stream)
         reading = Reading(subjects, redeliver_seconds, max_deliveries)
-        consuming = Consuming(self.carrier, stream, name, reading, start, limit)
-        self._consuming = {one for one in self._consuming if not one.arrivals.closed} | {consuming}
+        consuming = Consuming(self.carrier, stream, name, reading, start, limit, self._consuming.discard)
+        self._consuming.add(consuming)
         return consuming
 
     async def declare(self, stream: Stream) -> None:

@@ -85,6 +85,17 @@ class PodiumClient(Client):
         """Call the function no longer."""
         self._sinks.pop(sid, None)
 
+    async def end(self, patience_seconds: float = 1.0) -> None:
+        """Close it for good; a server that takes nothing any more doesn't hold this up."""
+        closing = asyncio.create_task(self.close(), name="close the connection to NATS")
+        for _ in range(2):
+            await asyncio.wait({closing}, timeout=patience_seconds)
+            if closing.done():
+                break
+            self._abort()
+        closing.cancel()
+        await asyncio.wait({closing}, timeout=patience_seconds)
+
     # --- in, mended ------------------------------------------------------------------------------------------------
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:

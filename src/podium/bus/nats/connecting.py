@@ -120,4 +120,4 @@ def _error_of(connecting: asyncio.Task[None]) -> BaseException | None:
 async def _discard(client: PodiumClient) -> None:
     """Close a client that never connected, without its callbacks."""
     client._disconnected_cb = client._closed_cb = None
-    await client.close()
+    await client.end()

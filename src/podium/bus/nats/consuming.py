@@ -79,8 +79,11 @@ class Consuming:
         redeliver_seconds: float,
         max_deliveries: int,
         trouble: Callable[[], None],
+        ended: Callable[[Consuming], None],
     ) -> None:
-        """`trouble` is called when the consumer seems to be gone; the transport then calls `restore`."""
+        """`trouble` is called when the consumer seems to be gone, the transport then calls `restore`; `ended` when it
+        has stopped.
+        """
         self.arrivals: Arrivals[Fetched] = Arrivals(limit, self._pull, max_bytes=1 << 62)
         self.stream = stream
         self._client = client
@@ -90,6 +93,7 @@ class Consuming:
         self._redeliver_seconds = redeliver_seconds
         self._max_deliveries = max_deliveries
         self._trouble = trouble
+        self._ended = ended
         self._max_bytes = max(MAX_BYTES, 2 * client.max_payload)
         self._ask_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.{name}"
         self._inbox = inbox
@@ -133,6 +137,7 @@ class Consuming:
             await self._client.answered(SILENCE_SECONDS)
         for sid in self._sids:
             self._client.forget(sid)
+        self._ended(self)
 
     def give_back(self) -> None:
         """Let others have what nobody has seen here."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from podium.bus.arrivals import Arrivals, Said
 from podium.bus.nats.client import PodiumClient
 from podium.bus.nats.wire import headers_of
@@ -9,10 +11,17 @@ from podium.bus.transport import Delivery, Happening, Heard
 
 
 class Listening:
-    """Hears plain subjects."""
+    """Hears plain subjects. `ended` is called when it has stopped."""
 
     def __init__(
-        self, client: PodiumClient, patterns: tuple[str, ...], group: str, limit: int, tell: Heard, patience: float
+        self,
+        client: PodiumClient,
+        patterns: tuple[str, ...],
+        group: str,
+        limit: int,
+        tell: Heard,
+        ended: Callable[[Listening], None],
+        patience_seconds: float,
     ) -> None:
         self.patterns = patterns
         self.lost = 0
@@ -20,7 +29,8 @@ class Listening:
         self.arrivals: Arrivals[Said] = Arrivals(limit, self._taken)
         self._client = client
         self._tell = tell
-        self._patience_seconds = patience
+        self._ended = ended
+        self._patience_seconds = patience_seconds
         self._overflowing = False
         self._sids = [client.listen(pattern, group, self._arrived) for pattern in patterns]
 
@@ -53,6 +63,7 @@ class Listening:
             self._client.unlisten(sid)
             self._client.forget(sid)
         self.arrivals.close()
+        self._ended(self)
 
     def _arrived(self, subject: str, reply: str, data: bytes, headers: bytes) -> None:
         if self.arrivals.offer(Said(subject, data, headers_of(headers), reply)) or self.arrivals.closed:

@@ -20,6 +20,7 @@ from podium.bus.nats.wire import MESSAGE_ID, headers_of, publishing
 from podium.bus.transport import Capabilities, Delivery, Happening, Heard, Promises, Stream, Subscription
 from podium.exceptions import (
     BackpressureError,
+    InvalidInputError,
     MessageBusError,
     NotSupported,
     RequestTimeoutError,
@@ -30,7 +31,8 @@ from podium.ids import IdSource
 from podium.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
-_MEND_SECONDS = 0.5  # between two tries to have lost streams again
+_MEND_SECONDS = 0.25  # before lost streams are tried again, twice as long each time up to
+_MEND_MOST_SECONDS = 4.0
 _DEFAULT_SYNC_SECONDS = 120.0  # of a nats-server that isn't told otherwise
 
 
@@ -100,26 +102,24 @@ class NatsTransport:
             return
         if self._mending is not None:
             self._mending.cancel()
-        subscriptions: list[Listening | Consuming] = [*self._listening, *self._consuming]
-        for subscription in subscriptions:
-            await subscription.stop()
+        listenings, consumings = list(self._listening), list(self._consuming)
+        subscriptions: list[Listening | Consuming] = [*listenings, *consumings]
+        await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
         read = [subscription.arrivals.emptied() for subscription in subscriptions if subscription.arrivals.read]
         try:
             async with asyncio.timeout(drain_seconds):
                 await asyncio.gather(*read)
         except TimeoutError:
             _log.warning("a transport stops with messages that nobody took", transport=self.settings.address)
-        for consuming in self._consuming:
+        for consuming in consumings:
             consuming.give_back()
-        for listening in self._listening:
+        for listening in listenings:
             listening.arrivals.clear()
         if self._link.is_connected:
             await self._link.answered(max(0.1, drain_seconds))
         self.connected = False
         self._questions.lose("the transport was stopped")
-        await self._link.close()
-        self._listening.clear()
-        self._consuming.clear()
+        await self._link.end()
         self._tell(Happening.CLOSED, self.settings.address)
 
     async def promises(self) -> Promises:
@@ -189,8 +189,8 @@ class NatsTransport:
             rules.check_name(group)
         link = self._client
         await self._reachable()
-        listening = Listening(link, patterns, group, limit, self._tell, self._answer_seconds)
-        self._listening = {one for one in self._listening if not one.arrivals.closed} | {listening}
+        listening = Listening(link, patterns, group, limit, self._tell, self._listening.discard, self._answer_seconds)
+        self._listening.add(listening)
         if not await link.answered(self._answer_seconds) and not link.is_connected:
             await self._reachable()  # the client renews its subscriptions when it reconnects
         if listening.refused:
@@ -266,9 +266,10 @@ class NatsTransport:
             redeliver_seconds,
             max_deliveries,
             self._mend,
+            self._consuming.discard,
         )
         await consuming.begin(start)
-        self._consuming = {one for one in self._consuming if not one.arrivals.closed} | {consuming}
+        self._consuming.add(consuming)
         return consuming
 
     async def declare(self, stream: Stream) -> None:
@@ -341,6 +342,7 @@ class NatsTransport:
             await asyncio.wait({self._mending}, timeout=self._answer_seconds)
 
     async def _mend_all(self) -> None:
+        wait_seconds = _MEND_SECONDS
         while self._up.is_set() and self._stopping is None:
             self._mend_once_more = False
             try:
@@ -348,7 +350,8 @@ class NatsTransport:
             except (MessageBusError, NotSupported) as error:
                 # A server that has just started, or a cluster without a leader; each try is a look again.
                 _log.warning("streams can't be looked after yet", transport=self.settings.address, error=str(error))
-                await asyncio.sleep(_MEND_SECONDS)
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(_MEND_MOST_SECONDS, wait_seconds * 2)
                 continue
             for what in lost:
                 self._tell(Happening.AMNESIA, f"{self.settings.address} had lost {what}; it was made again")
@@ -363,12 +366,21 @@ class NatsTransport:
     async def _make_again(self) -> list[str]:
         lost = []
         for name, (stream, before) in list(self._declared.items()):
-            created = await self._streams.declare(stream)
+            try:
+                created = await self._streams.declare(stream)
+            except InvalidInputError as error:  # somebody has made another stream of that name: not ours to delete
+                self._tell(Happening.ERROR, str(error))
+                continue
             self._declared[name] = (stream, created)
             if created != before:
                 lost.append(f"stream {name}")
         for consuming in list(self._consuming):
-            if await consuming.restore() and f"stream {consuming.stream.name}" not in lost:
+            try:
+                again = await consuming.restore()
+            except InvalidInputError as error:
+                self._tell(Happening.ERROR, str(error))
+                continue
+            if again and f"stream {consuming.stream.name}" not in lost:
                 lost.append(f"a consumer of stream {consuming.stream.name}")
         return lost
 
