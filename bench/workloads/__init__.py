@@ -1,7 +1,7 @@
 """The workloads, in the order in which they are run. Peers are measured beside them in the same way, by name."""
 
 from bench.figures import Workload
-from bench.workloads import cold_start, discovery, durable_steps, fan_out, latency, shares
+from bench.workloads import bus, cold_start, discovery, durable_steps, fan_out, latency, shares
 
 WORKLOADS: tuple[Workload, ...] = (
     durable_steps.WORKLOAD,
@@ -10,4 +10,7 @@ WORKLOADS: tuple[Workload, ...] = (
     cold_start.WORKLOAD,
     shares.WORKLOAD,
     discovery.WORKLOAD,
+    bus.THROUGHPUT,
+    bus.LATENCY,
+    bus.ROUND_TRIPS,
 )
