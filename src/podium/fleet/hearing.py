@@ -135,11 +135,12 @@ def heard_status(delivery: Delivery, saved: int) -> Heard | None:
                 return None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInputError(f"this is no JSON: {error}") from error
-    said = wire.decoded(delivery.data, wire.AgentStatusMessage).status
+    message = wire.decoded(delivery.data, wire.AgentStatusMessage)
+    said = message.status
     messages: list[msg.FromAgent] = said_in(agent, said, saved)
     if said.state.upper() == wire.AgentState.STOPPED and not said.task_id:
         messages.append(msg.Left(agent, ""))
-    return Heard(agent, "", tuple(messages or (msg.Renewal(agent, ()),)))
+    return Heard(agent, message.incarnation, tuple(messages or (msg.Renewal(agent, ()),)))
 
 
 def _check_json(text: Raw) -> None:

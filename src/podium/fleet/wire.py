@@ -144,10 +144,13 @@ class AgentStatus(Struct, frozen=True, rename="camel", omit_defaults=True, kw_on
     health: float | UnsetType = UNSET
 
 
-class AgentStatusMessage(NatsMessage, frozen=True, kw_only=True):
-    """How I stand: to `mcp.agent.{agentId}.status`."""
+class AgentStatusMessage(NatsMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """How I stand: to `mcp.agent.{agentId}.status`. With its `incarnation`, one that was replaced can't take leave
+    for the one that replaced it.
+    """
 
     status: AgentStatus
+    incarnation: Annotated[str, Meta(max_length=128)] = ""
 
 
 class Notice(StrEnum):

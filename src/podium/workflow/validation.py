@@ -22,6 +22,7 @@ MAX_TASKS: Final = 200_000
 MAX_EDGES: Final = 1_000_000
 MAX_NAME: Final = 200  # characters of an id, a role, a type, a capability, a workflow's or task's name
 MAX_TEXT: Final = 10_000  # characters of a description
+ANY_TYPE: Final = "*"  # of a role: whatever agent has its capabilities and answers to the function
 MAX_AGENTS: Final = 100_000  # of one role
 MAX_INPUTS: Final = 1_000
 MAX_ROLES: Final = 10_000
@@ -211,7 +212,7 @@ def _check_group(role: str, group: AgentGroup, problems: Problems) -> None:
         problems.add(Problem("agent-mismatch", message, path, "give both the same name"))
     if not group.type:
         problems.add(Problem("missing-field", f"the role {quoted(role)} has no type", (*path, "type")))
-    else:
+    elif group.type != ANY_TYPE:
         _check_form(problems, "the agent type", group.type, (*path, "type"), _SUBJECT, _SUBJECT_FORM)
     if not 1 <= group.count <= MAX_AGENTS:
         message = f"the role {quoted(role)} has {group.count:,} agents; 1 to {MAX_AGENTS:,} are allowed"
