@@ -208,6 +208,17 @@ class Podium:
         """From now on, what the engine says to agents that aren't in this process goes there."""
         self._carrier.elsewhere = carrier
 
+    def expect(self, lives_elsewhere: Callable[[str], bool]) -> None:
+        """From now on, agent types of which this is true need no code here."""
+        self._crew.lives_elsewhere = lives_elsewhere
+
+    async def hire(self, more: Iterable[AgentDefinition] = ()) -> None:
+        """Have an agent of each kind that was given, before a workflow wants it, and one more of each of `more`.
+
+        Raises AgentBindingError, AgentError when an agent's own `start` fails.
+        """
+        await self._crew.hire(more)
+
     def holder(self) -> str:
         """Return who holds the lock, in words."""
         found = self._lock.holder() if self._lock is not None else None

@@ -89,6 +89,15 @@ class ReplayMismatchError(PodiumError):
 class BackpressureError(PodiumError):
     """A bounded queue is full; try again later."""
 
+    def __init__(self, message: str | None = None, retry_after_seconds: float | None = None) -> None:
+        """`retry_after_seconds` is when it may be tried again, where that is known."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QueueFullError(BackpressureError):
+    """Too many tasks wait already; try again later."""
+
 
 class EngineStoppedError(PodiumError):
     """The engine has stopped or is draining; nothing new is accepted."""

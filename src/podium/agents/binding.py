@@ -101,6 +101,11 @@ def resolve_here(
     return {type: (definition.spec, definition) for type, definition in found.items()}
 
 
+def load_here(bindings: Iterable[str]) -> dict[str, AgentDefinition]:
+    """Return all agents that `--agents` names, by type. Raises AgentBindingError."""
+    return _explicit(bindings)[0]
+
+
 def _explicit(bindings: Iterable[str]) -> tuple[dict[str, AgentDefinition], list[AgentDefinition]]:
     """Return what `--agents` binds by type, and its agents of functions that were given no type."""
     explicit: dict[str, AgentDefinition] = {}

@@ -6,7 +6,7 @@ Where code can't be found, it remembers why, so that whoever asks why a task wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from podium.exceptions import AgentBindingError, PodiumError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from podium.agents.local import LocalAgents
     from podium.agents.sdk import AgentDefinition
 
-ANY_TYPE = "*"  # of an agent definition that stands for every type without other code
+ANY_TYPE = "*"  # of an agent definition that stands for every type without other code; of a task, that any will do
+FUNCTIONS = "functions"  # the type under which plain functions are had before a workflow names one for them
 _log = get_logger("podium.agents")
 
 
@@ -45,6 +46,7 @@ class Crew:
         self._missing: dict[str, str] = {}  # types whose code can't be loaded here, and why
         self._hiring: set[asyncio.Task[None]] = set()
         self._agents: LocalAgents | None = None
+        self.lives_elsewhere: Callable[[str], bool] = lambda agent_type: False  # types that need no code here
 
     def lead(self, agents: LocalAgents) -> None:
         """From now on agents are had, in this process."""
@@ -57,7 +59,7 @@ class Crew:
         """
         from podium.agents.binding import resolve, resolve_here
 
-        types = workflow.agent_counts()
+        types = [t for t in workflow.agent_counts() if t != ANY_TYPE]
         wanted = [t for t in types if t not in self._bound]
         functions, recorded = self._definitions.get(ANY_TYPE), recorded or {}
         if functions is not None:
@@ -68,6 +70,7 @@ class Crew:
         if self._elsewhere:
             found = resolve_here(unknown, self._specs, configured)
         else:
+            unknown = [t for t in unknown if not self.lives_elsewhere(t)]
             found = resolve(unknown, self._specs, configured, functions) if unknown else {}
         self._definitions.update({t: definition for t, (_, definition) in found.items()})
         self._check_capabilities(workflow)
@@ -77,7 +80,7 @@ class Crew:
     def _check_capabilities(self, workflow: Workflow) -> None:
         """Raise AgentBindingError where a role asks for what its agent's code says it can't do."""
         for role in workflow.agents.values():
-            definition = self._definitions.get(role.type)
+            definition = self._definitions.get(role.type) if role.type != ANY_TYPE else None
             able = definition.all_capabilities if definition is not None else ()
             missing = [name for name in role.capabilities if name not in able]
             if definition is not None and able and missing:
@@ -90,15 +93,44 @@ class Crew:
         """Have the agents that a workflow wants, where this process has agents; return its bindings."""
         bound = self.bind(workflow, recorded)
         if self._agents is not None:
+            if ANY_TYPE in workflow.agent_counts():
+                await self.hire()  # one of them may be the one
             self._agents.bind(self._definitions)
             for agent_type, count in workflow.agent_counts().items():
-                if self._elsewhere and agent_type not in self._definitions:
+                if agent_type == ANY_TYPE or agent_type not in self._definitions:
                     continue
                 roles = [group for group in workflow.agents.values() if group.type == agent_type]
                 resources = roles[0].resources if roles else ResourceRequirements()
                 capabilities = tuple(dict.fromkeys(name for role in roles for name in role.capabilities))
                 await self._agents.ensure(agent_type, count, resources, capabilities)
         return bound
+
+    async def hire(self, more: Iterable[AgentDefinition] = ()) -> None:
+        """Have one agent of each kind that was named here, without waiting for a workflow that wants it, and one
+        more of each of `more`. Raises AgentBindingError.
+        """
+        from podium.agents.binding import load_here
+
+        if self._agents is None:
+            return
+        named = {**load_here(self._specs), **self._definitions}
+        for definition in named.values():
+            await self._hire_one(definition, 1)
+        for definition in more:
+            await self._hire_one(definition, None)
+
+    async def _hire_one(self, definition: AgentDefinition, count: int | None) -> None:
+        """Have so many agents of a definition, or one more than there are."""
+        assert self._agents is not None
+        if definition.type == ANY_TYPE:
+            definition = definition.bound(FUNCTIONS, definition.spec)
+        known = self._definitions.setdefault(definition.type, definition)
+        if known.functions != definition.functions:
+            raise AgentBindingError(
+                f"agent type {definition.type!r} has other code already: {known.spec}; give this one another type"
+            )
+        self._agents.bind(self._definitions)
+        await self._agents.hire(definition.type, count)
 
     def staff_soon(self, execution: str, workflow: Workflow, recorded: Mapping[str, str]) -> None:
         """Have the agents of an execution that somebody else started, as soon as the loop comes to it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -55,6 +55,8 @@ class LocalAgents:
         self._limits = limits
         self._hosts: dict[str, AgentHost] = {}
         self._counts: dict[str, int] = {}
+        self._in_advance: dict[str, int] = {}  # agents by type that were here before a workflow said what they need
+        self.arrived: list[Callable[[str, AgentDefinition], None]] = []  # who is told of each agent that is here now
         self._growing = asyncio.Lock()
         self._leaving = False
 
@@ -70,31 +72,54 @@ class LocalAgents:
         `resources` and `capabilities` are each one's where its code says nothing; agents that are here keep theirs.
         Raises AgentBindingError for a type without code, AgentError when an agent's own `start` fails.
         """
-        definition = self._bindings.get(type)
-        if definition is None:
-            raise AgentBindingError(f"agent type {type!r} has no code behind it; bound are {_listed(self._bindings)}")
+        definition = self._definition(type)
+        unlike = (definition.resources == _UNSAID and resources != _UNSAID) or (
+            bool(capabilities) and not definition.all_capabilities
+        )
+        if unlike:  # those that came in advance have neither
+            count += self._in_advance.get(type, 0)
         if definition.resources == _UNSAID:
             definition = msgspec.structs.replace(definition, resources=resources)
         if not definition.all_capabilities:
             definition = msgspec.structs.replace(definition, capabilities=capabilities)
         async with self._growing:
             while self._counts.get(type, 0) < count and not self._leaving:
-                number = self._counts.get(type, 0) + 1
-                agent_id = f"{type}-{number}"
-                host = AgentHost(
-                    definition,
-                    agent_id,
-                    self._ids.token(),
-                    self._receiver,
-                    self._clock,
-                    self._logs,
-                    timers=self._timers,
-                    renewer=self._renewer,
-                    limits=self._limits,
-                )
-                await host.start()
-                self._hosts[agent_id] = host
-                self._counts[type] = number
+                await self._grow(definition)
+
+    async def hire(self, type: str, count: int | None = None) -> None:
+        """Have at least so many agents of a type before a workflow says what they need, or one more (None)."""
+        definition = self._definition(type)
+        async with self._growing:
+            wanted = self._counts.get(type, 0) + 1 if count is None else count
+            while self._counts.get(type, 0) < wanted and not self._leaving:
+                await self._grow(definition)
+                self._in_advance[type] = self._in_advance.get(type, 0) + 1
+
+    def _definition(self, type: str) -> AgentDefinition:
+        definition = self._bindings.get(type)
+        if definition is None:
+            raise AgentBindingError(f"agent type {type!r} has no code behind it; bound are {_listed(self._bindings)}")
+        return definition
+
+    async def _grow(self, definition: AgentDefinition) -> None:
+        number = self._counts.get(definition.type, 0) + 1
+        agent_id = f"{definition.type}-{number}"
+        host = AgentHost(
+            definition,
+            agent_id,
+            self._ids.token(),
+            self._receiver,
+            self._clock,
+            self._logs,
+            timers=self._timers,
+            renewer=self._renewer,
+            limits=self._limits,
+        )
+        await host.start()
+        self._hosts[agent_id] = host
+        self._counts[definition.type] = number
+        for tell in self.arrived:
+            tell(agent_id, definition)
 
     async def add(self, definition: AgentDefinition, agent_id: str, incarnation: str) -> AgentHost:
         """Have one agent under an id and an incarnation of its own, started and registered."""

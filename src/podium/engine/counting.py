@@ -110,9 +110,14 @@ class MeasuredPlacement(Placement):
     """A placement that tells how long its rounds take."""
 
     def __init__(
-        self, metrics: Metrics, clock: Clock, choice: AgentChoice | None = None, pool: Vector = NOTHING
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        choice: AgentChoice | None = None,
+        pool: Vector = NOTHING,
+        most_here: int | None = None,
     ) -> None:
-        super().__init__(choice, pool)
+        super().__init__(choice, pool, most_here)
         self._clock = clock
         self._time = metrics.histogram("planning_time")
 

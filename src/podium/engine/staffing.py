@@ -306,6 +306,7 @@ class Staffing:
             if lease.incarnation == registration.incarnation
         ]
         self.members[registration.agent] = Member(registration, now_us)
+        lives_here = not registration.incarnation.startswith((msg.REMOTE, msg.FOREIGN))
         self.placement.add_agent(
             Agent(
                 registration.agent,
@@ -315,6 +316,7 @@ class Staffing:
                 vector_of(registration.resources),
                 frozenset(registration.capabilities),
                 frozenset(registration.functions),
+                self.placement.here if lives_here else None,
             )
         )
 

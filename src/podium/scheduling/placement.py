@@ -73,18 +73,36 @@ class Slot(Struct, frozen=True, gc=False):
     incarnation: str
 
 
+class Together:
+    """Agents that may hold only so many attempts at once among all of them: those of one process."""
+
+    __slots__ = ("agents", "held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+        self.agents: dict[str, Agent] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether none of them can be given something."""
+        return self.held >= self.most
+
+
 class Agent:
     """An agent as placement sees it: slots, resources, what it holds."""
 
     __slots__ = (
         "capabilities", "capacity", "full", "functions", "held", "id", "incarnation", "leaving", "offers", "slots",
-        "type",
+        "together", "type",
     )  # fmt: skip
 
     def __init__(
         self, agent_id: str, agent_type: str, incarnation: str, slots: int, offered: Vector = NOTHING,
         capabilities: frozenset[str] = frozenset(), functions: frozenset[str] = frozenset(),
+        together: Together | None = None,
     ) -> None:  # fmt: skip
+        self.together = together
         self.id = agent_id
         self.type = agent_type
         self.incarnation = incarnation
@@ -100,7 +118,9 @@ class Agent:
     @property
     def open(self) -> bool:
         """Whether it can be given something."""
-        return self.held < self.slots and not self.full and not self.leaving
+        if self.held >= self.slots or self.full or self.leaving:
+            return False
+        return self.together is None or not self.together.full
 
     @property
     def load(self) -> float:
@@ -146,6 +166,8 @@ class _Hold:
         """Count it against the agent's slots."""
         self.counted_by = agent
         agent.held += 1
+        if agent.together is not None:
+            agent.together.held += 1
         agent.capacity.take(self.needs)
 
 
@@ -155,8 +177,10 @@ _Entry = tuple[int, int, int, ReadyTask]
 class Placement:
     """The queues and the agents' slots, rebuilt from ready tasks and live attempts after a take-over."""
 
-    def __init__(self, choice: AgentChoice | None = None, pool: Vector = NOTHING) -> None:
+    def __init__(self, choice: AgentChoice | None = None, pool: Vector = NOTHING, most_here: int | None = None) -> None:
+        """`pool` is what all agents share; `most_here` how many attempts those of this process hold at once."""
         self._choice = choice or LeastLoaded()
+        self.here = Together(most_here) if most_here is not None else None
         self.agents: dict[str, Agent] = {}
         self.pool = Capacity(pool, devices_only_if_offered=False)
         self._queues: dict[str, list[_Entry]] = {}
@@ -179,6 +203,8 @@ class Placement:
         if known is not None and known.incarnation != agent.incarnation:
             self.remove_agent(agent.id)
         self.agents[agent.id] = agent
+        if agent.together is not None:
+            agent.together.agents[agent.id] = agent
         for attempt in self._holds_by.get(agent.id, ()):
             hold = self._holds[attempt]
             if hold.incarnation == agent.incarnation:
@@ -190,7 +216,9 @@ class Placement:
 
     def remove_agent(self, agent_id: str) -> None:
         """Forget an agent and what it held."""
-        self.agents.pop(agent_id, None)
+        gone = self.agents.pop(agent_id, None)
+        if gone is not None and gone.together is not None:
+            gone.together.agents.pop(agent_id, None)
         for attempt in list(self._holds_by.get(agent_id, ())):
             self.release(attempt)
 
@@ -274,6 +302,15 @@ class Placement:
             agent.held -= 1
             agent.capacity.give_back(hold.needs)
             if self.agents.get(agent.id) is agent:
+                self._offer(agent)
+            if agent.together is not None:
+                self._give_back_together(agent.together)
+
+    def _give_back_together(self, together: Together) -> None:
+        """One of what the agents of a process may hold at once is free again: if none was, all are offered anew."""
+        was_full, together.held = together.full, together.held - 1
+        if was_full and not together.full:
+            for agent in together.agents.values():
                 self._offer(agent)
 
     def forget(self, execution: str) -> None:
@@ -452,6 +489,8 @@ class Placement:
         busy = f"{held} of {slots} slots of {agents} {_kind(ready)} are taken"
         if all(a.leaving for a in able):
             return f"every agent {_kind(ready)} is leaving"
+        if self.here is not None and self.here.full and all(a.together is self.here for a in able):
+            return f"the agents of this process hold {self.here.held} tasks, as many as they may (max_concurrent_tasks)"
         if not any(a.open for a in able) and any(a.full and a.held < a.slots for a in able):
             return f"every agent with a free slot has refused, and hasn't been heard of since; {busy}"
         if any(a.open for a in able) and ready.needs:

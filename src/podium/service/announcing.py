@@ -24,6 +24,7 @@ from podium.engine.values import Value
 from podium.exceptions import BackpressureError, CorruptHistoryError, MessageBusError, PayloadTooLargeError, PodiumError
 from podium.fleet import wire
 from podium.ids import workflow_id_for
+from podium.service.listening import SystemEvents
 from podium.service.submissions import SUBMITTED, TASK
 from podium.store.protocol import LogRow, Store
 from podium.telemetry.logs import get_logger
@@ -67,8 +68,12 @@ class Announcer:
         workflow_of: WorkflowOf,
         message_id: Callable[[], str],
         agents_of: Callable[[Workflow], list[str]] = lambda workflow: [],
+        events: SystemEvents | None = None,
     ) -> None:
-        """`agents_of` are the ids of agents that could do a workflow's tasks now."""
+        """`agents_of` are the ids of agents that could do a workflow's tasks now; `events` those who hear system
+        events in this process.
+        """
+        self._events = events or SystemEvents()
         self._transport = transport
         self._store = store
         self._workflow_of = workflow_of
@@ -261,6 +266,7 @@ class Announcer:
         said = wire.SystemEventMessage(
             message_id=self._message_id(), timestamp=row.now_us // 1_000, event_type=kind, payload=payload
         )
+        self._events.tell(said)
         await self._publish(wire.SYSTEM_EVENT, wire.encoded(said))
 
     async def _publish(self, subject: str, data: bytes) -> None:

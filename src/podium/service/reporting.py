@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from podium.clock import SECOND
 from podium.fleet import wire
+from podium.fleet.descriptor import descriptor_of
+from podium.fleet.health import SLATracker
 from podium.fleet.member import AgentInfo
+from podium.fleet.states import AgentState
 from podium.telemetry.health import ComponentHealth
 from podium.workflow.model import Workflow
 
 if TYPE_CHECKING:
     from podium.app import Podium
+    from podium.engine.staffing import Member
+    from podium.scheduling.placement import Agent
     from podium.service.service import Service
 
 STATUSES_SHOWN = 2_000  # agents in one SystemStatus: a message has a limit
@@ -47,50 +52,21 @@ class Reporting:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all agents as rows for people: first those elsewhere, then those of this process."""
-        rows = [
-            {
-                "agent_id": info.agent_id,
-                "type": info.descriptor.agent_type,
-                "state": str(info.state),
-                "health": round(info.health, 3),
-                "held": info.held,
-                "slots": info.descriptor.slots,
-                "capabilities": list(info.descriptor.capabilities),
-                "version": info.descriptor.version,
-                "last_heartbeat_seconds": round(info.heartbeat_age_seconds, 1),
-                "location": info.descriptor.location,
-                "where": "bus",
-            }
-            for info in self.infos()
-        ]
-        return rows + self._local_rows()
+        return [_row(info, "bus") for info in self.infos()] + [_row(info, "here") for info in self.local_infos()]
 
-    def _local_rows(self) -> list[dict[str, Any]]:
+    def local_infos(self) -> list[AgentInfo]:
+        """Return how the agents of this process stand, by id; the orchestrator's own is not among them."""
         engine, local = self._podium.engine, self._podium.agents
         if engine is None or local is None:
             return []
         now_us = self._service.now_us()
-        rows = []
+        found = []
         for agent_id in sorted(local.hosts):
             member, placed = engine.staffing.members.get(agent_id), engine.staffing.placement.agents.get(agent_id)
             if member is None or placed is None or agent_id.startswith("podium_"):
-                continue  # the orchestrator's own
-            rows.append(
-                {
-                    "agent_id": agent_id,
-                    "type": placed.type,
-                    "state": "draining" if placed.leaving else "busy" if placed.held else "idle",
-                    "health": 1.0,
-                    "held": placed.held,
-                    "slots": placed.slots,
-                    "capabilities": sorted(placed.capabilities),
-                    "version": member.registration.version,
-                    "last_heartbeat_seconds": round(max(now_us - member.seen_us, 0) / SECOND, 1),
-                    "location": "",
-                    "where": "here",
-                }
-            )
-        return rows
+                continue
+            found.append(_local_info(member, placed, now_us))
+        return found
 
     async def answer_fleet(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer another process of this machine: the fleet, and the work."""
@@ -123,13 +99,10 @@ class Reporting:
         """Return the system's status; agents one by one, up to a number."""
         registry, engine = self._service.link.registry, self._podium.engine
         metrics = registry.get_metrics()
-        local = self._local_rows()
+        local = self.local_infos()
         statuses = [_status_of(info) for info in self.infos()[:STATUSES_SHOWN]] if with_agents else []
         if with_agents:
-            statuses += [
-                wire.AgentStatus(agent_id=row["agent_id"], state=row["state"].upper(), active_tasks=row["held"])
-                for row in local[: max(STATUSES_SHOWN - len(statuses), 0)]
-            ]
+            statuses += [_status_of(info) for info in local[: max(STATUSES_SHOWN - len(statuses), 0)]]
         return wire.SystemStatus(
             orchestrator_status="RUNNING" if self._service.ready else "STOPPING",
             agent_count=metrics["total_agents"] + len(local),
@@ -188,6 +161,38 @@ class Reporting:
 
 
 _APART = ("unhealthy", "draining", "lost")
+
+
+def _local_info(member: Member, placed: Agent, now_us: int) -> AgentInfo:
+    """Return how an agent of this process stands; it is as well as the process is."""
+    state = AgentState.DRAINING if placed.leaving else AgentState.BUSY if placed.held else AgentState.IDLE
+    return AgentInfo(
+        descriptor=descriptor_of(member.registration),
+        state=state,
+        health=1.0,
+        held=placed.held,
+        registered_us=member.seen_us,
+        last_heartbeat_us=member.seen_us,
+        heartbeat_age_seconds=max(now_us - member.seen_us, 0) / SECOND,
+        metrics={},
+        sla=SLATracker(now_us).status(None, now_us),
+    )
+
+
+def _row(info: AgentInfo, where: str) -> dict[str, Any]:
+    return {
+        "agent_id": info.agent_id,
+        "type": info.descriptor.agent_type,
+        "state": str(info.state),
+        "health": round(info.health, 3),
+        "held": info.held,
+        "slots": info.descriptor.slots,
+        "capabilities": list(info.descriptor.capabilities),
+        "version": info.descriptor.version,
+        "last_heartbeat_seconds": round(info.heartbeat_age_seconds, 1),
+        "location": info.descriptor.location,
+        "where": where,
+    }
 
 
 def _status_of(info: AgentInfo) -> wire.AgentStatus:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
+from podium.agents.sdk import AgentDefinition
 from podium.app import Podium
 from podium.bus.dead_letters import DeadLetters
 from podium.bus.names import is_inbox
@@ -32,9 +33,11 @@ from podium.ids import IdSource
 from podium.service.announcing import Announcer, events_stream
 from podium.service.awaiting import awaiting_agent
 from podium.service.door import Door
+from podium.service.listening import SystemEvents
 from podium.service.reporting import Reporting
-from podium.service.subjects import DoorLimits, SubjectsDoor
+from podium.service.subjects import SubjectsDoor
 from podium.service.submissions import AWAITING
+from podium.service.submitting import SubmissionLimits, Submitting
 from podium.service.telling import SetAside, Teller
 from podium.settings import Settings, address_of, bus_url, refuse_strangers, shown_url
 from podium.telemetry.logs import get_logger
@@ -54,23 +57,34 @@ class Service:
         settings: Settings,
         *,
         agents: Iterable[str] = (),
+        definitions: Iterable[AgentDefinition] = (),
         url: str | None = None,
         transport: Transport | None = None,
         doors: Iterable[Callable[[Service], Door]] = (),
+        alone: bool = False,
+        most_here: int | None = None,
+        events: SystemEvents | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`agents` are specs of agents that live in this process; `url` is the bus (None: as the settings say, else
-        an embedded NATS server); `transport` one that is at hand, to be started and stopped here. `doors` make further
-        ways in, opened once it hears the bus, such as `http_door`.
+        """`agents` are specs of agents that live in this process, `definitions` such agents as objects, `most_here` is
+        how many tasks they hold at once; `url` is the bus (None: as the settings say, else an embedded NATS server);
+        `transport` one that is at hand, to be started and stopped here. `doors` make further ways in, opened once it
+        hears the bus, such as `http_door`. `alone`: nobody else is on the bus, so an agent type without code, that
+        nobody registered as, is a mistake. `events` hears the system events that are told, here.
         """
         self.settings = settings
         self.metrics = Metrics()
         self.podium: Podium
         self.transport: Transport
         self.link: FleetLink
+        self.submitting: Submitting
         self.nats: EmbeddedNats | None = None
         self.promises: Promises | None = None
         self._agents = tuple(agents)
+        self._definitions = tuple(definitions)
+        self._alone = alone
+        self._most_here = most_here
+        self._events = events or SystemEvents()
         self._url = bus_url(settings) if url is None else url
         self._given = transport
         self._makers = tuple(doors)
@@ -111,15 +125,17 @@ class Service:
         self.podium = await Podium.open(
             self.settings,
             agents=self._agents,
+            definitions=self._definitions,
             must_own=True,
-            elsewhere=True,
-            placement=lambda pool: MeasuredPlacement(self.metrics, self._clock, pool=pool),
+            elsewhere=not self._alone,
+            placement=lambda pool: MeasuredPlacement(self.metrics, self._clock, pool=pool, most_here=self._most_here),
         )
         self._undo = [self._close_podium]
         self.transport = self._given or await self._carrier()
         self._undo = [self._stop_nats, self.transport.stop, self._close_podium]
         await self.transport.start()
-        await self.transport.declare(events_stream(self.settings.event_retention_hours))
+        if not self._alone:
+            await self.transport.declare(events_stream(self.settings.event_retention_hours))
         self._make_parts()
         await self._join_engine()
         # Undone from the end: hear nothing more, let the store go, say what waits, and only then the bus.
@@ -162,7 +178,7 @@ class Service:
 
     def _make_parts(self) -> None:
         settings, engine = self.settings, self._engine
-        self._teller = Teller(self.transport, self._clock, self._message_id)
+        self._teller = Teller(self.transport, self._clock, self._message_id, self._events)
         set_aside = SetAside(DeadLetters(self.transport, self._clock, self.metrics))
         registry = FleetRegistry(
             FleetLimits(
@@ -195,6 +211,9 @@ class Service:
             metrics=self.metrics,
         )
         self._reporting = Reporting(self)
+        self.submitting = Submitting(
+            self.podium, SubmissionLimits(settings.max_queued_tasks, settings.max_task_seconds)
+        )
         self._door = SubjectsDoor(
             self.podium,
             self.transport,
@@ -203,9 +222,8 @@ class Service:
             malformed=self._malformed(set_aside),
             may_answer=may_answer,
             clock=self._clock,
-            limits=DoorLimits(
-                settings.max_queued_tasks, settings.max_task_seconds, settings.health_check_interval_seconds
-            ),
+            submitting=self.submitting,
+            health_seconds=settings.health_check_interval_seconds,
             metrics=self.metrics,
         )
         self._begin(self._teller.run(), "podium-teller")
@@ -217,7 +235,7 @@ class Service:
         podium.link_to(self.link)
         engine.unusable = self.link.unusable
         announcer = Announcer(
-            self.transport, podium.store, self._workflow_of, self._message_id, self._reporting.agents_for
+            self.transport, podium.store, self._workflow_of, self._message_id, self._reporting.agents_for, self._events
         )
         self._projection = Projection(podium.store, "announcer", announcer.take)
         await self._projection.start()
@@ -225,7 +243,10 @@ class Service:
         podium.before_store_closes.append(self._finish_announcing)
         podium.answers["fleet"] = self._reporting.answer_fleet
         podium.answers["audit"] = self._reporting.answer_audit
+        podium.expect(self._lives_elsewhere)
         assert podium.agents is not None
+        podium.agents.arrived.append(self._arrived)
+        await podium.hire()
         await podium.agents.add(awaiting_agent(AWAITING, podium.result), f"{AWAITING}-1", f"{msg.REMOTE}{AWAITING}")
 
     async def _open_doors(self) -> None:
@@ -363,6 +384,26 @@ class Service:
     def _engine(self) -> Any:
         assert self.podium.engine is not None
         return self.podium.engine
+
+    def _lives_elsewhere(self, agent_type: str) -> bool:
+        """Whether an agent type needs no code here: it is our own, or some agent registered as it."""
+        if agent_type == AWAITING:
+            return True
+        placed = self._engine.staffing.placement.agents.values()
+        return any(one.type == agent_type and self.link.knows(one.id) for one in placed)
+
+    def _arrived(self, agent_id: str, definition: AgentDefinition) -> None:
+        """An agent of this process is here now: that is an event like that of any other one."""
+        self._teller.tell(
+            wire.SystemEventType.AGENT_REGISTERED,
+            {
+                "agentId": agent_id,
+                "agentType": definition.type,
+                "capabilities": list(definition.all_capabilities),
+                "version": definition.version,
+                "restarted": False,
+            },
+        )
 
     def _message_id(self) -> str:
         return self.link.message_id()

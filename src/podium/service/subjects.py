@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw
 
 from podium.app import Podium
 from podium.bus.transport import Delivery, Subscription, Transport
@@ -22,29 +22,23 @@ from podium.exceptions import (
     ExecutionNotFoundError,
     InvalidInputError,
     PodiumError,
+    QueueFullError,
     StoreError,
     TransportClosedError,
 )
 from podium.fleet import wire
-from podium.service.submissions import execution_of, submission_of
+from podium.service.submissions import execution_of
+from podium.service.submitting import RETRY_AFTER_SECONDS, Submitting
 from podium.telemetry.logs import get_logger
 from podium.telemetry.metrics import Metrics
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, WorkflowResult
 
 MOST_AT_ONCE = 2_000  # requests that are being handled
-RETRY_AFTER_MS = 1_000
+RETRY_AFTER_MS = round(RETRY_AFTER_SECONDS * 1_000)
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
 _log = get_logger("podium.service")
 
 Handle = Callable[[Delivery], Awaitable[wire.NatsMessage]]
-
-
-class DoorLimits(Struct, frozen=True):
-    """What may be asked of the door."""
-
-    max_queued_tasks: int = 10_000
-    max_task_seconds: float = 3_600.0
-    health_seconds: float = 30.0
 
 
 class SubjectsDoor:
@@ -60,11 +54,12 @@ class SubjectsDoor:
         malformed: Callable[[Delivery, Exception], None],
         may_answer: Callable[[str], bool] = lambda reply: True,
         clock: Clock,
-        limits: DoorLimits = DoorLimits(),
+        submitting: Submitting,
+        health_seconds: float = 30.0,
         metrics: Metrics | None = None,
     ) -> None:
         """`status` is the system's; `malformed` is told of what can't be read; `may_answer` says whether a reply
-        subject may be answered on.
+        subject may be answered on; `submitting` takes tasks; the system's status is told every `health_seconds`.
         """
         self._may_answer = may_answer
         self._podium = podium
@@ -73,7 +68,8 @@ class SubjectsDoor:
         self._message_id = message_id
         self._malformed = malformed
         self._clock = clock
-        self._limits = limits
+        self._submitting = submitting
+        self._health_seconds = health_seconds
         self._metrics = metrics or Metrics()
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +122,7 @@ class SubjectsDoor:
     async def _handle(self, delivery: Delivery, handle: Handle) -> None:
         try:
             answer = await handle(delivery)
-        except _FullError as error:
+        except QueueFullError as error:
             self._metrics.counter("podium_submissions_refused_total", "queue_full").inc()
             answer = self._error("QUEUE_FULL", str(error), RETRY_AFTER_MS)
         except ExecutionNotFoundError as error:
@@ -161,21 +157,7 @@ class SubjectsDoor:
     # --- what is asked -----------------------------------------------------------------------------------------
 
     async def _submit(self, delivery: Delivery) -> wire.NatsMessage:
-        queued = self._podium.queued
-        if queued >= self._limits.max_queued_tasks:
-            raise _FullError(f"{queued:,} tasks wait already (max_queued_tasks); try again later")
-        said = wire.decoded(delivery.data, wire.TaskSubmissionMessage)
-        submission = submission_of(said, self._podium.settings.tenant, self._limits.max_task_seconds)
-        execution = await self._podium.submit(
-            submission.workflow,
-            submission.given,
-            submission_id=submission.submission_id,
-            priority=submission.priority,
-            preferred_agent=submission.preferred_agent,
-            submission=submission.submission_id or "",
-            notify=submission.notify,
-        )
-        task_id = submission.submission_id or execution
+        task_id = await self._submitting.submit(wire.decoded(delivery.data, wire.TaskSubmissionMessage))
         return wire.TaskSubmissionResponse(
             **self._head(), task_id=task_id, result_subject=wire.completion_subject(task_id)
         )
@@ -189,7 +171,7 @@ class SubjectsDoor:
         status = ExecutionStatus(row.status)
         if status in FINAL_EXECUTION:
             result = await (await self._podium.follower(execution)).result()
-            told = _result_of(asked.task_id, result)
+            told = result_of(asked.task_id, result)
             return wire.TaskStatusResponse(**self._head(), task_id=asked.task_id, status=str(status), result=told)
         headline, waits = await self._podium.explain(execution)
         reason = "; ".join(f"{each.task}: {each.because}" for each in waits[:10]) or headline
@@ -201,7 +183,7 @@ class SubjectsDoor:
     async def _tell_health(self) -> None:
         """Say the system's status to everybody, now and then. Our own ear hears it too, and there is no reply to it."""
         while True:
-            await asyncio.sleep(self._limits.health_seconds)
+            await asyncio.sleep(self._health_seconds)
             message = wire.SystemStatusMessage(**self._head(), status=self._status())
             try:
                 await self._transport.publish(wire.HEALTH, wire.encoded(message), _JSON_HEADERS)
@@ -209,13 +191,8 @@ class SubjectsDoor:
                 _log.info("the system's status could not be told", error=str(error))
 
 
-class _FullError(BackpressureError):
-    """Too many tasks wait already."""
-
-
-def _result_of(task_id: str, result: WorkflowResult) -> wire.TaskResult:
-    from msgspec import Raw
-
+def result_of(task_id: str, result: WorkflowResult) -> wire.TaskResult:
+    """Return how a submitted task ended, as document 000 has it."""
     if result.status is ExecutionStatus.COMPLETED:
         return wire.TaskResult(
             task_id=task_id,

@@ -14,6 +14,7 @@ from podium.bus.transport import Delivery, Transport
 from podium.clock import SECOND, Clock
 from podium.exceptions import BackpressureError, MessageBusError, PodiumError
 from podium.fleet import wire
+from podium.service.listening import SystemEvents
 from podium.telemetry.logs import get_logger
 
 MOST_EVENTS = 10_000
@@ -28,7 +29,9 @@ _log = get_logger("podium.service")
 class Teller:
     """Says system events to everybody, in order. The oldest give way when the bus takes none for long."""
 
-    def __init__(self, transport: Transport, clock: Clock, message_id: Any) -> None:
+    def __init__(self, transport: Transport, clock: Clock, message_id: Any, events: SystemEvents | None = None) -> None:
+        """`events` are those who hear it in this process: of these every one, at once."""
+        self._events = events or SystemEvents()
         self._transport = transport
         self._clock = clock
         self._message_id = message_id
@@ -57,6 +60,7 @@ class Teller:
         message = wire.SystemEventMessage(
             message_id=self._message_id(), timestamp=now_us // 1_000, event_type=event, payload=payload
         )
+        self._events.tell(message)
         self._waiting.append(wire.encoded(message))
         self._idle.clear()
         self._wake.set()
