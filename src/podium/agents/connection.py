@@ -229,7 +229,8 @@ class AgentConnection:
         return taken
 
     async def _say(self, taken: dict[str, list[Said]]) -> None:
-        for agent, messages in taken.items():
+        for agent, said in taken.items():
+            messages = _worth_saying(said)
             for at in range(0, len(messages), FRAME_MESSAGES):
                 await self._say_frame(agent, messages[at : at + FRAME_MESSAGES])
 
@@ -368,6 +369,14 @@ class AgentConnection:
 
 def _at_once(call: Callable[[], None]) -> None:
     call()
+
+
+def _worth_saying(messages: list[Said]) -> list[Said]:
+    """Leave out that a task was accepted where its end is said at the same time."""
+    ended = {message.attempt for message in messages if isinstance(message, msg.Succeeded | msg.Failed)}
+    if not ended:
+        return messages
+    return [m for m in messages if not (isinstance(m, msg.Accepted) and m.attempt in ended)]
 
 
 def _subject_for(agent: str, messages: list[Said]) -> str:

@@ -105,6 +105,7 @@ class Projection:
             if not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
+                await asyncio.sleep(0)  # what the commit lets out to agents goes first
                 continue
             rows = [self._waiting.popleft() for _ in range(min(len(self._waiting), TAKEN_AT_ONCE))]
             await self._take_new(rows)

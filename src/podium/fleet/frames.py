@@ -6,7 +6,8 @@ What doesn't decode to the very types is refused as a whole: nothing half-read r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -83,20 +84,22 @@ def _mirror(kind: type[Struct]) -> type[Struct]:
     tag = _TAGS[kind]
     mirror = msgspec.defstruct(kind.__name__, described, array_like=True, tag=tag, frozen=True, gc=False)
     names = [field.name for field in fields]
+    first = attrgetter(names[0])
+    values_of: Callable[[Any], Any] = attrgetter(*names) if names[1:] else lambda message: (first(message),)
+    raw_places = [names.index(name) for name in raw]
 
     def mirrored(message: Any) -> Any:
-        values = [getattr(message, name) for name in names]
+        values = [*values_of(message)]
         for at in raw_places:
             values[at] = bytes(values[at])
         return mirror(*values)
 
     def meant(found: Any) -> Any:
-        values = [getattr(found, name) for name in names]
+        values = [*values_of(found)]
         for at in raw_places:
             values[at] = Raw(values[at])
         return kind(*values)
 
-    raw_places = [names.index(name) for name in raw]
     _spoken_as[kind] = mirrored
     _meant_by[mirror] = meant
     return mirror

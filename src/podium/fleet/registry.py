@@ -143,7 +143,7 @@ class FleetRegistry:
             known.registered_us = now_us
             known.rerank()
             self._index.add(known)
-        self._hear(known, now_us)
+        self._hear(known, now_us, measured=True)
         return Registered(Outcome.SAME if same else Outcome.UPDATED)
 
     def heartbeat(self, agent_id: str, metrics: Mapping[str, float], now_us: int, incarnation: str = "") -> Known:
@@ -162,7 +162,7 @@ class FleetRegistry:
         sla = member.descriptor.sla
         if sla is not None and metrics:
             member.tracker.observe(sla, member.metrics.get("response_time_ms"), member.metrics.get("error_rate"))
-        self._hear(member, now_us)
+        self._hear(member, now_us, measured=bool(metrics))
         return known
 
     def heard(self, agent_id: str, now_us: int, incarnation: str = "") -> Known:
@@ -215,10 +215,12 @@ class FleetRegistry:
         member = self._members.get(agent_id)
         if member is None:
             return
-        member.success_rate = next_success_rate(member.success_rate, succeeded)
+        before = member.success_rate
+        member.success_rate = next_success_rate(before, succeeded)
         if member.descriptor.sla is not None:
             member.tracker.observe(member.descriptor.sla, response_time_ms)
-        self._rerank(member)
+        if member.success_rate != before:  # it doesn't move while all goes well, of which there is much
+            self._rerank(member)
 
     def check(self, now_us: int) -> list[Change]:
         """Return what has become of agents since the last call: unhealthy, recovered, lost (and deregistered)."""
@@ -335,8 +337,10 @@ class FleetRegistry:
         self._index.remove(member)
         del self._members[member.descriptor.agent_id]
 
-    def _hear(self, member: Member, now_us: int) -> None:
+    def _hear(self, member: Member, now_us: int, measured: bool = False) -> None:
+        """Take a sign of life; `measured` is one that may say something new."""
         before, was_late = member.state, member.silence is not Silence.FRESH
+        forgives = member.success_rate < 1.0
         silent_us = now_us - member.heard_us
         if member.heard(now_us):
             reason = f"it was heard of again after {silent_us / 1_000_000:.0f} s"
@@ -344,7 +348,8 @@ class FleetRegistry:
         self._count(before, member.state)
         if was_late:
             self._await(member)  # its limit is sooner than the one that is awaited
-        self._rerank(member)
+        if measured or was_late or forgives or before is not member.state:
+            self._rerank(member)
 
     def _move(self, member: Member, event: AgentEvent) -> None:
         before = member.state

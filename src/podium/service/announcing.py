@@ -23,12 +23,11 @@ from podium.engine.projections import Row
 from podium.engine.values import Value
 from podium.exceptions import BackpressureError, CorruptHistoryError, MessageBusError, PayloadTooLargeError, PodiumError
 from podium.fleet import wire
-from podium.ids import workflow_id_for
+from podium.service.described import Described, Descriptions, WorkflowOf, estimated_seconds
 from podium.service.listening import SystemEvents
-from podium.service.submissions import SUBMITTED, TASK
+from podium.service.submissions import TASK
 from podium.store.protocol import LogRow, Store
 from podium.telemetry.logs import get_logger
-from podium.workflow.graph import DependencyGraph
 from podium.workflow.model import Workflow
 
 EVENTS_SUBJECT = "podium.event"
@@ -39,8 +38,6 @@ _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 _log = get_logger("podium.service")
 
-WorkflowOf = Callable[[str, str], Any]  # tenant and definition to the awaitable workflow
-
 
 def events_stream(retention_hours: float) -> Stream:
     """Return the stream that keeps document 004's events for so long."""
@@ -50,12 +47,30 @@ def events_stream(retention_hours: float) -> Stream:
 class Known(Struct):
     """What announcing must know of an execution beside its rows."""
 
-    workflow: Workflow
+    described: Described
     task_id: str  # the id outside, of a submission
     notify: str = ""
-    submitted: bool = False
     last_result: Value | None = None
     last_error: wire.TaskError | None = None
+
+    @property
+    def submitted(self) -> bool:
+        """Whether it is a single task that a client submitted."""
+        return self.described.submitted
+
+
+class _Assigned(Struct, gc=False):
+    """Document 004's `agent.task_assigned`: one for each attempt, so it isn't made as a dict."""
+
+    event: str
+    workflow_id: str
+    execution_id: str
+    agent_id: str
+    task_id: str
+    dependencies: tuple[str, ...]
+    estimated_duration: int
+    attempt: int
+    timestamp: str
 
 
 class Announcer:
@@ -76,10 +91,11 @@ class Announcer:
         self._events = events or SystemEvents()
         self._transport = transport
         self._store = store
-        self._workflow_of = workflow_of
+        self._descriptions = Descriptions(workflow_of)
         self._message_id = message_id
         self._agents_of = agents_of
         self._known: OrderedDict[str, Known] = OrderedDict()
+        self._moment: tuple[int, str] = (0, "")  # the latest time in words: rows of one commit share it
         self.unreadable = 0
 
     async def take(self, rows: Sequence[Row]) -> None:
@@ -98,8 +114,8 @@ class Announcer:
         known = await self._knowledge(row)
         for event in events:
             await self._tell(row, known, event)
-        if any(isinstance(event, _ENDS) for event in events):
-            self._known.pop(row.execution, None)
+            if isinstance(event, _ENDS):
+                self._known.pop(row.execution, None)
 
     async def _knowledge(self, row: LogRow) -> Known:
         known = self._known.get(row.execution)
@@ -110,8 +126,8 @@ class Announcer:
         start = decode_input(payload)
         if not isinstance(start, inp.Start):
             raise CorruptHistoryError(f"the history of {row.execution} doesn't begin with a start")
-        workflow: Workflow = await self._workflow_of(row.tenant, start.definition)
-        known = Known(workflow, start.submission or row.execution, start.notify, bool(workflow.metadata.get(SUBMITTED)))
+        described = await self._descriptions.get(row.tenant, start.definition)
+        known = Known(described, start.submission or row.execution, start.notify)
         self._known[row.execution] = known
         while len(self._known) > KNOWN_KEPT:
             self._known.popitem(last=False)
@@ -137,7 +153,7 @@ class Announcer:
     # --- document 004 ------------------------------------------------------------------------------------------
 
     async def _started(self, row: LogRow, known: Known) -> None:
-        workflow = known.workflow
+        workflow = known.described.workflow
         await self._event(
             "workflow.execution_started",
             row,
@@ -155,19 +171,20 @@ class Announcer:
         )
 
     async def _assigned(self, row: LogRow, known: Known, event: ev.AttemptGranted) -> None:
-        spec = known.workflow.task(event.task.partition("[")[0])
-        await self._event(
-            "agent.task_assigned",
-            row,
-            known,
-            {
-                "agent_id": event.agent,
-                "task_id": known.task_id if known.submitted else event.task,
-                "dependencies": list(spec.dependencies),
-                "estimated_duration": round(spec.timeout or 0),
-                "attempt": event.number,
-            },
+        name = "agent.task_assigned"
+        task = known.described.tasks[event.task.partition("[")[0]]
+        said = _Assigned(
+            name,
+            known.described.workflow_id,
+            row.execution,
+            event.agent,
+            known.task_id if known.submitted else event.task,
+            task.dependencies,
+            task.estimated_seconds,
+            event.number,
+            self._in_words(row.now_us),
         )
+        await self._publish(f"{EVENTS_SUBJECT}.{name}", wire.encoded(said))
 
     async def _checkpoint(self, row: LogRow, known: Known, event: ev.CheckpointSaved | ev.ExecutionPaused) -> None:
         if isinstance(event, ev.CheckpointSaved):
@@ -188,12 +205,17 @@ class Announcer:
     async def _event(self, name: str, row: LogRow, known: Known, fields: dict[str, Any]) -> None:
         said = {
             "event": name,
-            "workflow_id": known.workflow.id or workflow_id_for(known.workflow.name),
+            "workflow_id": known.described.workflow_id,
             "execution_id": row.execution,
             **fields,
-            "timestamp": datetime.fromtimestamp(row.now_us / 1e6, UTC).isoformat(),
+            "timestamp": self._in_words(row.now_us),
         }
         await self._publish(f"{EVENTS_SUBJECT}.{name}", wire.encoded(said))
+
+    def _in_words(self, at_us: int) -> str:
+        if self._moment[0] != at_us:
+            self._moment = at_us, datetime.fromtimestamp(at_us / 1e6, UTC).isoformat()
+        return self._moment[1]
 
     # --- document 000 ------------------------------------------------------------------------------------------
 
@@ -217,7 +239,7 @@ class Announcer:
         said = {
             "taskId": task_id,
             "executionId": row.execution,
-            "workflow": known.workflow.name,
+            "workflow": known.described.workflow.name,
             "taskName": task,
         }
         return {**said, "attempt": number} if number else said
@@ -283,11 +305,3 @@ class Announcer:
             except PodiumError as error:
                 _log.warning("an event could not be told", subject=subject, error=str(error))
             return
-
-
-def estimated_seconds(workflow: Workflow) -> int:
-    """Return how long a workflow may take by its tasks' time-outs along the longest path; 0 if they have none."""
-    timeouts = {task.id: task.timeout or 0.0 for task in workflow.tasks}
-    if not any(timeouts.values()):
-        return 0
-    return round(sum(timeouts[task] for task in DependencyGraph.of(workflow).critical_path(timeouts)))
