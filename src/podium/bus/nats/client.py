@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from nats import errors
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
 from nats.protocol import command
 from nats.protocol.parser import STALE_CONNECTION
 
@@ -23,9 +24,18 @@ from podium.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
 _PING = b"PING\r\n"
+_ROOM = 256 << 10  # bytes that are read at once
 MAX_PENDING_BYTES = 8 << 20  # of commands that wait for the system, or for a connection
 
 Sink = Callable[[str, str, bytes, bytes], None]  # subject, reply, data, headers as they came; must not wait
+
+
+class _Roomy(TcpTransport):
+    """Reads as much at a time as the system has: with nats-py's 32 KiB a stream of frames stops and goes."""
+
+    async def read(self, buffer_size: int) -> bytes:
+        assert self._io_reader is not None
+        return await self._io_reader.read(_ROOM)
 
 
 class PodiumClient(Client):
@@ -97,6 +107,10 @@ class PodiumClient(Client):
         await asyncio.wait({closing}, timeout=patience_seconds)
 
     # --- in, mended ------------------------------------------------------------------------------------------------
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        self._transport = _Roomy()  # type: ignore[no-untyped-call]
+        await self._transport.connect(s.uri, _ROOM, self.options["connect_timeout"])
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         sink = self._sinks.get(sid)
