@@ -108,3 +108,32 @@ def test_a_simulation_renews_by_the_loops_timers():
     renewer.remove(renewer._renewables[0])
     assert timers.waiting == 0
     timers.advance(60.0)
+
+
+def test_a_thread_that_waits_for_longer_than_a_short_lease_begins_anew_and_renews_in_time():
+    waits: SimpleQueue[float] = SimpleQueue()
+
+    def wait(seconds: float, ended: threading.Event) -> bool:
+        waits.put(seconds)
+        return ended.wait(AWAIT_SECONDS)
+
+    renewer, counted = ThreadRenewer(5.0, wait), Counted()
+    renewer.add(counted)
+    assert waits.get(timeout=AWAIT_SECONDS) == 5.0
+    renewer.keep_up_with(15.0)
+    renewer.keep_up_with(3.0)
+    assert waits.get(timeout=AWAIT_SECONDS) == 1.0
+    renewer.keep_up_with(60.0)
+    renewer.remove(counted)
+    assert waits.empty()
+
+
+def test_a_loop_renews_in_time_for_the_shortest_lease():
+    timers = ManualTimers()
+    renewer, counted = LoopRenewer(timers), Counted()
+    renewer.keep_up_with(6.0)
+    renewer.add(counted)
+    renewer.keep_up_with(3.0)
+    timers.advance(2.5)
+    assert [counted.renewed.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    renewer.remove(counted)

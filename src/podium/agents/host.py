@@ -248,6 +248,8 @@ class AgentHost:
         now_us = self._clock.now_us()
         timeout = assignment.timeout_seconds
         live = LiveAttempt(assignment, bound, self._voice, now_us)
+        if self._renewer is not None:
+            self._renewer.keep_up_with(assignment.lease_seconds)
         self._live[assignment.attempt] = live
         self._outbox.say(Accepted(self.agent_id, assignment.attempt))
         if timeout is not None:

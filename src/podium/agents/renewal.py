@@ -1,4 +1,5 @@
-"""Who says every five seconds that an agent still works: one thread for all agents of a process.
+"""Who says every five seconds, or as often as leases ask for, that an agent still works: one thread for all agents of a
+process.
 
 The thread renews while the event loop is blocked too: a blocked loop is slow, not dead, and taking its work away would
 only do it twice. What is really stuck is bounded by its time-out: a host no longer renews an attempt that is a lease
@@ -15,6 +16,7 @@ from typing import Protocol
 from podium.agents.outbox import Timer, Timers
 
 INTERVAL_SECONDS = 5.0
+RENEWALS_A_LEASE = 3  # so that two of them may be lost
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,10 @@ class Renewer(Protocol):
 
     def remove(self, renewable: Renewable) -> None:
         """Renew this no more; removing twice is safe."""
+        ...
+
+    def keep_up_with(self, lease_seconds: float) -> None:
+        """Renew in time for leases of this length, too. Called from the event loop's thread."""
         ...
 
 
@@ -61,8 +67,7 @@ class ThreadRenewer:
         with self._lock:
             self._renewables += (renewable,)
             if self._ended is None:
-                self._ended = threading.Event()
-                threading.Thread(target=self._run, args=(self._ended,), name="podium renewals", daemon=True).start()
+                self._begin()
 
     def remove(self, renewable: Renewable) -> None:
         """Renew this no more; the thread ends with the last one."""
@@ -71,6 +76,21 @@ class ThreadRenewer:
             if not self._renewables and self._ended is not None:
                 self._ended.set()
                 self._ended = None
+
+    def keep_up_with(self, lease_seconds: float) -> None:
+        """Renew in time for leases of this length, too."""
+        seconds = lease_seconds / RENEWALS_A_LEASE
+        if seconds >= self._interval_seconds:
+            return
+        with self._lock:
+            self._interval_seconds = seconds
+            if self._ended is not None:  # it waits for longer than that
+                self._ended.set()
+                self._begin()
+
+    def _begin(self) -> None:
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, args=(self._ended,), name="podium renewals", daemon=True).start()
 
     def _run(self, ended: threading.Event) -> None:
         while not self._wait(self._interval_seconds, ended) and not ended.is_set():
@@ -98,6 +118,16 @@ class LoopRenewer:
         if not self._renewables and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def keep_up_with(self, lease_seconds: float) -> None:
+        """Renew in time for leases of this length, too."""
+        seconds = lease_seconds / RENEWALS_A_LEASE
+        if seconds >= self._interval_seconds:
+            return
+        self._interval_seconds = seconds
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._timers.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
         renew_all(self._renewables)
