@@ -764,6 +764,8 @@ def test_whatever_happens_each_accepted_attempt_ends_once_and_slots_are_never_ex
         ends: dict[str, set[bytes]] = {}
         for message in rig.mailbox.messages:
             if isinstance(message, (Succeeded, Failed, HandedBack)):
+                if isinstance(message, Failed):  # said again after its thread's return, it claims no slot any more
+                    message = msgspec.structs.replace(message, holds_slot=False)
                 ends.setdefault(message.attempt, set()).add(msgspec.json.encode(message))
         accepted = {message.attempt for message in rig.mailbox.of(Accepted)}
         confirmed = {f"a{first}" for step, first, _ in script if step == "confirm"}
