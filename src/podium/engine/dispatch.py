@@ -68,8 +68,8 @@ class Dispatcher:
         if state.status is ExecutionStatus.CANCELLING:
             attempt = state.attempt_id(lease.task, lease.number)
             self._carrier.send(lease.agent, msg.Cancel(attempt, state.reason or "the execution is cancelled"))
-        else:
-            self._assign(state, lease.task, lease.number, lease.agent)
+        else:  # its lease isn't begun anew by that: who doesn't answer loses it
+            self._send(state, lease.task, lease.number, lease.agent)
 
     def answer(self, decided: Decided) -> None:
         """Let the agent know what became of what it said."""
@@ -83,6 +83,10 @@ class Dispatcher:
     def _assign(self, state: State, path: str, number: int, agent: str) -> None:
         task = state.tasks[path]
         self._staffing.begin_lease(state, task, number, self._clock.now_us())
+        self._send(state, path, number, agent)
+
+    def _send(self, state: State, path: str, number: int, agent: str) -> None:
+        task = state.tasks[path]
         try:
             self._carrier.send(agent, assignment_for(state, task, number, agent, self._staffing.lease_seconds(agent)))
         except BlobMissing:

@@ -26,6 +26,7 @@ class Lease:
         "length_us",
         "message",
         "number",
+        "said_us",
         "task",
     )
 
@@ -46,7 +47,8 @@ class Lease:
         self.incarnation = incarnation
         self.expires_us = expires_us
         self.length_us = length_us  # None is what is usual
-        self.accepted_us = 0
+        self.accepted_us = 0  # when its agent first said that it has it
+        self.said_us = expires_us - (length_us or 0)  # when the agent was last told
         self.fraction: float | None = None
         self.message = ""
 
@@ -89,7 +91,13 @@ class Leases:
         for attempt in attempts:
             lease = self._leases.get(attempt)
             if lease is not None:
+                lease.accepted_us = lease.accepted_us or now_us
                 self._renew(lease, now_us)
+
+    def prolong(self, lease: Lease, now_us: int) -> None:
+        """Believe in one for another lease, though nothing was heard: its agent is only now told of it."""
+        lease.said_us = now_us
+        self._renew(lease, now_us)
 
     def _renew(self, lease: Lease, now_us: int) -> None:
         lease.expires_us = now_us + (self.length_us if lease.length_us is None else lease.length_us)

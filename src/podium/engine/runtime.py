@@ -355,7 +355,7 @@ class Engine:
 
     def doubt_deliveries(self, agent: str | None = None) -> None:
         """The link to agents elsewhere (or to this one) was down: say again what they haven't said that they have."""
-        self.staffing.doubt_deliveries(agent)
+        self.staffing.doubt_deliveries(self._clock.now_us(), agent)
         self._intake.wake.set()
 
     def _check_open(self) -> None:
@@ -482,6 +482,8 @@ class Engine:
             await asyncio.sleep(self._settings.lease_check_seconds)
             now_us = self._clock.now_us()
             self.staffing.expire(now_us)
+            if self.staffing.has_to_say:
+                self._intake.wake.set()
             for execution in self.residency.overdue_rest(now_us):
                 if execution not in self._batch.touched and not (self._flying and execution in self._flying.touched):
                     self.residency.drop(execution)

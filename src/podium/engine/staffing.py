@@ -145,6 +145,11 @@ class Staffing:
                 if lease is not None and self._is_here(attempt.agent, attempt.incarnation):
                     self._reunited.append(lease)
 
+    @property
+    def has_to_say(self) -> bool:
+        """Whether something is to be said again."""
+        return bool(self._reunited)
+
     def reunited(self) -> list[Lease]:
         """Return, once, the attempts found live whose agent is here: what we last told it may never have left."""
         found, self._reunited = self._reunited, []
@@ -243,7 +248,7 @@ class Staffing:
         """Nothing goes to this agent until it is heard of again."""
         self.placement.refuse(agent)
 
-    def doubt_deliveries(self, agent: str | None = None) -> None:
+    def doubt_deliveries(self, now_us: int, agent: str | None = None) -> None:
         """What was on its way to agents elsewhere (or to this one) may be lost: say again what they haven't said that
         they have.
         """
@@ -252,7 +257,22 @@ class Staffing:
             member = self.members.get(lease.agent)
             renews = member is not None and member.registration.renews
             if lease.incarnation.startswith((msg.REMOTE, msg.FOREIGN)) and not (renews and lease.accepted_us):
+                self.leases.prolong(lease, now_us)
                 self._reunited.append(lease)
+
+    def _remind(self, now_us: int) -> None:
+        """Say again to agents that don't renew what they haven't said that they have.
+
+        Any word of theirs renews all that they hold, so that what they never heard of would never be missed.
+        """
+        after_us = int(self._foreign_lease_seconds * 1_000_000) // 2
+        for member in self.members.values():
+            if member.registration.renews:
+                continue
+            for _, lease in self.leases.of_agent(member.registration.agent):
+                if not lease.accepted_us and lease.said_us + after_us <= now_us:
+                    lease.said_us = now_us
+                    self._reunited.append(lease)
 
     def _refused(self, message: msg.Refused) -> None:
         """An agent won't: it gets nothing more until it is heard of again, or, when it leaves, at all."""
@@ -272,6 +292,7 @@ class Staffing:
         if not len(self.leases):
             self.leases.rest()
             return
+        self._remind(now_us)
         for attempt, lease in self.leases.expired(now_us):
             self.suspend(lease.agent)  # it would only lose the next one too
             member = self.members.get(lease.agent)
@@ -300,11 +321,10 @@ class Staffing:
             return
         for attempt, lease in self.leases.of_agent(registration.agent, other_than=registration.incarnation):
             self._lose(attempt, lease, f"agent {registration.agent} was started anew")
-        self._reunited += [
-            lease
-            for attempt, lease in self.leases.of_agent(registration.agent)
-            if lease.incarnation == registration.incarnation
-        ]
+        for _, lease in self.leases.of_agent(registration.agent):
+            if lease.incarnation == registration.incarnation:
+                self.leases.prolong(lease, now_us)
+                self._reunited.append(lease)
         self.members[registration.agent] = Member(registration, now_us)
         lives_here = not registration.incarnation.startswith((msg.REMOTE, msg.FOREIGN))
         self.placement.add_agent(

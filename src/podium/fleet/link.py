@@ -222,6 +222,16 @@ class FleetLink:
         return len(self._receipts)
 
     @property
+    def unsaid(self) -> int:
+        """How many messages to agents wait to be sent."""
+        return self._speaker.waiting
+
+    @property
+    def asked(self) -> int:
+        """How many agents are remembered as told to register."""
+        return len(self._asked)
+
+    @property
     def lost(self) -> int:
         """How many messages to agents could not be sent."""
         return self._speaker.lost

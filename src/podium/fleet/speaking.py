@@ -53,6 +53,11 @@ class Speaker:
         self._idle.set()
         self.lost = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait to be sent."""
+        return self._count
+
     def message_id(self) -> str:
         """Return the id of the next message: incarnation and counter."""
         self._said += 1

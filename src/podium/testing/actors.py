@@ -22,10 +22,13 @@ from podium.workflow.model import ResourceRequirements
 
 RENEWAL_SECONDS = 5.0
 HELLO_SECONDS = 10.0
+SILENT_SECONDS = 120.0
 
 
 class Actor:
-    """One scripted agent."""
+    """One scripted agent. `durations` are how long its tasks take, in seconds."""
+
+    durations: tuple[float, ...] = (0.0, 0.01, 0.5, 2.0, 8.0)
 
     def __init__(
         self,
@@ -91,10 +94,19 @@ class Actor:
         if not self._here:
             self.come()
 
+    @property
+    def here(self) -> bool:
+        """Whether its process is there."""
+        return self._here
+
+    @property
+    def incarnation(self) -> str:
+        """The name of its present life."""
+        return f"{self.id}#{self._incarnation}"
+
     def _greet(self) -> None:
-        here = f"{self.id}#{self._incarnation}"
         able, resources = self._capabilities, self._resources
-        self._say(msg.Registration(self.id, self.type, here, able, slots=self._slots, resources=resources))
+        self._say(msg.Registration(self.id, self.type, self.incarnation, able, slots=self._slots, resources=resources))
         self._greeting = self._loop.call_later(HELLO_SECONDS, self._greet)
 
     def leave(self) -> None:
@@ -103,7 +115,7 @@ class Actor:
             return
         for attempt in list(self._live):
             self._say(msg.HandedBack(self.id, attempt))
-        self._say(msg.Left(self.id, f"{self.id}#{self._incarnation}"))
+        self._say(msg.Left(self.id, self.incarnation))
         self.vanish()
         self._come_later()
 
@@ -149,10 +161,9 @@ class Actor:
         self._live[attempt] = None
         if self._renewing is None:
             self._renewing = self._loop.call_later(RENEWAL_SECONDS, self._renew)
-        seconds = fate.chance.choice((0.0, 0.01, 0.5, 2.0, 8.0)) * fate.chance.uniform(0.5, 1.5)
+        seconds = fate.chance.choice(self.durations) * fate.chance.uniform(0.5, 1.5)
         if fate.strikes("agent_silent"):
-            self._silent.add(attempt)
-            self._live[attempt] = self._loop.call_later(120, self._stop, attempt)
+            self._fall_silent(attempt)
             return
         if fate.strikes("agent_late"):
             self._silent.add(attempt)
@@ -165,6 +176,11 @@ class Actor:
         if self._stage is None and fate.chance.random() < 0.1:
             self._say(msg.Progress(self.id, attempt, 0.5, "half"))
             self._say(msg.Saved(self.id, attempt, 1, Raw(b'{"at":1}')))
+
+    def _fall_silent(self, attempt: str) -> None:
+        """Say nothing more of an attempt, and forget it at last."""
+        self._silent.add(attempt)
+        self._live[attempt] = self._loop.call_later(SILENT_SECONDS, self._stop, attempt)
 
     def _work(self, assignment: msg.Assignment) -> None:
         """Do what is to be done: at once by the script, or by code that may take its time."""

@@ -57,6 +57,17 @@ class Faults(Struct, frozen=True):
     crash_during_commit: float = 0.0  # in the middle of a write: nothing of it may be there
     clock_freezes: float = 0.0  # at each look of the world: for a while every time is the same
     clock_leaps: float = 0.0  # at each look of the world: an hour has passed
+    # of worlds whose agents are elsewhere, behind a bus; each of these makes a world one of them
+    bus: float = 0.0  # drawn once for each world
+    bus_restarts: float = 0.0  # at each look: it is away for a while, and what was under way is lost
+    bus_forgets: float = 0.0  # at each look: its streams and consumers, or the last messages that it kept
+    bus_cut: float = 0.0  # at each look: one of its connections is gone for a while
+    redelivered: float = 0.0  # a stream's message comes again though it has arrived
+    ack_lost: float = 0.0  # an acknowledgement to a stream
+    acks_stop: float = 0.0  # at each look: for a while no acknowledgement arrives
+    agent_restarts: float = 0.0  # at each look: an agent's process is killed and is there again at once
+    agent_stands: float = 0.0  # at each look: an agent's process stands still for two minutes, then goes on
+    agent_replaced: float = 0.0  # while it stands still: another process takes its name
 
 
 NO_FAULTS = Faults()
@@ -87,13 +98,43 @@ SWARM = Faults(
     crash_during_commit=0.02,
     clock_freezes=0.03,
     clock_leaps=0.003,
+    bus=0.3,
+    bus_restarts=0.02,
+    bus_forgets=0.02,
+    bus_cut=0.04,
+    redelivered=0.1,
+    ack_lost=0.2,
+    acks_stop=0.02,
+    agent_restarts=0.03,
+    agent_stands=0.02,
+    agent_replaced=0.5,
 )
-FIRST_SWARM = replace(SWARM, crash_during_commit=0.0, clock_freezes=0.0, clock_leaps=0.0)  # whose seeds are kept
+BUS_KINDS = Faults.__struct_fields__[Faults.__struct_fields__.index("bus") :]
+FIRST_SWARM = replace(  # whose seeds are kept
+    SWARM, crash_during_commit=0.0, clock_freezes=0.0, clock_leaps=0.0, **dict.fromkeys(BUS_KINDS, 0.0)
+)
 
 
 def drawn(faults: Faults, chance: random.Random) -> Faults:
-    """Return the faults of one run: each kind that may be there is there or isn't."""
-    return Faults(*(rate if rate and chance.random() < 0.5 else 0.0 for rate in msgspec.structs.astuple(faults)))
+    """Return the faults of one run: each kind that may be there is there or isn't. Those of a bus are never."""
+    rates = msgspec.structs.asdict(faults).items()
+    return Faults(**{kind: rate for kind, rate in rates if kind not in BUS_KINDS and rate and chance.random() < 0.5})
+
+
+def drawn_bus(chosen: Faults, faults: Faults, chance: random.Random) -> Faults:
+    """Return a run's faults with those of its bus, if it has one.
+
+    They have a `chance` of their own, so that runs without a bus stay what they were before there was one.
+    """
+    if not chance.random() < faults.bus:
+        return chosen
+    rates = {kind: getattr(faults, kind) for kind in BUS_KINDS}
+    return replace(chosen, **{kind: rate for kind, rate in rates.items() if kind == "bus" or chance.random() < 0.5})
+
+
+def has_bus(faults: Faults) -> bool:
+    """Whether the agents of a run with these faults are behind a bus."""
+    return any(getattr(faults, kind) for kind in BUS_KINDS)
 
 
 def named_faults(names: Sequence[str]) -> Faults:

@@ -42,6 +42,10 @@ class Link:
         self._world = world
         self.dead = False
 
+    def end(self) -> None:
+        """Nothing leaves any more: the process is gone."""
+        self.dead = True
+
     def send(self, agent: str, message: msg.ToAgent) -> None:
         """Take a message to an agent, perhaps."""
         if self.dead:

@@ -8,6 +8,7 @@ the seed, what is broken, and a transcript of everything that happened.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,8 +16,9 @@ from msgspec import Struct
 
 from podium.agents.sdk import AgentDefinition
 from podium.store.memory import MemoryStore
+from podium.testing.busworld import BusWorld
 from podium.testing.code import own_folder
-from podium.testing.faults import SWARM, Faults, drawn
+from podium.testing.faults import SWARM, Faults, drawn, drawn_bus, has_bus
 from podium.testing.repeats import NotIdempotent
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
 from podium.testing.workflows import random_workflow
@@ -91,8 +93,11 @@ def simulate(
         loop.max_turns = MAX_TURNS
         chance = loop.chance
         chosen = faults if faults is not None else drawn(swarm, chance)
+        if faults is None:
+            chosen = drawn_bus(chosen, swarm, random.Random(f"bus {seed}"))
         own = workflow or random_workflow(chance)
-        world = World(loop, own, chosen, given=given, code=code, pooled=workflow is None)
+        kind = BusWorld if has_bus(chosen) and "bus" not in without else World
+        world = kind(loop, own, chosen, given=given, code=code, pooled=workflow is None)
         world.fate.muted, world.fate.at_most = frozenset(without), strikes
         worlds.append(world)
         with _log_lines(world):

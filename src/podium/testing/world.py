@@ -204,7 +204,7 @@ class World:
         off_us = self.chance.choice((-3_600, 3_600, 5)) * SECOND if self.fate.strikes("clock_jumps") else 0
         clock = self._clock = JumpingClock(self.loop.clock, off_us)
         store = self._store = FaultyStore(self.disk, self.fate, self.crash)
-        link = self._link = Link(self)
+        link = self._link = self._make_link()
         settings = msgspec.structs.replace(SETTINGS, agents_end_with_process=self._agents_live_here)
         engine = Engine(
             store, link, clock=clock, ids=IdSource(clock, self.chance), settings=settings,
@@ -244,7 +244,7 @@ class World:
         if self._store is not None:
             self._store.dead = True
         if self._link is not None:
-            self._link.dead = True
+            self._link.end()
         self._engine = None
         self._crashed.set()
 
@@ -253,11 +253,14 @@ class World:
         if self._store is not None:
             self._store.dead = True
         if self._link is not None:
-            self._link.dead = True
-        while left := [t for t in asyncio.all_tasks() if t.get_name().startswith("podium-") and not t.done()]:
+            self._link.end()
+        while left := [t for t in asyncio.all_tasks() if self._is_orchestrators(t) and not t.done()]:
             for task in sorted(left, key=lambda t: t.get_name()):
                 task.cancel()
             await asyncio.wait(left)
+
+    def _is_orchestrators(self, task: asyncio.Task[Any]) -> bool:
+        return task.get_name().startswith("podium-")
 
     async def _stop_in_order(self) -> None:
         engine = self._engine
@@ -273,6 +276,9 @@ class World:
             self.crash("stopped")
 
     # --- the link ------------------------------------------------------------------------------------------------
+
+    def _make_link(self) -> Link:
+        return Link(self)
 
     def carry(self, what: str, hand_over: Callable[[], None]) -> None:
         """Bring a message over: late, lost or twice, as it happens."""
@@ -307,13 +313,17 @@ class World:
             for number in range(count):
                 agent = f"{kind}-{number + 1}"
                 slots = self.chance.randint(1, 3)
-                actor = Actor(
-                    agent, kind, slots, self.fate, self.ledger, self._hear,
-                    script=self.script, performer=self._performer, capabilities=able, resources=resources,
-                )  # fmt: skip
-                self._actors[agent] = actor
+                actor = self._actors[agent] = self._make_actor(agent, kind, slots, able, resources)
                 if not self._agents_live_here:
                     actor.come()
+
+    def _make_actor(
+        self, agent: str, kind: str, slots: int, able: tuple[str, ...], resources: ResourceRequirements
+    ) -> Actor:
+        return Actor(
+            agent, kind, slots, self.fate, self.ledger, self._hear,
+            script=self.script, performer=self._performer, capabilities=able, resources=resources,
+        )  # fmt: skip
 
     # --- clients -------------------------------------------------------------------------------------------------
 
@@ -472,9 +482,13 @@ class World:
                 self.loop.call_later(self.chance.uniform(0.1, 20), self._clock.thaw, catches_up)
             if self.fate.strikes("clock_leaps"):
                 self.loop.clock.advance(3_600 * SECOND)
+            self._strike()
             if self.fate.strikes("stop"):
                 self._stopping = self.loop.create_task(self._stop_in_order(), name="world-stop")
                 await asyncio.wait({self._stopping})
+
+    def _strike(self) -> None:
+        """Let happen what else happens in this kind of world."""
 
 
 async def _awaited(work: Awaitable[T]) -> T:
