@@ -15,7 +15,7 @@ unexport Q
 .DEFAULT_GOAL := help
 .SHELLFLAGS := -ec
 .PHONY: help setup run test test-slow soak coverage check check-format check-lint check-types check-imports check-locks \
-        check-docs format bench bench-peers growth lock lock-peers build clean ready-to-run ready
+        check-docs asyncapi format bench bench-peers growth lock lock-peers build clean ready-to-run ready
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,9 @@ check-locks: ready
 
 check-docs: ready ## run the code blocks of README, CONTRIBUTING and docs/
 	@if [ -d tests/docs ]; then $(RUN) pytest -q tests/docs; else echo "There are no docs tests yet."; fi
+
+asyncapi: ready ## make docs/asyncapi.yaml anew from the code
+	@$(BIN)/python -c "from podium.fleet.asyncapi import document; print(document(), end='')" > docs/asyncapi.yaml
 
 format: ready ## put the code into the house's format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet

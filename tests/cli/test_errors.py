@@ -41,7 +41,7 @@ MISTAKES = [
     ("validate", "missing argument 'FILE…'"),
     ("plan nix.yaml", "nix.yaml can't be read"),
     ("agents unbound.yaml", "no code behind agent type 'nop'"),
-    ("example run nope", "there is no example 'nope'; there are research"),
+    ("example run nope", "there is no example 'nope'; there are foreign, research"),
     ("example run reserch", 'did you mean "research"?'),
     ("example copy research ledger.py", "ledger.py is there already and isn't an empty folder"),
 ]

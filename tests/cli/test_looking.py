@@ -192,7 +192,7 @@ def test_agents_shows_the_code_behind_types(here: Here) -> None:
 
 
 def test_examples_are_listed_copied_and_run(here: Here) -> None:
-    assert [one["name"] for one in here.json("example", "list")] == ["research"]
+    assert [one["name"] for one in here.json("example", "list")] == ["foreign", "research"]
     assert "run it with: podium run" in here("example", "copy", "research", "mine")
     assert (here.folder / "mine" / "research.yaml").is_file()
     assert here("validate", "mine/research.yaml")

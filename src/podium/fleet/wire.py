@@ -249,7 +249,7 @@ class TaskResult(Struct, frozen=True, rename="camel", omit_defaults=True, kw_onl
 
     task_id: Id
     status: Literal["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"] | None = None  # None: FAILED with an error
-    result: Raw = Raw(b"null")
+    result: Raw = field(default_factory=lambda: Raw(b"null"))  # a default by itself is nothing that a schema can say
     error: TaskError | str | None = None
     agent_id: str = ""
     execution_id: str = ""
