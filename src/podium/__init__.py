@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from podium.agents.sdk import Context, agent, task
-    from podium.api.orchestrator import Orchestrator, OrchestratorConfig, WorkflowStatus
+    from podium.api.config import OrchestratorConfig
+    from podium.api.orchestrator import Orchestrator, WorkflowStatus
     from podium.api.registry import AgentRegistry
     from podium.api.running import run
     from podium.bus.message import Message, MessageType, Priority
     from podium.bus.message_bus import MessageBus
-    from podium.exceptions import NonRetryableError, PodiumError
+    from podium.exceptions import BackpressureError, NonRetryableError, PodiumError, QueueFullError
     from podium.fleet.descriptor import SLA, AgentDescriptor, ServiceType
+    from podium.fleet.member import AgentInfo
+    from podium.fleet.wire import (
+        AgentRegistration,
+        AgentTask,
+        SystemEventMessage,
+        SystemEventType,
+        SystemStatus,
+        TaskPriority,
+    )
     from podium.workflow.model import (
         AgentGroup,
         Checkpoint,
@@ -43,13 +53,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "podium.agents.sdk": ("Context", "agent", "task"),
-    "podium.api.orchestrator": ("Orchestrator", "OrchestratorConfig", "WorkflowStatus"),
+    "podium.api.config": ("OrchestratorConfig",),
+    "podium.api.orchestrator": ("Orchestrator", "WorkflowStatus"),
     "podium.api.registry": ("AgentRegistry",),
     "podium.api.running": ("run",),
     "podium.bus.message": ("Message", "MessageType", "Priority"),
     "podium.bus.message_bus": ("MessageBus",),
-    "podium.exceptions": ("NonRetryableError", "PodiumError"),
+    "podium.exceptions": ("BackpressureError", "NonRetryableError", "PodiumError", "QueueFullError"),
     "podium.fleet.descriptor": ("SLA", "AgentDescriptor", "ServiceType"),
+    "podium.fleet.member": ("AgentInfo",),
+    "podium.fleet.wire": (
+        "AgentRegistration", "AgentTask", "SystemEventMessage", "SystemEventType", "SystemStatus", "TaskPriority",
+    ),
     "podium.workflow.model": (
         "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure",
         "OrchestrationPattern", "ResourceRequirements", "RetryPolicy", "RunIf", "Task", "TaskResult", "TaskStatus",
@@ -64,7 +79,11 @@ __all__ = [
     "SLA",
     "AgentDescriptor",
     "AgentGroup",
+    "AgentInfo",
+    "AgentRegistration",
     "AgentRegistry",
+    "AgentTask",
+    "BackpressureError",
     "Checkpoint",
     "Constraint",
     "ConstraintType",
@@ -82,11 +101,16 @@ __all__ = [
     "OrchestratorConfig",
     "PodiumError",
     "Priority",
+    "QueueFullError",
     "ResourceRequirements",
     "RetryPolicy",
     "RunIf",
     "ServiceType",
+    "SystemEventMessage",
+    "SystemEventType",
+    "SystemStatus",
     "Task",
+    "TaskPriority",
     "TaskResult",
     "TaskStatus",
     "TaskType",

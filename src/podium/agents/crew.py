@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from podium.agents.sdk import AgentDefinition
 
 ANY_TYPE = "*"  # of an agent definition that stands for every type without other code; of a task, that any will do
+OWN = "podium_"  # begins the types of the orchestrator's own agents, which are had without being asked for
 FUNCTIONS = "functions"  # the type under which plain functions are had before a workflow names one for them
 _log = get_logger("podium.agents")
 
@@ -59,8 +60,9 @@ class Crew:
         """
         from podium.agents.binding import resolve, resolve_here
 
-        types = [t for t in workflow.agent_counts() if t != ANY_TYPE]
+        types = [t for t in workflow.agent_counts() if t != ANY_TYPE and not t.startswith(OWN)]
         wanted = [t for t in types if t not in self._bound]
+        was_recorded = recorded is not None
         functions, recorded = self._definitions.get(ANY_TYPE), recorded or {}
         if functions is not None:
             same = [t for t in wanted if recorded.get(t) == functions.spec]
@@ -71,6 +73,8 @@ class Crew:
             found = resolve_here(unknown, self._specs, configured)
         else:
             unknown = [t for t in unknown if not self.lives_elsewhere(t)]
+            if not all(t in recorded for t in unknown) and was_recorded:
+                functions = None  # such a type lived elsewhere: what stands for any other one isn't it
             found = resolve(unknown, self._specs, configured, functions) if unknown else {}
         self._definitions.update({t: definition for t, (_, definition) in found.items()})
         self._check_capabilities(workflow)

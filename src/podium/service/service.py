@@ -82,7 +82,7 @@ class Service:
         self.promises: Promises | None = None
         self._agents = tuple(agents)
         self._definitions = tuple(definitions)
-        self._alone = alone
+        self.alone = alone
         self._most_here = most_here
         self._events = events or SystemEvents()
         self._url = bus_url(settings) if url is None else url
@@ -127,14 +127,14 @@ class Service:
             agents=self._agents,
             definitions=self._definitions,
             must_own=True,
-            elsewhere=not self._alone,
+            elsewhere=not self.alone,
             placement=lambda pool: MeasuredPlacement(self.metrics, self._clock, pool=pool, most_here=self._most_here),
         )
         self._undo = [self._close_podium]
         self.transport = self._given or await self._carrier()
         self._undo = [self._stop_nats, self.transport.stop, self._close_podium]
         await self.transport.start()
-        if not self._alone:
+        if not self.alone:
             await self.transport.declare(events_stream(self.settings.event_retention_hours))
         self._make_parts()
         await self._join_engine()
@@ -386,9 +386,7 @@ class Service:
         return self.podium.engine
 
     def _lives_elsewhere(self, agent_type: str) -> bool:
-        """Whether an agent type needs no code here: it is our own, or some agent registered as it."""
-        if agent_type == AWAITING:
-            return True
+        """Whether an agent type needs no code here: some agent on the bus registered as it."""
         placed = self._engine.staffing.placement.agents.values()
         return any(one.type == agent_type and self.link.knows(one.id) for one in placed)
 
