@@ -23,6 +23,7 @@ def agents(
     manners: Manners,
     file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="The workflow whose agents are wanted.")] = None,
     specs: Agents = None,
+    audit: Annotated[bool, typer.Option("--audit", help="The registrations that were refused, and why.")] = False,
 ) -> int:
     """List the fleet: state, health, load, capabilities, version and last heartbeat of each agent.
 
@@ -35,6 +36,8 @@ def agents(
 
     if file is not None or specs:
         return agents_of_code(manners, file, specs)
+    if audit:
+        return _audit(manners)
     answer = finish(ask_orchestrator(manners.settings(), {"op": "fleet"}))
     if answer is None:
         if not manners.json:
@@ -46,6 +49,27 @@ def agents(
         say(agents_table(answer["agents"]))
     else:
         say("no agents are registered; `podium agent SPEC` starts some")
+    return 0
+
+
+def _audit(manners: Manners) -> int:
+    from podium.cli.printing import print_json, say
+    from podium.cli.reaching import ask_orchestrator, refuse_unowned
+    from podium.cli.sessions import finish
+    from podium.cli.tables import table
+    from podium.cli.times import date_and_time
+
+    settings = manners.settings()
+    answer = finish(ask_orchestrator(settings, {"op": "audit"}))
+    refuse_unowned(settings, answer is not None)
+    entries = (answer or {}).get("audit", [])
+    if manners.json:
+        print_json(entries)
+    elif entries:
+        rows = [(date_and_time(e["at_us"]), e["agent_id"], e["rule"], e["reason"]) for e in entries]
+        say(table(("WHEN", "AGENT", "RULE", "WHY"), rows))
+    else:
+        say("no registration was refused since the orchestrator started")
     return 0
 
 
