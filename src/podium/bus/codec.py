@@ -99,9 +99,10 @@ def encode_one(message: Message, source: str, published_us: int = 0) -> bytes:
 
 def encode_json(message: Message) -> bytes:
     """Return a message as a JSON object with camelCase keys, without what is empty."""
-    found = {_camel(name): getattr(message, name) for name in Message.__struct_fields__}
+    values = {name: getattr(message, name) for name in _FIELDS}
+    said = {_camel(name): value for name, value in values.items() if name in _ALWAYS or value != _DEFAULTS[name]}
     try:
-        return msgspec.json.encode({key: value for key, value in found.items() if value not in ("", 0, {})})
+        return msgspec.json.encode(said)
     except UNENCODABLE as error:
         raise unencodable(error) from error
 
@@ -241,6 +242,7 @@ def _camel(name: str) -> str:
 
 _FIELDS = Message.__struct_fields__
 _FIELD_OF = {spelled: name for name in _FIELDS for spelled in (name, _camel(name))}
+_ALWAYS = ("message_type", "payload", "priority")
 _DEFAULTS: dict[str, Any] = {name: getattr(Message(), name) for name in _FIELDS}
 
 

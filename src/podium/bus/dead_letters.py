@@ -29,6 +29,8 @@ _REASON, _SUBJECT, _AT = "Podium-Dead-Reason", "Podium-Dead-Subject", "Podium-De
 _HEADERS, _PACKED = "Podium-Dead-Headers", "Podium-Dead-Packed"
 _OURS = "podium-dead-"
 _LONGEST_REASON = 500
+_MOST_UNPACKED = 80 << 20
+_MOST_HEADERS = 32 << 10  # bytes; JetStream takes 64 KiB
 
 
 class DeadLetter(Struct, frozen=True):
@@ -65,8 +67,8 @@ class DeadLetters:
         Raises what the transport raises; then it must be tried again, or the message is lost.
         """
         await self._declare()
-        said = " ".join(reason.split())[:_LONGEST_REASON] or "unknown"
-        added = {_REASON: said, _SUBJECT: subject, _AT: str(self._clock.now_us())}
+        said = _line(reason)[:_LONGEST_REASON].strip() or "unknown"
+        added = {_REASON: said, _SUBJECT: _line(subject), _AT: str(self._clock.now_us())}
         kept, body = self._fitted(added, dict(headers or {}), data)
         sequence = await self._transport.append(_subject_for(subject), body, kept, message_id)
         if self._metrics is not None:
@@ -124,6 +126,7 @@ class DeadLetters:
         for packed, given, packing in candidates:
             head, body = {**given, **({_PACKED: packed} if packed else {})}, packing()
             try:
+                check_size(b"", head, _MOST_HEADERS)
                 check_size(body, head, most)
             except PayloadTooLargeError:
                 continue
@@ -142,9 +145,9 @@ def _letter(delivery: Delivery) -> DeadLetter:
         if _HEADERS in given:
             headers = msgspec.json.decode(given[_HEADERS], type=dict[str, str])
         if packed == "zlib":
-            data = zlib.decompress(data)
+            data = _unpacked(data)
         elif packed == "zlib+headers":
-            headers, data = msgspec.msgpack.decode(zlib.decompress(data), type=tuple[dict[str, str], bytes])
+            headers, data = msgspec.msgpack.decode(_unpacked(data), type=tuple[dict[str, str], bytes])
         elif packed:
             reason = f"{reason} ({packed})"
     except (zlib.error, msgspec.MsgspecError) as error:  # somebody else wrote here: shown as it is
@@ -157,6 +160,16 @@ def _letter(delivery: Delivery) -> DeadLetter:
         headers=headers,
         data=data,
     )
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return what was packed; of what somebody else packed no more than any carrier could have brought."""
+    return zlib.decompressobj().decompress(data, _MOST_UNPACKED)
+
+
+def _line(text: str) -> str:
+    """Return a text on one line, without what no header can hold."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def _subject_for(subject: str) -> str:

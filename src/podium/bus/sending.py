@@ -190,6 +190,8 @@ class Sending:
 
         Raises MessageBusError if some of it never will.
         """
+        if self._closed:
+            raise TransportClosedError("this bus has been shut down")
         failed = self.failed
         self._send_begun()
         while self._waiting():

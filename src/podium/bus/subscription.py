@@ -136,8 +136,14 @@ class BusSubscription:
                 yield message
 
     async def opened(self) -> Self:
-        """Wait until the carrier knows of it: what is published from now on, by anybody, is heard."""
-        await asyncio.shield(self._opening)
+        """Wait until the carrier knows of it: what is published from now on, by anybody, is heard.
+
+        Raises what the transport raises; the iteration raises it too.
+        """
+        await asyncio.wait({self._opening})
+        if self._opening.cancelled():
+            raise TransportClosedError("the subscription was closed before it was made")
+        self._opening.result()
         return self
 
     async def __aenter__(self) -> Self:
@@ -242,7 +248,7 @@ class BusSubscription:
         if self._frame is not None:
             self._finish()
         if not self._opening.done():
-            await asyncio.shield(self._opening)
+            await asyncio.wait({self._opening})
         self._handed += 1
         if self._handed % _AT_ONCE == 0:
             await asyncio.sleep(0)
@@ -267,8 +273,8 @@ class BusSubscription:
     async def _more(self) -> None:
         """Wait until something arrives or is due again."""
         if self._closing is not None or (self._ended and not self._again):
-            if self._opening.done() and not self._opening.cancelled() and self._opening.exception() is not None:
-                await self._opening
+            if not self._opening.cancelled():
+                self._opening.result()  # raises why there is no subscription
             raise StopAsyncIteration
         self._arrived.clear()
         due_us = min((again.due_us for again in self._again), default=_NEVER_US)

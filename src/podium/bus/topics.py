@@ -37,7 +37,8 @@ def subjects_by_lane(topics: Sequence[str]) -> list[tuple[str, ...]]:
 
     Topics that end with `>` have one subject for all lanes.
     """
-    open_ended = tuple(f"podium.bus.{topic}" for topic in topics if topic.endswith(">"))
+    # Behind the topic's last word, at least one, there is the lane: `a.>` isn't the topic `a` with any lane.
+    open_ended = tuple(f"podium.bus.{topic[:-1]}*.>" for topic in topics if topic.endswith(">"))
     closed = [topic for topic in topics if not topic.endswith(">")]
     lanes = [tuple(subject_of(topic, lane) for topic in closed) for lane in Lane] if closed else []
     return [*lanes, *([open_ended] if open_ended else [])]
