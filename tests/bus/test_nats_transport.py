@@ -150,7 +150,7 @@ def test_a_server_that_stands_still_is_left_and_found_again(tmp_path: Path) -> N
         transport = NatsTransport(_settings(server, ping_interval_ms=300, answer_timeout_ms=500), told)
         await transport.start()
         stream = Stream("S", ("s.>",))
-        reading = await transport.consume(stream, "c")
+        reading = await transport.consume(stream, "c", redeliver_seconds=1.0)
         await transport.append("s.a", b"1")
         server.hold()
         with pytest.raises(TransportUnavailableError):
@@ -160,6 +160,57 @@ def test_a_server_that_stands_still_is_left_and_found_again(tmp_path: Path) -> N
         await told.of(Happening.RECONNECTED)
         await transport.append("s.a", b"3", message_id="3")
         assert {delivery.data for delivery in await take(reading, 2)} <= {b"1", b"2", b"3"}
+        await transport.stop(0.0)
+
+    with nats_server(tmp_path) as server:
+        asyncio.run(main(server))
+
+
+def test_a_connection_that_the_server_ends_with_an_error_comes_back(tmp_path: Path) -> None:
+    async def main(server: NatsServer) -> None:
+        told = Told()
+        transport = NatsTransport(_settings(server), told)
+        await transport.start()
+        heard = await transport.subscribe("a")
+        assert transport._link is not None
+        transport._link.write_soon(b"NONSENSE\r\n")
+        await told.of(Happening.ERROR)
+        await told.of(Happening.RECONNECTED)
+        await transport.publish("a", b"it")
+        assert (await take(heard, 1))[0].data == b"it"
+        await transport.stop(0.0)
+
+    with nats_server(tmp_path) as server:
+        asyncio.run(main(server))
+
+
+def test_an_answer_that_nobody_awaits_any_more_does_no_harm(tmp_path: Path) -> None:
+    async def main(server: NatsServer) -> None:
+        transport = NatsTransport(_settings(server))
+        await transport.start()
+        link = transport._link
+        assert link is not None
+        waiting = asyncio.create_task(link.flush(5))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert await link.answered(5.0)
+        assert await link.answered(5.0)
+        await transport.stop(0.0)
+
+    with nats_server(tmp_path) as server:
+        asyncio.run(main(server))
+
+
+def test_a_message_that_a_reader_chokes_on_does_not_end_the_connection(tmp_path: Path) -> None:
+    async def main(server: NatsServer) -> None:
+        transport = NatsTransport(_settings(server))
+        await transport.start()
+        heard = await transport.subscribe(("good", "bad.>"))
+        assert transport._link is not None
+        transport._link.write_soon(b"PUB bad.\xff\xfe 2\r\nxx\r\n")  # a subject that is no UTF-8
+        await transport.publish("good", b"it")
+        assert (await take(heard, 1))[0].data == b"it"
         await transport.stop(0.0)
 
     with nats_server(tmp_path) as server:

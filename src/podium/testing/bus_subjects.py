@@ -182,6 +182,21 @@ class SubjectConformance:
             with pytest.raises(TransportClosedError):
                 await heard.next()
 
+    @asynchronous
+    async def test_who_says_more_than_fits_waits_and_loses_nothing(self, carrier: CarrierUnderTest) -> None:
+        async with connected(carrier) as (one, other):
+            subject, number, size = new_name(), 60, one.capabilities.max_payload // 2
+            heard = await other.subscribe(subject)
+
+            async def speak() -> None:
+                for index in range(number):
+                    await one.publish(subject, index.to_bytes(4, "big") + b"x" * size)
+
+            speaking = asyncio.create_task(speak())
+            deliveries = await take(heard, number)
+            await speaking
+            assert [int.from_bytes(delivery.data[:4], "big") for delivery in deliveries] == list(range(number))
+
     # --- requests --------------------------------------------------------------------------------------------------
 
     @asynchronous

@@ -24,6 +24,7 @@ from podium.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
 _PING = b"PING\r\n"
+_BREATH_SECONDS = 0.1
 _ROOM = 256 << 10  # bytes that are read at once
 MAX_PENDING_BYTES = 8 << 20  # of commands that wait for the system, or for a connection
 
@@ -44,6 +45,7 @@ class PodiumClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._sinks: dict[int, Sink] = {}
+        self._reconnecting: asyncio.Task[None] | None = None
         self._flush_queue: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
 
     # --- out -------------------------------------------------------------------------------------------------------
@@ -137,11 +139,16 @@ class PodiumClient(Client):
 
     async def _read_loop(self) -> None:
         await super()._read_loop()
-        if self.is_connected and self._reading_task is asyncio.current_task():
+        current = asyncio.current_task()
+        if self.is_connected and current is self._reading_task and current is not None and not current.cancelling():
             _log.error("the reader of the connection ended; connecting again")
             await self._process_op_err(errors.Error("nats: the reader ended"))
 
     async def _attempt_reconnect(self) -> None:
+        before, self._reconnecting = self._reconnecting, asyncio.current_task()
+        while before is not None and not before.done():  # it may have swallowed that it was cancelled
+            before.cancel()
+            await asyncio.wait({before}, timeout=_BREATH_SECONDS)
         while True:
             self._abort()
             try:
