@@ -7,10 +7,13 @@ from podium.exceptions import InvalidInputError
 from podium.settings import Settings, shown_url
 
 
-def transport_for(url: str, settings: Settings | None = None, heard: Heard | None = None) -> Transport:
+def transport_for(
+    url: str, settings: Settings | None = None, heard: Heard | None = None, *, sync_seconds: float | None = None
+) -> Transport:
     """Return the transport that a URL names, not started. Raises InvalidInputError for a scheme that isn't there.
 
-    `memory://NAME` is one carrier of this process, the same for the same name.
+    `memory://NAME` is one carrier of this process, the same for the same name. `sync_seconds` is what is known of the
+    carrier's disk: whoever runs an embedded server knows it, clients can't ask.
     """
     scheme, _, rest = url.partition("://")
     given = settings or Settings()
@@ -39,6 +42,7 @@ def transport_for(url: str, settings: Settings | None = None, heard: Heard | Non
                 tls_key=given.nats_tls_key,
             ),
             heard,
+            sync_seconds=sync_seconds,
         )
     if scheme in ("kafka", "redis"):
         raise InvalidInputError(f"{scheme}:// comes with a later version; now there are memory:// and nats://")
