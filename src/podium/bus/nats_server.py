@@ -1,8 +1,9 @@
 """The embedded NATS server: the real nats-server binary as a process of ours, with JetStream in a folder of ours.
 
-`EmbeddedNats` starts it, waits until it listens, starts it again when it dies, and ends it. A server that a killed
-Podium left behind is found by the pid file in the folder and ended first: it would hold the port and the store. Who
-calls this makes sure that only one Podium uses a folder (`podium up` holds the lock of its database).
+`EmbeddedNats` starts it, waits until it listens, starts it again when it dies, and ends it. On Linux the kernel ends
+it when the thread that started it is gone, however that went; elsewhere a server that a killed Podium left behind is
+found by the pid file in the folder and ended at the next start: it would hold the port and the store. Who calls this
+makes sure that only one Podium uses a folder (`podium up` holds the lock of its database).
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ _STOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0  # before a server that dies again and again is started once more
 _TAIL = 5  # lines of the log that an error shows
+
+# Asks the kernel for a signal when the parent is gone, then becomes the server: the process stays the same one.
+_BOUND_TO_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def find_nats_server() -> Path:
@@ -145,9 +155,7 @@ class EmbeddedNats:
         written = self.log_file.stat().st_size if self.log_file.exists() else 0
         # A session of its own: Ctrl-C in a terminal ends Podium, which still needs the server to drain.
         self._process = process = await asyncio.create_subprocess_exec(
-            str(binary),
-            "-c",
-            str(self._config_file),
+            *_bound_to_us(str(binary), "-c", str(self._config_file)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -235,6 +243,12 @@ class EmbeddedNats:
             lines = []
         bad = [line for line in lines if "[FTL]" in line or "[ERR]" in line] or lines[-_TAIL:]
         return " / ".join(bad) or f"it said nothing; see {self._config_file}"
+
+
+def _bound_to_us(*command: str) -> list[str]:
+    if sys.platform != "linux":
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _BOUND_TO_PARENT, str(os.getpid()), *command]
 
 
 def _quoted(*parts: object) -> str:
