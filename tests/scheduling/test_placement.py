@@ -9,7 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from podium.scheduling.placement import LOOK_AHEAD, PATIENCE, Agent, LeastLoaded, Placement, ReadyTask, Slot
+from podium.scheduling.placement import (
+    ANY_TYPE,
+    LOOK_AHEAD,
+    PATIENCE,
+    Agent,
+    LeastLoaded,
+    Placement,
+    ReadyTask,
+    Slot,
+)
 from podium.scheduling.resources import NOTHING
 
 
@@ -275,6 +284,64 @@ def test_why_says_that_the_agents_have_refused():
 
 
 # --- no list that grows with use -------------------------------------------------------------------------------------
+
+
+def of_this_process(placement: Placement, name: str, slots: int, kind: str = "w", incarnation: str = "1") -> None:
+    placement.add_agent(Agent(name, kind, incarnation, slots, together=placement.here))
+
+
+def test_agents_of_one_process_hold_only_so_many_together_and_those_elsewhere_dont_count():
+    placement = Placement(most_here=2)
+    of_this_process(placement, "a", 5)
+    of_this_process(placement, "b", 5)
+    for number in range(4):
+        placement.enqueue(ready(f"t{number}"))
+    assert len(placement.place()) == 2
+    assert "max_concurrent_tasks" in placement.why("e", "t3")
+    placement.add_agent(agent("far", slots=1))
+    assert names(placement.place()) == [("t2", "far")]
+    placement.release("e:t0")
+    assert [slot.task for slot in placement.place()] == ["t3"]
+
+
+def test_an_agent_of_the_process_that_tells_something_new_is_counted_once():
+    placement = Placement(most_here=1)
+    of_this_process(placement, "a", 1)
+    placement.enqueue(ready("t0"))
+    placement.place()
+    of_this_process(placement, "a", 7)
+    assert placement.here is not None
+    assert placement.here.held == 1
+    of_this_process(placement, "a", 7, incarnation="2")
+    assert placement.here.held == 0
+    assert not placement.here.full
+
+
+@given(st.lists(st.tuples(st.sampled_from("erau"), st.integers(0, 5), st.sampled_from(["w", "v", ANY_TYPE]))))
+def test_what_a_process_holds_is_what_its_agents_hold_and_never_too_much(steps):
+    placement = Placement(most_here=3)
+    for name, kind in (("a", "w"), ("b", "w"), ("c", "v")):
+        of_this_process(placement, name, 2, kind)
+    live: list[str] = []
+    for number, (step, which, kind) in enumerate(steps):
+        match step:
+            case "e":
+                placement.enqueue(ready(f"t{number}", agent_type=kind))
+            case "r" if live:
+                placement.release(live.pop(which % len(live)))
+            case "a":
+                of_this_process(placement, "a", 1 + which)
+            case _:
+                pass
+        live += [slot.attempt for slot in placement.place()]
+        here = placement.here
+        assert here is not None
+        assert here.held == sum(each.held for each in placement.agents.values()) <= 3
+        assert len(live) == here.held
+    while live:
+        placement.release(live.pop())
+        live += [slot.attempt for slot in placement.place()]
+    assert placement.queued() == 0
 
 
 def test_lists_dont_grow_with_use():

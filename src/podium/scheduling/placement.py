@@ -164,7 +164,9 @@ class _Hold:
 
     def count(self, agent: Agent) -> None:
         """Count it against the agent's slots."""
-        self.counted_by = agent
+        before, self.counted_by = self.counted_by, agent
+        if before is not None and before.together is not None:  # the agent told something new of itself
+            before.together.held -= 1
         agent.held += 1
         if agent.together is not None:
             agent.together.held += 1
