@@ -49,11 +49,19 @@ class Size(Struct, frozen=True, kw_only=True):
     latencies: int
     batches: int
     executions_a_batch: int
+    agents: int = 10_000
+    fleet_seconds: float = 30.0
 
 
 FULL = Size(workflows=200, steps=10, at_once=100, fan_out=10_000, latencies=500, batches=100, executions_a_batch=100)
-QUICK = Size(workflows=100, steps=10, at_once=50, fan_out=2_000, latencies=100, batches=30, executions_a_batch=100)
-TINY = Size(workflows=2, steps=2, at_once=2, fan_out=3, latencies=3, batches=2, executions_a_batch=2)
+QUICK = Size(
+    workflows=100, steps=10, at_once=50, fan_out=2_000, latencies=100, batches=30, executions_a_batch=100,
+    agents=2_000, fleet_seconds=5.0,
+)  # fmt: skip
+TINY = Size(
+    workflows=2, steps=2, at_once=2, fan_out=3, latencies=3, batches=2, executions_a_batch=2, agents=20,
+    fleet_seconds=2.0,
+)  # fmt: skip
 
 
 class Setup(Struct, frozen=True, kw_only=True):

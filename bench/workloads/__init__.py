@@ -1,7 +1,7 @@
 """The workloads, in the order in which they are run. Peers are measured beside them in the same way, by name."""
 
 from bench.figures import Workload
-from bench.workloads import bus, cold_start, discovery, durable_steps, fan_out, latency, shares
+from bench.workloads import bus, cold_start, discovery, durable_steps, fan_out, latency, remote, shares
 
 WORKLOADS: tuple[Workload, ...] = (
     durable_steps.WORKLOAD,
@@ -13,4 +13,7 @@ WORKLOADS: tuple[Workload, ...] = (
     bus.THROUGHPUT,
     bus.LATENCY,
     bus.ROUND_TRIPS,
+    remote.TASKS,
+    remote.LATENCY,
+    remote.FLEET,
 )

@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def test_the_workloads_have_names_of_their_own():
-    assert [workload.name for workload in WORKLOADS] == ["W1", "W2", "W3", "W4", "W5", "F1", "B1", "B2", "B3"]
+    names = ["W1", "W2", "W3", "W4", "W5", "F1", "B1", "B2", "B3", "R1", "R2", "R3"]
+    assert [workload.name for workload in WORKLOADS] == names
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)

@@ -52,8 +52,11 @@ STATUSES = "mcp.agent.*.status"
 REGISTRATIONS = (wire.REGISTER, "mcp.agent.*.register")
 TAKEN_AT_ONCE = 512
 FULL_PAUSE_SECONDS = 0.05
+GATHER_SECONDS = 0.02  # of signs of life, which can wait: each alone would wake everything
 ASK_AGAIN_SECONDS = 5.0
 ASKED_KEPT = 20_000
+_RESULTS = (msg.Succeeded, msg.Failed)
+_FACTS = (*_RESULTS, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed)
 _log = get_logger("podium.fleet")
 
 
@@ -155,7 +158,7 @@ class FleetLink:
         self._subscriptions = [registrations, heartbeats, statuses, results]
         self._begin(self._speaker.run(), "podium-link-speaks")
         self._begin(self._listen(registrations, self._registration), "podium-link-registrations")
-        self._begin(self._listen(heartbeats, self._heartbeat), "podium-link-heartbeats")
+        self._begin(self._listen(heartbeats, self._heartbeat, GATHER_SECONDS), "podium-link-heartbeats")
         self._begin(self._listen(statuses, self._status), "podium-link-states")
         self._begin(self._listen(results, self._result), "podium-link-results")
         self._begin(self._check_health(), "podium-link-health")
@@ -270,9 +273,15 @@ class FleetLink:
     # --- from agents -------------------------------------------------------------------------------------------
 
     async def _listen(
-        self, subscription: Subscription, take: Callable[[Delivery], Coroutine[Any, Any, None] | None]
+        self,
+        subscription: Subscription,
+        take: Callable[[Delivery], Coroutine[Any, Any, None] | None],
+        gather_seconds: float = 0.0,
     ) -> None:
-        """Take what comes, for ever; what one message does wrong keeps none of the others from being heard."""
+        """Take what comes, for ever; what one message does wrong keeps none of the others from being heard.
+
+        With `gather_seconds` there is a pause before what comes next, unless very much does.
+        """
         while True:
             try:
                 deliveries = await subscription.next(TAKEN_AT_ONCE)
@@ -288,6 +297,8 @@ class FleetLink:
                 except Exception as error:  # noqa: BLE001 - the fleet's other agents hang on this loop
                     _log.error("a message could not be handled", subject=delivery.subject, exc_info=error)
                     await self._malformed(delivery, error)
+            if gather_seconds and len(deliveries) < TAKEN_AT_ONCE:
+                await asyncio.sleep(gather_seconds)
 
     async def _malformed(self, delivery: Delivery, error: Exception) -> None:
         """Count what can't be used, say so where that is awaited, set it aside."""
@@ -361,8 +372,9 @@ class FleetLink:
             known = self.registry.heard(agent, now_us, incarnation)
         messages = heard.messages
         if known is not Known.KNOWN:
-            # An attempt's id is a fence of its own: results count, whoever brings them; signs of life don't.
-            messages = tuple(m for m in messages if isinstance(m, msg.Succeeded | msg.Failed))
+            # An attempt's id is a fence of its own: what became of it counts, whoever brings that; signs of life don't.
+            facts = _RESULTS if known is Known.FENCED else _FACTS
+            messages = tuple(m for m in messages if isinstance(m, facts))
             for at, message in enumerate(messages):
                 if not self._receiver.receive(message):
                     return self._take_rest(messages[at:])

@@ -270,10 +270,10 @@ class FleetRegistry:
             raise AgentNotFoundError(f"no agent {agent_id[:128]!r} is registered")
         return member.info(now_us)
 
-    def infos(self, now_us: int) -> list[AgentInfo]:
-        """Return how all agents stand, by id."""
+    def infos(self, now_us: int, most: int | None = None) -> list[AgentInfo]:
+        """Return how all agents stand, by id; at most so many of them."""
         self._look(now_us)
-        return [self._members[agent_id].info(now_us) for agent_id in sorted(self._members)]
+        return [self._members[agent_id].info(now_us) for agent_id in sorted(self._members)[:most]]
 
     def counts(self) -> dict[AgentState, int]:
         """Return how many agents are in each state that somebody is in."""

@@ -45,10 +45,10 @@ class Reporting:
         for agent in engine.staffing.placement.agents.values():
             registry.note_held(agent.id, agent.held)
 
-    def infos(self) -> list[AgentInfo]:
-        """Return how the agents elsewhere stand, by id."""
+    def infos(self, most: int | None = None) -> list[AgentInfo]:
+        """Return how the agents elsewhere stand, by id; at most so many of them."""
         self.refresh_loads()
-        return self._service.link.registry.infos(self._service.now_us())
+        return self._service.link.registry.infos(self._service.now_us(), most)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all agents as rows for people: first those elsewhere, then those of this process."""
@@ -100,7 +100,7 @@ class Reporting:
         registry, engine = self._service.link.registry, self._podium.engine
         metrics = registry.get_metrics()
         local = self.local_infos()
-        statuses = [_status_of(info) for info in self.infos()[:STATUSES_SHOWN]] if with_agents else []
+        statuses = [_status_of(info) for info in self.infos(STATUSES_SHOWN)] if with_agents else []
         if with_agents:
             statuses += [_status_of(info) for info in local[: max(STATUSES_SHOWN - len(statuses), 0)]]
         return wire.SystemStatus(

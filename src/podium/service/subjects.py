@@ -112,6 +112,8 @@ class SubjectsDoor:
             except TransportClosedError:
                 return
             for delivery in deliveries:
+                if handle == self._health and not delivery.reply:
+                    continue  # it is what we say ourselves to everybody
                 if len(self._handling) >= MOST_AT_ONCE:
                     self._metrics.counter("podium_submissions_refused_total", "busy").inc()
                     busy = BackpressureError("too many requests are being handled; try again")
