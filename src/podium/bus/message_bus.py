@@ -18,6 +18,7 @@ from podium.bus.metering import Meter
 from podium.bus.opening import transport_for
 from podium.bus.replies import PREFIX, Replies
 from podium.bus.sending import Limits, Outgoing, Sending, Source
+from podium.bus.subjects import check_name
 from podium.bus.subscription import BusSubscription, Links
 from podium.bus.topics import STREAM, distinct_topics, place_name, wanted
 from podium.bus.transport import Happening, Subscription, Transport
@@ -62,7 +63,9 @@ class MessageBus:
         given = settings or (Settings() if transport is not None else load_settings())
         self._transport = transport or transport_for(url or bus_url(given) or "memory://", given, self._heard)
         self._durable = durable
-        self._limits = limits or Limits(batch_size=batch_size, batch_bytes=given.message_bus_batch_size)
+        self._limits = limits or Limits(
+            batch_size=batch_size, batch_bytes=given.message_bus_batch_size, message_bytes=given.max_message_bytes
+        )
         self._clock = clock or SystemClock()
         self._ids = ids or IdSource(self._clock)
         self._incarnation = self._ids.token()
@@ -158,6 +161,8 @@ class MessageBus:
         group: str = "",
         from_start: bool = False,
         max_deliveries: int = 5,
+        prefetch: int = 256,
+        redeliver_seconds: float = 60.0,
     ) -> BusSubscription:
         """Return the messages of these topics as an async iterator; `*` stands for a word, a last `>` for the rest.
 
@@ -165,19 +170,31 @@ class MessageBus:
         that is new begins with what is published from now on, or with all that is kept (`from_start`). Without a group
         each subscriber gets all that is published while it listens. A message that isn't dealt with after
         `max_deliveries` becomes a dead letter. What this bus publishes after this call is heard.
+
+        In a durable bus a group's frames (of up to 64 messages) are fetched ahead, `prefetch` of them, and go to others
+        of the group when they aren't dealt with within `redeliver_seconds`: who is slow fetches fewer.
         """
         sending = self._sending or self._not_initialised()
         if self._stopping is not None:
             raise TransportClosedError("this bus has been shut down")
         if from_start and not (group and self.durable):
             raise InvalidInputError("from_start needs a durable bus and a group, whose place in the stream is kept")
+        if group:
+            check_name(group)
         names = distinct_topics(topics)
 
         async def listen(subjects: tuple[str, ...]) -> Subscription:
             if not group or not self.durable:
                 return await self._transport.subscribe(subjects, group=group, limit=_PLAIN_LIMIT)
             place = place_name(group, subjects)
-            return await self._transport.consume(STREAM, place, subjects=subjects, start=0 if from_start else -1)
+            return await self._transport.consume(
+                STREAM,
+                place,
+                subjects=subjects,
+                limit=prefetch,
+                redeliver_seconds=redeliver_seconds,
+                start=0 if from_start else -1,
+            )
 
         links = Links(
             clock=self._clock,
@@ -189,7 +206,9 @@ class MessageBus:
             closed=self._subscriptions.discard,
         )
         early = [] if group else self._unheard.take(names, self._clock.now_us())
-        subscription = BusSubscription(names, group, links, max_deliveries=max_deliveries, early=[*early])
+        subscription = BusSubscription(
+            names, group, links, max_deliveries=max_deliveries, prefetch=prefetch, early=[*early]
+        )
         self._subscriptions.add(subscription)
         sending.openings.add(subscription.opening)
         subscription.opening.add_done_callback(self._opened)
@@ -238,8 +257,8 @@ class MessageBus:
 
     async def get_metrics(self) -> dict[str, Any]:
         """Return what passes here: `throughput_per_second` (of the last ten seconds), `active_consumers`, messages
-        `sent`, `received`, `lost`, `failed`, `dead_letters`, frames that wait (`consumer_lag`), and the latency's
-        percentiles in milliseconds (upper bounds of their buckets).
+        `sent`, `received`, `lost`, `failed`, `dead_letters`, frames that wait (`consumer_lag`; None while the
+        carrier can't say), and the latency's percentiles in milliseconds (upper bounds of their buckets).
         """
         sending = self._sending
         return {
@@ -248,7 +267,7 @@ class MessageBus:
             "lost": sum(subscription.lost for subscription in self._subscriptions),
             "failed": sending.failed if sending is not None else 0,
             "waiting_frames": sending.waiting_frames if sending is not None else 0,
-            "consumer_lag": sum([await subscription.lag() for subscription in tuple(self._subscriptions)]),
+            "consumer_lag": await self._lag(),
             "connected": self._transport.connected,
             "transport": self._transport.name,
             "durable": self.durable,
@@ -303,6 +322,13 @@ class MessageBus:
 
     def _throughput(self) -> float:
         return self._meter.figures()["throughput_per_second"]
+
+    async def _lag(self) -> int | None:
+        """Return how many frames wait for the subscribers; None while the carrier can't say."""
+        try:
+            return sum([await subscription.lag() for subscription in tuple(self._subscriptions)])
+        except MessageBusError:
+            return None
 
     async def _refresh_lag(self) -> None:
         for subscription in tuple(self._subscriptions):

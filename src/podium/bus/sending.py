@@ -54,6 +54,7 @@ class Limits(Struct, frozen=True):
 
     batch_size: int = 64  # messages of a frame
     batch_bytes: int = 16_384  # of a frame of many messages
+    message_bytes: int = 1 << 20  # of one message, where the transport takes as many
     frames: int = 128  # that wait to be sent
     held_bytes: int = 16 << 20  # of frames that wait, or aren't acknowledged
     in_flight: int = 256  # frames that are sent to a stream and not acknowledged yet
@@ -111,7 +112,7 @@ class Sending:
         self._kept = kept
         self._sent = sent
         self._batch = min(limits.batch_size, MOST_IN_FRAME)
-        self._largest = transport.capabilities.max_payload - _OVERHEAD
+        self._largest = min(limits.message_bytes, transport.capabilities.max_payload - _OVERHEAD)
         self._bytes = min(limits.batch_bytes, self._largest)
         self._made = 0
         self._begun: list[Source] = []

@@ -86,13 +86,21 @@ class BusSubscription:
     """
 
     def __init__(
-        self, topics: tuple[str, ...], group: str, links: Links, *, max_deliveries: int = 5, early: list[Delivery]
+        self,
+        topics: tuple[str, ...],
+        group: str,
+        links: Links,
+        *,
+        max_deliveries: int,
+        prefetch: int,
+        early: list[Delivery],
     ) -> None:
         """Made by `MessageBus.subscribe`. `early` is what the bus itself said before anybody listened."""
         self.topics = topics
         self.group = group
         self._links = links
         self._max_deliveries = max_deliveries
+        self._most_ready = min(prefetch, _READY)
         self._marks = Marks()
         self._ready: Lanes[Delivery] = Lanes()
         self._subscriptions: list[Subscription] = []
@@ -225,11 +233,11 @@ class BusSubscription:
         ready = self._ready
         try:
             while True:
-                for delivery in await subscription.next(_FETCH):
+                for delivery in await subscription.next(min(_FETCH, self._most_ready)):
                     ready.put(lane_in(delivery.subject), delivery)
                     self._ready_bytes += len(delivery.data)
                 self._arrived.set()
-                while len(ready) >= _READY or self._ready_bytes > _READY_BYTES:
+                while len(ready) >= self._most_ready or self._ready_bytes > _READY_BYTES:
                     self._room.clear()
                     await self._room.wait()
         except TransportClosedError:
@@ -261,7 +269,7 @@ class BusSubscription:
                 await self._more()
                 continue
             self._ready_bytes -= len(delivery.data)
-            if len(self._ready) < _READY and self._ready_bytes <= _READY_BYTES:
+            if len(self._ready) < self._most_ready and self._ready_bytes <= _READY_BYTES:
                 self._room.set()
             frame = await self._read(delivery)
             if frame is not None and frame.messages:
