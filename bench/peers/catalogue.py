@@ -25,24 +25,26 @@ class Peer(Struct, frozen=True, kw_only=True):
     is_podium: bool = False
 
 
-# W1: workflows, steps of each, at a time · W2: tasks · W3: repetitions · W4: nothing
-SMALL_FAN, LARGE_FAN = "W2 1,000", "W2 10,000"
+# W1: workflows, steps of each, at a time · W2, R1: tasks · W3: repetitions · W4: nothing
+SMALL_FAN, LARGE_FAN, REMOTE = "W2 1,000", "W2 10,000", "R1 2,000"
 WORKLOADS = {
     "W1": "durable steps: workflows of 10 sequential steps, 100 at a time",
     SMALL_FAN: "fan-out: one workflow of 1,000 independent tasks",
     LARGE_FAN: "fan-out: one workflow of 10,000 independent tasks",
     "W3": "latency: one task, from its submission to its result, one at a time",
     "W4": "cold start: from the start of the process to the first task's result",
+    REMOTE: "remote: 2,000 independent tasks for four worker processes",
 }
 _FULL: dict[str, Numbers] = {
     "W1": (200, 10, 100), SMALL_FAN: (1_000,), LARGE_FAN: (10_000,), "W3": (100,), "W4": ()
 }  # fmt: skip
+_DISTRIBUTED: dict[str, Numbers] = {**_FULL, REMOTE: (2_000,)}  # who has workers in processes of their own
 _HALF: dict[str, Numbers] = {**_FULL, "W1": (100, 10, 100), "W3": (50,)}
 _SLOW: dict[str, Numbers] = {"W1": (5, 10, 5), SMALL_FAN: (100,), "W3": (10,), "W4": ()}
 
 PEERS: tuple[Peer, ...] = (
     Peer(
-        name="Podium", script="with_podium", package="podium", is_podium=True, durable=True, sizes=_FULL,
+        name="Podium", script="with_podium", package="podium", is_podium=True, durable=True, sizes=_DISTRIBUTED,
         promise="each step's grant and result committed (SQLite, FULL) before what follows",
     ),
     Peer(
@@ -58,11 +60,11 @@ PEERS: tuple[Peer, ...] = (
         promise="states reported to its local server (SQLite), in the background for tasks; results aren't kept",
     ),
     Peer(
-        name="Celery", script="with_celery", package="celery", durable=False, sizes=_FULL, redis=True,
+        name="Celery", script="with_celery", package="celery", durable=False, sizes=_DISTRIBUTED, redis=True,
         promise="none at Redis's defaults: a snapshot at times, a kill of a worker loses what it had taken",
     ),
     Peer(
-        name="Dramatiq", script="with_dramatiq", package="dramatiq", durable=False, sizes=_FULL, redis=True,
+        name="Dramatiq", script="with_dramatiq", package="dramatiq", durable=False, sizes=_DISTRIBUTED, redis=True,
         promise="none at Redis's defaults: a snapshot at times; what a dead worker had taken is given out again",
     ),
 )  # fmt: skip

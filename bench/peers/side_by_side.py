@@ -59,7 +59,8 @@ class Compared(Struct, frozen=True, kw_only=True):
         """Seconds a step or a task, so that sizes that differ can be compared; of W3 and W4 the seconds."""
         if self.workload == MORE_IS_BETTER:
             return 1 / self.value
-        return self.value / work_of(self.workload, self.numbers) if self.workload.startswith("W2") else self.value
+        many = self.workload.startswith(("W2", "R1"))
+        return self.value / work_of(self.workload, self.numbers) if many else self.value
 
 
 class Failed(Exception):

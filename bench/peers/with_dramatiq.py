@@ -1,6 +1,8 @@
 # mypy: ignore-errors
 # (the peers are installed in an environment of their own, so their types aren't at hand)
-"""Dramatiq with Redis as broker and result backend, and its defaults: a process a core, 8 threads each."""
+"""Dramatiq with Redis as broker and result backend, and its defaults: a process a core, 8 threads each; four processes
+for R1.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from dramatiq.results.backends import RedisBackend
 
 from bench.peers.script import SECONDS, answer, one_at_a_time, say, timed, windows
 
+REMOTE_PROCESSES = 4
 REDIS = os.environ["BENCH_REDIS"]
 WAIT_MS = 300_000
 broker = RedisBroker(url=f"{REDIS}/0")
@@ -32,8 +35,11 @@ def noop() -> int:
 class Worker:
     """The worker processes for as long as the block lasts; they are up when they have done one task."""
 
+    def __init__(self, *options: str) -> None:
+        self._options = options
+
     def __enter__(self) -> None:
-        command = [sys.executable, "-m", "dramatiq", "bench.peers.with_dramatiq"]
+        command = [sys.executable, "-m", "dramatiq", "bench.peers.with_dramatiq", *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         run_one()
 
@@ -58,13 +64,17 @@ def steps(workflows: int, length: int, at_once: int):
         return {SECONDS: timed(lambda: windows(begin, end, workflows, at_once))}
 
 
-def fan_out(count: int):
+def fan_out(count: int, *options: str):
     def run(tasks: int) -> None:
         group(noop.message() for _ in range(tasks)).run().wait(timeout=WAIT_MS)
 
-    with Worker():
+    with Worker(*options):
         run(20)
         return {SECONDS: timed(lambda: run(count))}
+
+
+def remote(count: int):
+    return fan_out(count, f"--processes={REMOTE_PROCESSES}")
 
 
 def latency(count: int):
@@ -78,4 +88,4 @@ def cold() -> None:
 
 
 if __name__ == "__main__":
-    answer({"W1": steps, "W2": fan_out, "W3": latency, "W4": cold})
+    answer({"W1": steps, "W2": fan_out, "W3": latency, "W4": cold, "R1": remote})

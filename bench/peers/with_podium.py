@@ -1,9 +1,13 @@
-"""Podium, called as its peers are: SQLite with `synchronous=FULL`, an agent of the same process, default settings."""
+"""Podium, called as its peers are: SQLite with `synchronous=FULL`, an agent of the same process, default settings.
+
+R1's agents are four processes, reached over the embedded NATS server.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 from bench.peers.script import LATENCIES, SECONDS, answer, peak_mb
@@ -72,5 +76,12 @@ def cold() -> dict[str, Any]:
     return {}
 
 
+def remote(count: int) -> dict[str, Any]:
+    from bench.remote.orchestrator import measured
+
+    (found,) = asyncio.run(measured(Path.cwd(), [f"independent:{count}"]))
+    return {SECONDS: found.seconds[0]}
+
+
 if __name__ == "__main__":
-    answer({"W1": steps, "W2": fan_out, "W3": latency, "W4": cold})
+    answer({"W1": steps, "W2": fan_out, "W3": latency, "W4": cold, "R1": remote})

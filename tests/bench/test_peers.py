@@ -7,11 +7,11 @@ import pytest
 
 from bench.machine import describe
 from bench.peers import side_by_side
-from bench.peers.catalogue import LARGE_FAN, PEERS, SMALL_FAN, WORKLOADS, Peer
+from bench.peers.catalogue import LARGE_FAN, PEERS, REMOTE, SMALL_FAN, WORKLOADS, Peer
 from bench.peers.script import windows
 from bench.peers.side_by_side import Compared, compare, line, table, times_podium
 
-TINY = {"W1": (2, 2, 2), SMALL_FAN: (3,), "W3": (2,), "W4": ()}
+TINY = {"W1": (2, 2, 2), SMALL_FAN: (3,), "W3": (2,), "W4": (), REMOTE: (3,)}
 PODIUM = Peer(
     name="Podium", script="with_podium", package="podium", promise="all", durable=True, sizes=TINY, is_podium=True
 )
