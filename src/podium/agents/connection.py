@@ -70,6 +70,10 @@ class Ears(Protocol):
         """It may not be (or may no longer be) part of the fleet."""
         ...
 
+    def taken_in(self, agent: str) -> None:
+        """The orchestrator has taken it in, perhaps anew: what it was told before may be lost."""
+        ...
+
     def connected(self, is_so: bool) -> None:
         """The bus is there, or gone."""
         ...
@@ -295,6 +299,7 @@ class AgentConnection:
         match notice.notice:
             case wire.Notice.REGISTERED:
                 self._unregistered.discard(agent)
+                self._ears.taken_in(agent)
                 if isinstance(notice.heartbeat_interval_ms, int):
                     self._heartbeat_seconds = max(notice.heartbeat_interval_ms, 100) / 1_000
             case wire.Notice.REGISTER_AGAIN:
@@ -307,6 +312,10 @@ class AgentConnection:
                     self._ears.refused(agent, error)
                 else:
                     _log.warning("the registration is refused; it is tried again", agent=agent, reason=notice.reason)
+            case wire.Notice.RESULT_CONFIRMED:  # so speaks an orchestrator that doesn't know yet what this agent is
+                self._ears.deliver(agent, (msg.Confirmation(notice.task_id, notice.accepted is not False),))
+            case wire.Notice.TASK_CANCELLED:
+                self._ears.deliver(agent, (msg.Cancel(notice.task_id, notice.reason, notice.force),))
             case wire.Notice.DRAIN:
                 grace = notice.grace_ms if isinstance(notice.grace_ms, int) else 10_000
                 self._ears.drain(agent, grace / 1_000)

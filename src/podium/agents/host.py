@@ -181,6 +181,12 @@ class AgentHost:
         self._running.abandon()
         self._let_go()
 
+    def repeat_results(self) -> None:
+        """Say at once again what is not confirmed: what was said may be lost."""
+        if self._started:
+            for attempt in self._outbox.held:
+                self._outbox.repeat(attempt)
+
     # --- what it is asked and tells ------------------------------------------------------------------------------
 
     def deliver(self, message: ToAgent) -> None:
@@ -213,11 +219,11 @@ class AgentHost:
     def renew(self) -> None:
         """Send one renewal for all attempts; may be called from any thread, and while the loop is blocked."""
         now_us = self._clock.now_us()
-        working = [
+        working = [  # with those that only hold their slot still
             live.attempt
             for live in tuple(self._live.values())
-            if not live.reported
-            and (live.deadline_us is None or now_us < live.deadline_us + seconds_to_us(live.assignment.lease_seconds))
+            if live.reported
+            or (live.deadline_us is None or now_us < live.deadline_us + seconds_to_us(live.assignment.lease_seconds))
         ]
         attempts = tuple(dict.fromkeys((*working, *self._outbox.held)))
         self._silent_renewals += 1

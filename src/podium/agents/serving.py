@@ -49,6 +49,7 @@ class ServedAgents:
             self.incarnation,
             refused=self._refused,
             drain=self._asked_to_drain,
+            taken_in=self._taken_in,
             register_on_own_subject=register_on_own_subject,
         )
         self.hosts: dict[str, AgentHost] = {}
@@ -122,6 +123,12 @@ class ServedAgents:
             self.failure = error
             _log.error("the orchestrator refuses this agent", agent=agent, reason=str(error))
         self._over.set()
+
+    def _taken_in(self, agent: str) -> None:
+        """The orchestrator has registered this agent, perhaps anew after something was lost: results are repeated."""
+        host = self.hosts.get(agent)
+        if host is not None:
+            host.repeat_results()
 
     def _asked_to_drain(self, agent: str, grace_seconds: float) -> None:
         host = self.hosts.get(agent)

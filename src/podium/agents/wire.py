@@ -29,10 +29,12 @@ class AgentWire:
         *,
         refused: Callable[[str, PodiumError], None],
         drain: Callable[[str, float], None],
+        taken_in: Callable[[str], None] = lambda agent: None,
         register_on_own_subject: bool = False,
     ) -> None:
         """`make` makes the transport on the thread; `refused` is told, on the home loop, of an agent that may not be
-        (or may no longer be) part of the fleet; `drain` of one that shall take nothing new.
+        (or may no longer be) part of the fleet; `drain` of one that shall take nothing new; `taken_in` of one that
+        was registered, perhaps anew.
         """
         self._make = make
         self._clock = clock
@@ -40,6 +42,7 @@ class AgentWire:
         self._own_subject = register_on_own_subject
         self._refused = refused
         self._drain = drain
+        self._taken_in = taken_in
         self._deliver: dict[str, Callable[[msg.ToAgent], None]] = {}
         self._closing = False
         self.there = threading.Event()  # the bus
@@ -143,6 +146,10 @@ class AgentWire:
     def refused(self, agent: str, error: PodiumError) -> None:
         """An agent may not be part of the fleet."""
         self._home.call_soon_threadsafe(self._refused, agent, error)
+
+    def taken_in(self, agent: str) -> None:
+        """An agent was registered, perhaps anew."""
+        self._home.call_soon_threadsafe(self._taken_in, agent)
 
     def connected(self, is_so: bool) -> None:
         """The bus is there, or gone."""

@@ -92,14 +92,15 @@ class Leases:
             lease = self._leases.get(attempt)
             if lease is not None:
                 lease.accepted_us = lease.accepted_us or now_us
-                self._renew(lease, now_us)
+                self.believe(lease, now_us)
 
     def prolong(self, lease: Lease, now_us: int) -> None:
         """Believe in one for another lease, though nothing was heard: its agent is only now told of it."""
         lease.said_us = now_us
-        self._renew(lease, now_us)
+        self.believe(lease, now_us)
 
-    def _renew(self, lease: Lease, now_us: int) -> None:
+    def believe(self, lease: Lease, now_us: int) -> None:
+        """Begin one anew."""
         lease.expires_us = now_us + (self.length_us if lease.length_us is None else lease.length_us)
 
     def of_agent(self, agent: str, other_than: str = "") -> list[tuple[str, Lease]]:
@@ -109,7 +110,7 @@ class Leases:
     def renew_all(self, agent: str, now_us: int) -> None:
         """Believe in all that an agent has for another lease."""
         for lease in self._of_agent.get(agent, {}).values():
-            self._renew(lease, now_us)
+            self.believe(lease, now_us)
 
     def all(self) -> list[Lease]:
         """Return all leases."""
@@ -129,7 +130,7 @@ class Leases:
         self._looked_us = now_us
         if stalled:
             for lease in self._leases.values():
-                self._renew(lease, now_us)
+                self.believe(lease, now_us)
             return []
         return [(a, lease) for a, lease in self._leases.items() if lease.expires_us <= now_us]
 

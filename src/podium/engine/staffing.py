@@ -23,6 +23,7 @@ from podium.telemetry.logs import get_logger
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
 FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
+REMINDERS = 3  # a lease has so many parts, after each of which an agent is told again what it hasn't accepted
 FREED_KEPT = 10_000
 UNDELIVERED = "undelivered"  # why an attempt is lost of which its agent never said that it has begun
 MAX_ERROR_TEXT = 8 * 1024
@@ -67,11 +68,15 @@ class Staffing:
         self.leases = leases
         self.members: dict[str, Member] = {}
         self._arrive = arrive
+        # Whether agents elsewhere can be heard at all; while they can't, their silence says nothing.
+        self.reachable: Callable[[], bool] = lambda: True
         self._turn = 0
         self._freed: dict[str, None] = {}  # attempts whose threads have returned, the latest of them
         self._reunited: list[Lease] = []  # live attempts whose agent may not have heard what we said
         # slots of attempts that we ended, and until when we wait for their agents' word
         self._lingering: dict[str, int] = {}
+        # slots of threads that outlive their attempts, and until when that is believed without another renewal
+        self._stuck: dict[str, int] = {}
 
     # --- from executions to the queue --------------------------------------------------------------------------
 
@@ -122,6 +127,7 @@ class Staffing:
             return
         self._lingering.pop(attempt, None)
         if isinstance(given, inp.Failed) and given.holds_slot and attempt not in self._freed:
+            self._stuck[attempt] = 0
             return  # decided again after a failed append, its slot may have come back meanwhile
         self.placement.release(attempt)
 
@@ -210,12 +216,15 @@ class Staffing:
             case msg.Leaving():
                 self.placement.leave(message.agent)
             case msg.Freed():
+                self._stuck.pop(message.attempt, None)
                 self.placement.release(message.attempt)
                 self._freed[message.attempt] = None
                 if len(self._freed) > FREED_KEPT:
                     del self._freed[next(iter(self._freed))]
             case msg.Renewal():
                 self.leases.renew(message.attempts, now_us)
+                for attempt in self._stuck.keys() & message.attempts if self._stuck else ():
+                    self._stuck[attempt] = now_us + self.leases.length_us
             case msg.Accepted():
                 self._note(message.attempt, accepted_us=now_us)
             case msg.Progress():
@@ -261,18 +270,27 @@ class Staffing:
                 self._reunited.append(lease)
 
     def _remind(self, now_us: int) -> None:
-        """Say again to agents that don't renew what they haven't said that they have.
+        """Say again to agents elsewhere what they haven't said that they have: a bus may have lost it.
 
-        Any word of theirs renews all that they hold, so that what they never heard of would never be missed.
+        Any word of one that doesn't renew renews all that it holds, so that what it never heard of would never be
+        missed; one that renews shall have it before its lease ends.
         """
-        after_us = int(self._foreign_lease_seconds * 1_000_000) // 2
-        for member in self.members.values():
-            if member.registration.renews:
+        for lease in self.leases.all():
+            if lease.accepted_us or not lease.incarnation.startswith((msg.REMOTE, msg.FOREIGN)):
                 continue
-            for _, lease in self.leases.of_agent(member.registration.agent):
-                if not lease.accepted_us and lease.said_us + after_us <= now_us:
-                    lease.said_us = now_us
-                    self._reunited.append(lease)
+            member = self.members.get(lease.agent)
+            if member is None:
+                continue
+            parts = REMINDERS if member.registration.renews else 2
+            if lease.said_us + self._lease_us(lease.agent) // parts <= now_us:
+                lease.said_us = now_us
+                self._reunited.append(lease)
+
+    def _believe(self, now_us: int) -> None:
+        """Nobody elsewhere can be heard: all their leases begin anew."""
+        for lease in self.leases.all():
+            if lease.incarnation.startswith((msg.REMOTE, msg.FOREIGN)):
+                self.leases.believe(lease, now_us)
 
     def _refused(self, message: msg.Refused) -> None:
         """An agent won't: it gets nothing more until it is heard of again, or, when it leaves, at all."""
@@ -283,25 +301,41 @@ class Staffing:
 
     def expire(self, now_us: int) -> None:
         """Turn leases that have ended into inputs, and give back the slots whose agents say nothing of them."""
-        for attempt, until_us in list(self._lingering.items()):
-            if not until_us:
-                self._lingering[attempt] = now_us + self.leases.length_us
-            elif until_us <= now_us:
-                del self._lingering[attempt]
-                self.placement.release(attempt)
+        for waited in (self._lingering, self._stuck):
+            self._release_overdue(waited, now_us)
         if not len(self.leases):
             self.leases.rest()
             return
-        self._remind(now_us)
+        if self.reachable():
+            self._remind(now_us)
+        else:
+            self._believe(now_us)
         for attempt, lease in self.leases.expired(now_us):
             self.suspend(lease.agent)  # it would only lose the next one too
-            member = self.members.get(lease.agent)
-            renews = member is not None and member.registration.renews
-            if renews and lease.incarnation.startswith(msg.REMOTE) and not lease.accepted_us:
+            if self._never_had(lease):
                 self._lose(attempt, lease, UNDELIVERED)
                 continue
             seconds = self._lease_us(lease.agent, lease.incarnation) / 1_000_000
             self._lose(attempt, lease, f"agent {lease.agent} gave no sign of life for {seconds:g} s")
+
+    def _never_had(self, lease: Lease) -> bool:
+        """Whether an agent was heard of during a lease, but never said that it has the attempt.
+
+        One that was silent meanwhile may have died of it.
+        """
+        member = self.members.get(lease.agent)
+        if member is None or not member.registration.renews or not lease.incarnation.startswith(msg.REMOTE):
+            return False
+        began_us = lease.expires_us - (lease.length_us or self.leases.length_us)
+        return not lease.accepted_us and member.seen_us > began_us
+
+    def _release_overdue(self, waited: dict[str, int], now_us: int) -> None:
+        for attempt, until_us in list(waited.items()):
+            if not until_us:
+                waited[attempt] = now_us + self.leases.length_us
+            elif until_us <= now_us:
+                del waited[attempt]
+                self.placement.release(attempt)
 
     def lose_inherited(self, reason: str = "owner_died") -> None:
         """Give up the attempts whose agent isn't registered: after a take-over of agents that lived in the process."""

@@ -126,7 +126,7 @@ class Saved(Struct, frozen=True, tag_field="kind", tag="saved"):
 
 
 class Renewal(Struct, frozen=True, tag_field="kind", tag="renewal"):
-    """I am alive and still work on all of these."""
+    """I am alive, and all of these still have a slot here: whether they work, or their thread can't be stopped."""
 
     agent: str
     attempts: tuple[str, ...]

@@ -9,6 +9,7 @@ document beside it is made from them.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
@@ -384,7 +385,7 @@ def _without_nulls(text: bytes | Raw, kind: type[Any]) -> bytes:
     if issubclass(kind, NatsMessage):  # what nobody reads, nobody is refused for
         members.pop("messageId", None)
         members.pop("timestamp", None)
-    for each in msgspec.structs.fields(kind):
+    for each in _fields(kind):
         value = members.get(each.encode_name)
         if value is None:
             continue
@@ -395,6 +396,11 @@ def _without_nulls(text: bytes | Raw, kind: type[Any]) -> bytes:
         if inner is not None and bytes(value).startswith(b"{"):
             members[each.encode_name] = Raw(_without_nulls(value, inner))
     return encoded(members)
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
 
 
 def _struct_in(kind: Any) -> type[Struct] | None:

@@ -13,6 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from podium.bus.memory import MemoryCarrier
 from podium.bus.transport import Delivery, Happening
 from podium.engine import events as ev
@@ -20,7 +22,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Batch
 from podium.engine.runtime import Engine
 from podium.engine.staffing import UNDELIVERED
-from podium.exceptions import InvalidInputError, PodiumError, TransportUnavailableError
+from podium.exceptions import PodiumError, TransportUnavailableError
 from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.frames import CONTENT_TYPE, decode_heard, decode_spoken
@@ -68,6 +70,7 @@ class BusLink(Link):
             held_as=engine.staffing.held_as,
         )
         engine.unusable = fleet.unusable
+        engine.staffing.reachable = lambda: self._transport.connected
         engine.landed.append(world.landed)
         await fleet.start()
         await self._announce()
@@ -107,6 +110,7 @@ class BusLink(Link):
 class BusWorld(World):
     """One simulated world with a bus in it."""
 
+    rest_looks = 60  # an agent may work for minutes on what was given to another meanwhile
     _link: BusLink | None
 
     def __init__(self, *about: Any, **more: Any) -> None:
@@ -303,16 +307,19 @@ def described(subject: str, data: bytes, headers: Mapping[str, str]) -> str:
 
 
 def _described_json(data: bytes) -> str:
-    for kind, show in (
-        (wire.OrchestratorNotice, lambda m: f"{m.notice} {m.task_id[-30:]}".rstrip()),
-        (wire.TaskAssignmentMessage, lambda m: f"task {m.task.task_id[-30:]}"),
-        (wire.TaskResultMessage, lambda m: f"result of {m.result.task_id[-30:]}, {m.result.status}"),
-        (wire.AgentRegistrationMessage, lambda m: f"registration {m.registration.incarnation}".rstrip()),
-        (wire.AgentStatusMessage, lambda m: f"{m.status.state} {m.status.task_id[-30:]}".rstrip()),
-        (wire.SystemEventMessage, lambda m: m.event_type),
-    ):
-        try:
-            return str(show(wire.decoded(data, kind)))
-        except InvalidInputError:
-            continue
+    said: dict[str, Any] = msgspec.json.decode(data)
+    for about in ("notice", "eventType"):
+        if about in said:
+            return f"{said[about]} {said.get('taskId', '')[-30:]}".rstrip()
+    for about, shown in _SHOWN.items():
+        if about in said:
+            return " ".join(str(said[about].get(field, ""))[-30:] for field in shown).strip()
     return "heartbeat"
+
+
+_SHOWN = {
+    "task": ("taskId",),
+    "result": ("status", "taskId"),
+    "registration": ("agentType", "incarnation"),
+    "status": ("state", "taskId"),
+}

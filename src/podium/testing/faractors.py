@@ -156,6 +156,11 @@ class Process:
         if not self._over:
             self._ears.refused(agent, error)
 
+    def taken_in(self, agent: str) -> None:
+        """The agent was registered, perhaps anew."""
+        if not self._over:
+            self._ears.taken_in(agent)
+
     def connected(self, is_so: bool) -> None:
         """The bus is there, or gone."""
 
@@ -267,6 +272,11 @@ class FarActor(Actor):
         self.vanish()
         if not self.replaced:
             self._come_later()
+
+    def taken_in(self, agent: str) -> None:
+        """Say again what isn't confirmed: it may have been lost."""
+        for held in list(self._held.values()):
+            self._say(held)
 
     def connected(self, is_so: bool) -> None:
         """The bus is there, or gone."""

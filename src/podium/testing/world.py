@@ -52,6 +52,8 @@ SETTINGS = EngineSettings(
 class World:
     """One simulated world."""
 
+    rest_looks = 20  # ten seconds apart, within which everything is let go in the end
+
     def __init__(
         self,
         loop: VirtualLoop,
@@ -169,7 +171,7 @@ class World:
 
     async def _come_to_rest(self) -> None:
         """Give agents and engine the time to let go of everything, and see whether they do."""
-        for _ in range(20):
+        for _ in range(self.rest_looks):
             await asyncio.sleep(10)
             engine = self._engine
             if engine is not None and not unreturned(engine) and all(a.quiet for a in self._actors.values()):

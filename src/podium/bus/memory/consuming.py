@@ -185,6 +185,8 @@ class Place:
         """Wake when the next one is due. A ring too early does no harm, so a timer is never moved to later."""
         if not self.readers or not (self._due or self._out):
             return
+        if not self._carrier.up:
+            return  # it hands out when it comes up; a timer that is due would ring again and again
         if not any(reader.has_room() for reader in self.readers):
             return  # whoever makes room hands out
         when = min(
