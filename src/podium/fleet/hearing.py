@@ -6,6 +6,7 @@ somebody else, is an InvalidInputError.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -75,6 +76,10 @@ def heard_result(delivery: Delivery) -> Heard:
     """Return the result that a message of document 000 brings."""
     agent = agent_of(delivery.subject)
     said = wire.decoded(delivery.data, wire.TaskResultMessage)
+    try:
+        msgspec.json.decode(said.result.result)  # what is nobody's to read later is refused now
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"the result is no JSON that can be read: {error}") from error
     return Heard(agent, "", (result_from(agent, said.result),))
 
 
@@ -92,17 +97,7 @@ def _is_measure(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_MEASURED
 
 
-class _Attempt(Struct, rename="camel"):
-    task_id: str
-
-
-class _AnyResult(Struct):
-    """Only which attempt a result is of, when nothing else of it can be read."""
-
-    result: _Attempt
-
-
-_any_result = msgspec.json.Decoder(_AnyResult)
+_ATTEMPT = re.compile(rb'"taskId"\s*:\s*"([^"\\\x00-\x1f]{1,1024})"')
 
 
 def unreadable_result(delivery: Delivery, why: str) -> msg.Failed | None:
@@ -110,10 +105,10 @@ def unreadable_result(delivery: Delivery, why: str) -> msg.Failed | None:
 
     Without it the attempt would hang until its time is over: its agent thinks that it is done.
     """
-    try:
-        agent, attempt = agent_of(delivery.subject), _any_result.decode(delivery.data).result.task_id
-    except (InvalidInputError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    named = set(_ATTEMPT.findall(delivery.data))  # what can't be parsed can still be looked through
+    if len(named) != 1:
         return None
+    agent, attempt = agent_of(delivery.subject), named.pop().decode(errors="replace")
     return msg.Failed(agent, attempt, msg.ErrorInfo("InvalidResult", f"its agent's result can't be used: {why}"))
 
 

@@ -227,7 +227,7 @@ class TaskAssignmentMessage(NatsMessage, frozen=True, kw_only=True):
     task: AgentTask
 
 
-class TaskError(Struct, frozen=True, rename="camel", omit_defaults=True):
+class TaskError(Struct, frozen=True, rename="camel"):
     """Why a task failed. `retryable: false` says that another attempt would not help."""
 
     message: Text = ""
