@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from functools import lru_cache
 from zlib import crc32
 
 from podium.clock import Clock, SystemClock
@@ -42,7 +43,12 @@ class IdSource:
 
 def execution_id_for(tenant: str, submission_id: str) -> str:
     """Return the execution's id for a submission that names itself: UUIDv5 of tenant and name."""
-    return str(uuid.uuid5(uuid.uuid5(_NAMESPACE, f"tenant/{tenant}"), submission_id))
+    return str(uuid.uuid5(_namespace_of(tenant), submission_id))
+
+
+@lru_cache(maxsize=1_024)
+def _namespace_of(tenant: str) -> uuid.UUID:
+    return uuid.uuid5(_NAMESPACE, f"tenant/{tenant}")
 
 
 def workflow_id_for(name: str) -> str:

@@ -23,7 +23,7 @@ from podium.engine.projections import Row
 from podium.engine.values import Value
 from podium.exceptions import BackpressureError, CorruptHistoryError, MessageBusError, PayloadTooLargeError, PodiumError
 from podium.fleet import wire
-from podium.service.described import Described, Descriptions, WorkflowOf, estimated_seconds
+from podium.service.described import Described, Descriptions, WorkflowOf
 from podium.service.listening import SystemEvents
 from podium.service.submissions import TASK
 from podium.store.protocol import LogRow, Store
@@ -160,7 +160,7 @@ class Announcer:
             known,
             {
                 "orchestration_pattern": str(workflow.orchestration_pattern),
-                "estimated_duration": estimated_seconds(workflow),
+                "estimated_duration": known.described.estimated_seconds,
                 "allocated_agents": self._agents_of(workflow),
             },
         )

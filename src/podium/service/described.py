@@ -32,6 +32,7 @@ class Described(Struct, frozen=True):
 
     workflow: Workflow
     workflow_id: str
+    estimated_seconds: int
     submitted: bool  # a single task that a client submitted
     tasks: dict[str, DescribedTask]
 
@@ -61,6 +62,7 @@ def described(workflow: Workflow) -> Described:
     return Described(
         workflow,
         workflow.id or workflow_id_for(workflow.name),
+        estimated_seconds(workflow),
         bool(workflow.metadata.get(SUBMITTED)),
         {task.id: DescribedTask(tuple(task.dependencies), round(task.timeout or 0)) for task in workflow.tasks},
     )

@@ -7,6 +7,7 @@ were submitted before it. Its id outside is the client's own, or the execution's
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ from podium.ids import execution_id_for
 from podium.scheduling.placement import ANY_TYPE
 from podium.workflow.model import AgentGroup, RetryPolicy, Task, Workflow, WorkflowConfig
 
+WORKFLOWS_KEPT = 64  # as many as the application needn't validate again
 TASK = "task"
 RESULTS = "dependencyResults"  # the task that awaits the others, and the argument that its results become
 AWAITING = "podium_await"  # the agent type that awaits executions: the orchestrator's own
@@ -49,7 +51,7 @@ def submission_of(said: wire.TaskSubmissionMessage, tenant: str, max_task_second
     if task.payload and task.dependencies and RESULTS in task.payload:
         raise InvalidInputError(f"task.payload can't have {RESULTS}: the results of its dependencies get that name")
     dependencies = tuple(execution_of(tenant, dependency) for dependency in task.dependencies)
-    if task.task_id and execution_of(tenant, task.task_id) in dependencies:
+    if dependencies and task.task_id and execution_of(tenant, task.task_id) in dependencies:
         raise InvalidInputError("task.dependencies: a task can't wait for itself")
     return Submission(
         workflow=_workflow(task, dependencies, _seconds(task, max_task_seconds)),
@@ -76,16 +78,26 @@ def _seconds(task: wire.AgentTask, most: float) -> float:
 
 
 def _workflow(task: wire.AgentTask, dependencies: tuple[str, ...], seconds: float) -> Workflow:
-    """Return the workflow; submissions that differ in their payload, ids and priority only share one."""
-    group = AgentGroup(
-        "agent", task.agent_type or ANY_TYPE, capabilities=tuple(dict.fromkeys(task.required_capabilities))
-    )
+    """Return the workflow; submissions that differ in their payload, ids and priority only share one.
+
+    Of the usual ones it is the same object each time, so that it is checked and compiled once.
+    """
+    capabilities = tuple(dict.fromkeys(task.required_capabilities))
+    make = _made if dependencies else _made_once
+    return make(task.task_type, task.agent_type or ANY_TYPE, capabilities, task.retries, seconds, dependencies)
+
+
+def _made(
+    function: str, agent_type: str, capabilities: tuple[str, ...], retries: int, seconds: float,
+    dependencies: tuple[str, ...],
+) -> Workflow:  # fmt: skip
+    group = AgentGroup("agent", agent_type, capabilities=capabilities)
     main = Task(
         id=TASK,
         agent="agent",
-        function=task.task_type,
+        function=function,
         timeout=seconds,
-        retry=RetryPolicy(max_attempts=task.retries + 1) if task.retries else None,
+        retry=RetryPolicy(max_attempts=retries + 1) if retries else None,
         dependencies=(RESULTS,) if dependencies else (),
     )
     tasks: tuple[Task, ...] = (main,)
@@ -99,13 +111,16 @@ def _workflow(task: wire.AgentTask, dependencies: tuple[str, ...], seconds: floa
         )
         tasks = (waiting, main)
     return Workflow(
-        name=task.task_type,
+        name=function,
         tasks=tasks,
         agents={"agent": group},
         output=f"${{tasks.{TASK}.result}}",
         config=WorkflowConfig(),
         metadata={SUBMITTED: True},
     )
+
+
+_made_once = lru_cache(maxsize=WORKFLOWS_KEPT)(_made)
 
 
 def _checked_notify(subject: str | None) -> str:
