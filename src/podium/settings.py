@@ -39,6 +39,7 @@ SECRETS = frozenset({"nats_password", "nats_token", "nats_nkey_seed"})
 _DAY = 86_400.0
 _LIMITS: dict[str, tuple[float, float]] = {  # above the first, at most the second
     "lease_seconds": (0, _DAY),
+    "disconnect_grace_seconds": (0, _DAY),
     "drain_seconds": (0, _DAY),
     "heartbeat_interval_seconds": (0, _DAY),
     "health_check_interval_seconds": (0, _DAY),
@@ -97,6 +98,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     # The fleet.
     max_concurrent_agents: int = 10_000
+    disconnect_grace_seconds: float = 3.0  # for an agent whose connection ended to come back, if a lease isn't shorter
     heartbeat_interval_seconds: float = 30.0
     health_check_interval_seconds: float = 30.0
     unhealthy_seconds: float = 60.0  # without a sign of life

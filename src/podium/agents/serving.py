@@ -36,13 +36,18 @@ class ServedAgents:
         renewer: Renewer | None = None,
         limits: HostLimits = HostLimits(),
         register_on_own_subject: bool = False,
+        incarnation: str = "",
     ) -> None:
-        """`make` makes the transport; agents with credentials of their own register on subjects of their own."""
+        """`make` makes the transport; agents with credentials of their own register on subjects of their own.
+
+        `incarnation` names this start of the process (default: made up). Where the transport's connection is named by
+        it (`connection_name`), the orchestrator notices at once that the process has died.
+        """
         self._clock = clock or SystemClock()
         self._ids = ids or IdSource(self._clock)
         self._renewer = renewer or process_renewer()
         self._limits = limits
-        self.incarnation = self._ids.token()
+        self.incarnation = incarnation or self._ids.token()
         self.wire = AgentWire(
             make,
             self._clock,

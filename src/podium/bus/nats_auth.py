@@ -38,6 +38,7 @@ from podium.telemetry.logs import get_logger
 KEYS_FILE = "authority.json"
 ISSUED_FILE = "issued.json"
 ORCHESTRATOR_FILE = "orchestrator.creds"
+WATCHER_FILE = "watcher.creds"
 _LONGEST_GREETING = 1 << 16  # bytes: the server takes a client's token as one line; it is 4 KiB where nothing is said
 _LONGEST_TOKEN = _LONGEST_GREETING - 2_048
 
@@ -49,6 +50,10 @@ _log = get_logger("podium.bus.nats_auth")
 def authority_folder(data: str | Path) -> Path:
     """Return where the authority is kept in Podium's folder of data."""
     return Path(data) / "nats" / "auth"
+
+
+# What hears the server's events needs of the system account.
+WATCHING = Permissions(("$SYS.REQ.SERVER.PING.CONNZ",), ("$SYS.ACCOUNT.>", "_INBOX.>"))
 
 
 class Kind(StrEnum):
@@ -172,6 +177,21 @@ class Authority:
         """Write such credentials to a file beside the keys, for whoever takes a path, and return it."""
         path = self._folder / ORCHESTRATOR_FILE
         write_private(path, self.orchestrator(now_us).text().encode())
+        return path
+
+    @property
+    def account(self) -> str:
+        """The account that all users but the watcher are in, by its public key."""
+        return self._account.public
+
+    def watcher_file(self, now_us: int) -> Path:
+        """Write credentials with which the server's own events can be heard, and who is connected asked; return where.
+
+        They are of the system account, and for the orchestrator alone.
+        """
+        path, key = self._folder / WATCHER_FILE, KeyPair.create(Role.USER)
+        token = user_jwt(self._system, key.public, "watcher", WATCHING, now_us // SECOND)
+        write_private(path, Credentials(token, key).text().encode())
         return path
 
     def issue(

@@ -8,12 +8,18 @@ from podium.settings import Settings, shown_url
 
 
 def transport_for(
-    url: str, settings: Settings | None = None, heard: Heard | None = None, *, sync_seconds: float | None = None
+    url: str,
+    settings: Settings | None = None,
+    heard: Heard | None = None,
+    *,
+    sync_seconds: float | None = None,
+    name: str = "podium",
 ) -> Transport:
     """Return the transport that a URL names, not started. Raises InvalidInputError for a scheme that isn't there.
 
     `memory://NAME` is one carrier of this process, the same for the same name. `sync_seconds` is what is known of the
-    carrier's disk: whoever runs an embedded server knows it, clients can't ask.
+    carrier's disk: whoever runs an embedded server knows it, clients can't ask. `name` is the connection's, for the
+    carrier to show.
     """
     scheme, _, rest = url.partition("://")
     given = settings or Settings()
@@ -40,6 +46,7 @@ def transport_for(
                 tls_ca=given.nats_tls_ca,
                 tls_certificate=given.nats_tls_certificate,
                 tls_key=given.nats_tls_key,
+                name=name,
             ),
             heard,
             sync_seconds=sync_seconds,

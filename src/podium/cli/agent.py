@@ -74,6 +74,8 @@ async def _serve(
     from podium.cli.printing import complain, print_json, say, wrapped
     from podium.cli.reaching import bus_for, with_credentials
     from podium.cli.sessions import collect_less_often
+    from podium.fleet.connections import connection_name
+    from podium.ids import IdSource
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -86,8 +88,10 @@ async def _serve(
         told = False
         while not stop.is_set():
             url = await bus_for(settings)
+            incarnation = IdSource().token()
             served = ServedAgents(
-                partial(transport_for, url, own),
+                partial(transport_for, url, own, name=connection_name(incarnation)),
+                incarnation=incarnation,
                 register_on_own_subject=bool(own.nats_credentials),
             )
             if await _try(served, definitions, count, concurrency, names, location, tags):

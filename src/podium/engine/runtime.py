@@ -353,6 +353,11 @@ class Engine:
         """Give an agent nothing until it is heard of again."""
         self.staffing.suspend(agent)
 
+    def give_up(self, agent: str, reason: str) -> None:
+        """Take what an agent has from it, and give it nothing until it is heard of again."""
+        self.staffing.give_up(agent, reason)
+        self._intake.wake.set()
+
     def doubt_deliveries(self, agent: str | None = None) -> None:
         """The link to agents elsewhere (or to this one) was down: say again what they haven't said that they have."""
         self.staffing.doubt_deliveries(self._clock.now_us(), agent)

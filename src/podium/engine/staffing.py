@@ -257,6 +257,12 @@ class Staffing:
         """Nothing goes to this agent until it is heard of again."""
         self.placement.refuse(agent)
 
+    def give_up(self, agent: str, reason: str) -> None:
+        """An agent is gone for now: what it has is lost, and nothing goes to it until it is heard of again."""
+        self.suspend(agent)
+        for attempt, lease in self.leases.of_agent(agent):
+            self._lose(attempt, lease, UNDELIVERED if self._never_had(lease) else reason)
+
     def doubt_deliveries(self, now_us: int, agent: str | None = None) -> None:
         """What was on its way to agents elsewhere (or to this one) may be lost: say again what they haven't said that
         they have.

@@ -39,6 +39,7 @@ from podium.fleet.hearing import (
     is_frame,
     unreadable_result,
 )
+from podium.fleet.presence import Presence
 from podium.fleet.receipts import Receipts
 from podium.fleet.registry import ChangeKind, FleetRegistry, Known, Outcome
 from podium.fleet.speaking import Speaker
@@ -110,13 +111,15 @@ class FleetLink:
         held_as: Callable[[str], str] = lambda agent: "",
         identify: Identify | None = None,
         may_answer: Callable[[str], bool] = lambda reply: True,
+        presence: Presence | None = None,
         logs: msg.LogSink | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         """`suspend` has the engine give an agent nothing until it is heard of; `doubt` has it say again what an agent
         may not have heard; `held_as` is the incarnation under
         which an agent holds attempts, empty if it holds none; `identify` returns the key that a registration was made
-        with, or raises RegistrationConflictError; `may_answer` says whether a reply subject may be answered on.
+        with, or raises RegistrationConflictError; `may_answer` says whether a reply subject may be answered on;
+        `presence` follows whose connections end, where the bus tells it.
         """
         self.registry = registry
         self._transport = transport
@@ -130,6 +133,7 @@ class FleetLink:
         self._held_as = held_as
         self._identify = identify
         self._may_answer = may_answer
+        self._presence = presence
         self._logs = logs
         self._metrics = metrics or Metrics()
         self._speaker = Speaker(
@@ -379,6 +383,8 @@ class FleetLink:
                 if not self._receiver.receive(message):
                     return self._take_rest(messages[at:])
             return self._correct(agent, known, incarnation)
+        if self._presence is not None:
+            self._presence.heard(agent)
         for at, message in enumerate(messages):
             if not self._take_one(agent, message):
                 return self._take_rest(messages[at:])
@@ -404,8 +410,13 @@ class FleetLink:
         if not self._receiver.receive(msg.Left(agent, incarnation)):
             return False
         self.registry.deregister(agent)
-        self._frames.discard(agent)
+        self._forget(agent)
         return True
+
+    def _forget(self, agent: str) -> None:
+        self._frames.discard(agent)
+        if self._presence is not None:
+            self._presence.left(agent)
 
     async def _take_rest(self, messages: tuple[Any, ...]) -> None:
         """The engine is full: wait for room, and fetch nothing more meanwhile."""
@@ -464,6 +475,9 @@ class FleetLink:
             if delivery.reply and self._may_answer(delivery.reply):
                 await self._answer_error(delivery.reply, "BUSY", "there is too much to do; register again", 1_000)
             return
+        if self._presence is not None:
+            process = given.incarnation if given.protocol == wire.PROTOCOL else ""
+            self._presence.joined(given.agent_id, descriptor.key, process)
         await self._confirm(delivery, descriptor, said)
         if registered.outcome in (Outcome.SAME, Outcome.UPDATED):
             self._doubt(descriptor.agent_id)  # its connection was lost, and perhaps something with it
@@ -571,7 +585,7 @@ class FleetLink:
                 self._suspend(agent)
             elif change.kind is ChangeKind.LOST:
                 _log.warning("an agent is lost", agent=agent, reason=change.reason)
-                self._frames.discard(agent)
+                self._forget(agent)
                 self._receiver.receive(msg.Left(agent, change.descriptor.incarnation))
                 self._tell(
                     wire.SystemEventType.AGENT_LOST,

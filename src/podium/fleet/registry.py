@@ -222,6 +222,21 @@ class FleetRegistry:
         if member.success_rate != before:  # it doesn't move while all goes well, of which there is much
             self._rerank(member)
 
+    def note_gone(self, agent_id: str, now_us: int, reason: str) -> None:
+        """An agent is known to be away before its silence says so: it is unhealthy until it is heard of again.
+
+        When it counts as lost doesn't change: that is reckoned from its last sign of life.
+        """
+        member = self._members.get(agent_id)
+        if member is None or member.state is AgentState.UNHEALTHY:
+            return
+        self._move(member, AgentEvent.MARK_UNHEALTHY)
+        member.silence = Silence.UNHEALTHY
+        member.tracker.down(now_us)
+        self._changes.append(Change(ChangeKind.UNHEALTHY, member.descriptor, now_us, reason))
+        self._rerank(member)
+        self._await(member)
+
     def check(self, now_us: int) -> list[Change]:
         """Return what has become of agents since the last call: unhealthy, recovered, lost (and deregistered)."""
         self._look(now_us)

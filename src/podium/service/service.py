@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self
 
-from msgspec.structs import replace
-
 from podium.agents.sdk import AgentDefinition
 from podium.app import Podium
 from podium.bus.dead_letters import DeadLetters
@@ -28,6 +26,7 @@ from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.identity import identified_by
 from podium.fleet.link import FleetLink, LinkSettings
+from podium.fleet.presence import Presence
 from podium.fleet.registry import FleetLimits, FleetRegistry
 from podium.ids import IdSource
 from podium.service.announcing import Announcer, events_stream
@@ -39,6 +38,7 @@ from podium.service.subjects import SubjectsDoor
 from podium.service.submissions import AWAITING
 from podium.service.submitting import SubmissionLimits, Submitting
 from podium.service.telling import SetAside, Teller
+from podium.service.watching import SystemAccess, Watching
 from podium.settings import Settings, address_of, bus_url, refuse_strangers, shown_url
 from podium.telemetry.logs import get_logger
 from podium.telemetry.looplag import LoopLag
@@ -93,6 +93,8 @@ class Service:
         self._incarnation = self._ids.token()
         self.started_us = self._clock.now_us()
         self._authority: Authority | None = None
+        self._access: SystemAccess | None = None  # to the events of a server of our own
+        self._watching: Watching | None = None
         self._door: SubjectsDoor
         self._doors: list[Door] = []
         self._projection: Projection
@@ -141,6 +143,9 @@ class Service:
         # Undone from the end: hear nothing more, let the store go, say what waits, and only then the bus.
         self._undo = [self._stop_nats, self.transport.stop, self.link.stop, self._close_podium, self.link.deafen]
         await self.link.start()
+        if self._watching is not None:
+            self._undo.append(self._watching.stop)
+            await self._watching.start()
         await self._door.start()
         self._count()
         await self._open_doors()
@@ -160,20 +165,20 @@ class Service:
             if settings.nats_authentication:
                 self._authority = Authority.open(authority_folder(settings.data), self._clock.now_us())
             refuse_strangers("nats", address, settings.nats_authentication, "nats_authentication")
+            self._access = SystemAccess(self._authority)
             self.nats = EmbeddedNats(
                 settings.nats_folder,
                 host=address.host,
                 port=address.port,
                 max_payload=settings.max_message_bytes,
-                extra_config=self._authority.server_config() if self._authority is not None else "",
+                extra_config=self._access.server_config,
             )
             self._undo = [self._close_podium, self._stop_nats]
             await self.nats.start()
             url = self.nats.url
             if self._authority is not None:
                 self._begin(self._authority.keep_current(self.nats.reload), "podium-authority")
-                path = self._authority.orchestrator_file(self._clock.now_us())
-                settings = replace(settings, nats_credentials=str(path), nats_user="", nats_token="")
+            settings = self._access.bus(settings, self._clock.now_us())
         return transport_for(url, settings, self._happened)
 
     def _make_parts(self) -> None:
@@ -188,6 +193,7 @@ class Service:
                 max_agents=settings.max_concurrent_agents,
             )
         )
+        presence = self._presence_in(registry)
         may_answer = is_inbox if self._authority is not None else _anywhere
         self.link = FleetLink(
             self.transport,
@@ -207,6 +213,7 @@ class Service:
             held_as=engine.staffing.held_as,
             identify=identified_by(self._authority, registry, self._clock) if self._authority is not None else None,
             may_answer=may_answer,
+            presence=presence,
             logs=self.podium.logs,
             metrics=self.metrics,
         )
@@ -229,11 +236,35 @@ class Service:
         self._begin(self._teller.run(), "podium-teller")
         self._begin(set_aside.run(), "podium-set-aside")
 
+    def _presence_in(self, registry: FleetRegistry) -> Presence | None:
+        """Have followed whose connection ends, where the bus is NATS."""
+        if self.transport.name != "nats":
+            return None
+        settings, engine = self.settings, self._engine
+        presence = Presence(
+            registry,
+            engine,
+            self._clock,
+            grace_seconds=min(settings.disconnect_grace_seconds, settings.lease_seconds),
+            keyed=self._authority is not None,
+            suspend=engine.suspend,
+            give_up=engine.give_up,
+            reachable=lambda: self.transport.connected,
+        )
+        if self._access is None:
+            self._watching = Watching(presence, self.transport, None, "*")
+        else:
+            as_system = self._access.events(settings, self._clock.now_us())
+            system = transport_for(self.url, as_system, self._system_happened, name="podium-events")
+            self._watching = Watching(presence, self.transport, system, self._access.account)
+        return presence
+
     async def _join_engine(self) -> None:
         """From here on the engine speaks to agents elsewhere, and what it commits is announced."""
         engine, podium = self._engine, self.podium
         podium.link_to(self.link)
         engine.unusable = self.link.unusable
+        engine.staffing.reachable = lambda: self.transport.connected
         announcer = Announcer(
             self.transport, podium.store, self._workflow_of, self._message_id, self._reporting.agents_for, self._events
         )
@@ -422,7 +453,13 @@ class Service:
 
         return told
 
+    def _system_happened(self, what: Happening, details: str) -> None:
+        if self._watching is not None:
+            self._watching.happened(what)
+
     def _happened(self, what: Happening, details: str) -> None:
+        if self._access is None:
+            self._system_happened(what, details)
         match what:
             case Happening.DISCONNECTED:
                 _log.warning("the bus is gone; it is tried again", details=details)
