@@ -109,6 +109,7 @@ SWARM = Faults(
     agent_stands=0.02,
     agent_replaced=0.5,
 )
+BUS_SWARM = replace(SWARM, bus=1.0)  # every world has a bus
 BUS_KINDS = Faults.__struct_fields__[Faults.__struct_fields__.index("bus") :]
 FIRST_SWARM = replace(  # whose seeds are kept
     SWARM, crash_during_commit=0.0, clock_freezes=0.0, clock_leaps=0.0, **dict.fromkeys(BUS_KINDS, 0.0)
