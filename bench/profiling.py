@@ -1,4 +1,4 @@
-"""Where the time of W1 and W2 goes: `python -m bench.profiling [--write docs/performance.md]`.
+"""Where the time of W1, W2 and R1 goes: `python -m bench.profiling [--write docs/performance.md]`.
 
 Three clocks, each for what it can see: plain runs give the whole, and each thread's processor time; runs with
 `gc.callbacks` give the collector's; runs that are interrupted every half millisecond give how the event loop's thread
@@ -20,17 +20,19 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import FrameType
 
 from msgspec import Struct
 
-from bench.flows import chain, independent, opened, run_many, run_one
+from bench.flows import chain, for_each, independent, opened, run_many, run_one
 from bench.machine import describe
 from bench.printing import number, rewrite
+from bench.remote.orchestrator import orchestrating
 from podium.app import Podium
 
 BEGIN = "<!-- profile: begin (written by `python -m bench.profiling --write docs/performance.md`) -->"
@@ -50,6 +52,13 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     ("placement, slots, leases", ("engine/staffing", "engine/leases", "scheduling/", "engine/residency")),
     ("batch: rows, checksums, sequences", ("engine/arrivals", "store/batch", "store/protocol")),
+    ("telling of events", ("service/announcing", "service/described", "engine/projections", "service/telling")),
+    ("frames", ("fleet/frames",)),
+    ("the link: results, receipts, the registry", (
+        "fleet/link", "fleet/speaking", "fleet/hearing", "fleet/receipts", "fleet/registry", "fleet/member",
+        "fleet/health", "fleet/states", "fleet/translation", "fleet/wire", "fleet/discovery",
+    )),
+    ("the bus: transport and nats-py", ("podium/bus/", "/nats/")),
     ("the loop: intake, dispatch, landing", (
         "engine/runtime", "engine/intake", "engine/dispatch", "engine/loading", "engine/watching", "engine/snapshot",
         "engine/sweeping", "podium/app", "podium/ids", "podium/clock", "fleet/",
@@ -85,24 +94,41 @@ async def _w2(podium: Podium) -> int:
     return 10_000
 
 
+async def _r1(podium: Podium) -> int:
+    await run_one(podium, for_each(10_000))
+    return 10_000
+
+
 _WIDE = independent(10_000)
 Work = Callable[[Podium], Awaitable[int]]
+Opening = Callable[[Path], AbstractAsyncContextManager[Podium]]
 
 
-def measure(name: str, work: Work, folder: Path, runs: int = RUNS) -> Shares:
+def _here(folder: Path) -> AbstractAsyncContextManager[Podium]:
+    return opened(folder / "profile.db")
+
+
+@asynccontextmanager
+async def _with_agents_elsewhere(folder: Path) -> AsyncIterator[Podium]:
+    async with orchestrating(folder) as service:
+        yield service.podium
+
+
+def measure(name: str, work: Work, folder: Path, runs: int = RUNS, opening: Opening = _here) -> Shares:
     """Measure a workload by all three clocks."""
-    plain = [_run(work, folder) for _ in range(runs)]
+    run = partial(_run, work, folder, opening)
+    plain = [run() for _ in range(runs)]
     steps = plain[0][0]
-    wall, loop, writer, whole = (median(run[n] for run in plain) for n in (1, 2, 3, 4))
+    wall, loop, writer, whole = (median(each[n] for each in plain) for n in (1, 2, 3, 4))
     collections = _Collections()
     for _ in range(runs):
-        _run(work, folder, collections)
+        run(collections)
     collector = collections.seconds / runs
     gc.disable()
     try:
         looks = _Looks()
         for _ in range(runs):
-            _run(work, folder, looks)
+            run(looks)
     finally:
         gc.enable()
     parts = looks.parts
@@ -112,16 +138,16 @@ def measure(name: str, work: Work, folder: Path, runs: int = RUNS) -> Shares:
 
 
 def _run(
-    work: Work, folder: Path, around: AbstractContextManager[object] | None = None
+    work: Work, folder: Path, opening: Opening, around: AbstractContextManager[object] | None = None
 ) -> tuple[int, float, float, float, float]:
     """Return the steps, and the seconds: wall, the loop's thread, the writer's, the whole process's."""
-    return asyncio.run(_measured(work, Path(tempfile.mkdtemp(dir=folder)) / "profile.db", around))
+    return asyncio.run(_measured(work, opening(Path(tempfile.mkdtemp(dir=folder)).resolve()), around))
 
 
 async def _measured(
-    work: Work, database: Path, around: AbstractContextManager[object] | None
+    work: Work, opened_podium: AbstractAsyncContextManager[Podium], around: AbstractContextManager[object] | None
 ) -> tuple[int, float, float, float, float]:
-    async with opened(database) as podium:
+    async with opened_podium as podium:
         await run_many(podium, chain(10), 20, 20)
         gc.collect()
         writer = next(thread for thread in threading.enumerate() if thread.name.startswith("podium-writer"))
@@ -209,7 +235,7 @@ def table(shares: Shares) -> str:
 
 
 def main() -> int:
-    """Measure both, print, and write what was asked for."""
+    """Measure all, print, and write what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.profiling", description=__doc__)
     parser.add_argument("--write", type=Path, metavar="FILE", help="rewrite the tables between the markers of a page")
     parser.add_argument("--folder", type=Path, default=Path("reports/bench"))
@@ -221,6 +247,7 @@ def main() -> int:
         tables = [
             table(measure("W1, 500 workflows of 10 steps, 100 at a time", _w1, folder)),
             table(measure("W2, 10,000 independent tasks", _w2, folder)),
+            table(measure("R1, for_each of 10,000, four agent processes", _r1, folder, opening=_with_agents_elsewhere)),
         ]
     finally:
         shutil.rmtree(folder)
