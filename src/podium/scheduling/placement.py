@@ -5,7 +5,8 @@ the least loaded one is chosen by an `AgentChoice`, so that richer policies stan
 doesn't fit lets smaller ones pass, but not for ever: after `PATIENCE` of them its type waits for it. One that no
 registered agent could ever take is set aside until another agent comes, and holds nobody up.
 
-A task of `ANY_TYPE` goes to an agent of whatever type that has its capabilities and answers to its function. A task's
+A task of `ANY_TYPE` goes to an agent of whatever type that has its capabilities and answers to its function; such
+tasks have a queue for each function, so that none waits behind one that other agents answer to. A task's
 preferred agent gets it if it is free; otherwise another one does.
 """
 
@@ -29,8 +30,20 @@ class ReadyTask:
     """A task that waits for an agent."""
 
     __slots__ = (
-        "agent_type", "attempt", "capabilities", "execution", "function", "needs", "number", "passed_by", "preferred",
-        "priority", "queued", "ready_us", "task",
+        "agent_type",
+        "attempt",
+        "capabilities",
+        "execution",
+        "function",
+        "needs",
+        "number",
+        "passed_by",
+        "preferred",
+        "priority",
+        "queue",
+        "queued",
+        "ready_us",
+        "task",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +65,7 @@ class ReadyTask:
         self.number = number  # of the attempt to come
         self.attempt = attempt
         self.agent_type = agent_type
+        self.queue = agent_type if agent_type != ANY_TYPE else f"{ANY_TYPE}:{function}"
         self.priority = priority
         self.ready_us = ready_us
         self.needs = needs
@@ -194,7 +208,8 @@ class Placement:
         self._holds_of: dict[str, set[str]] = {}  # attempts, by execution
         self._holds_by: dict[str, set[str]] = {}  # attempts, by agent
         self._any_type = False  # whether a task of any type was ever queued: else nobody pays for that list
-        self._stirred: dict[str, None] = {}  # types that something has changed for
+        self._functions: dict[str, str] = {}  # of tasks of any type that wait: the queue of each
+        self._stirred: dict[str, None] = {}  # queues that something has changed for
         self._arrivals = count()
 
     # --- agents ------------------------------------------------------------------------------------------------
@@ -211,9 +226,9 @@ class Placement:
             hold = self._holds[attempt]
             if hold.incarnation == agent.incarnation:
                 hold.count(agent)
-        for agent_type in (agent.type, ANY_TYPE):
-            for entry in self._impossible.pop(agent_type, ()):
-                heappush(self._queues.setdefault(agent_type, []), entry)
+        for name in self._queues_of(agent):
+            for entry in self._impossible.pop(name, ()):
+                heappush(self._queues.setdefault(name, []), entry)
         self._offer(agent)
 
     def remove_agent(self, agent_id: str) -> None:
@@ -254,9 +269,11 @@ class Placement:
             for agent in self.agents.values():
                 self._list(agent)
         entry = (-ready.priority, ready.ready_us, next(self._arrivals), ready)
-        heappush(self._queues.setdefault(ready.agent_type, []), entry)
-        self._lengths[ready.agent_type] = self._lengths.get(ready.agent_type, 0) + 1
-        self._stirred[ready.agent_type] = None
+        if ready.agent_type == ANY_TYPE:
+            self._functions[ready.function] = ready.queue
+        heappush(self._queues.setdefault(ready.queue, []), entry)
+        self._lengths[ready.queue] = self._lengths.get(ready.queue, 0) + 1
+        self._stirred[ready.queue] = None
 
     def withdraw(self, execution: str, task: str) -> None:
         """Take a task out of its queue, if it is in one."""
@@ -327,14 +344,14 @@ class Placement:
         """Return up to `limit` grants; their slots are taken under the attempts' ids."""
         granted: list[Slot] = []
         while self._stirred and len(granted) < limit:
-            agent_type = next(iter(self._stirred))
-            if not self._place_one_type(agent_type, granted, limit):
-                del self._stirred[agent_type]
+            name = next(iter(self._stirred))
+            if not self._place_one_queue(name, granted, limit):
+                self._stirred.pop(name, None)
         return granted
 
-    def _place_one_type(self, agent_type: str, granted: list[Slot], limit: int) -> bool:
-        """Grant what can be granted of one type; True when the limit cut it short."""
-        queue = self._queues.get(agent_type)
+    def _place_one_queue(self, name: str, granted: list[Slot], limit: int) -> bool:
+        """Grant what can be granted of one queue; True when the limit cut it short."""
+        queue = self._queues.get(name)
         if not queue:
             return False
         passed: list[_Entry] = []
@@ -358,7 +375,7 @@ class Placement:
                 passed.append(entry)
                 break
             if not self._could_ever_fit(ready):
-                self._impossible.setdefault(agent_type, []).append(entry)
+                self._impossible.setdefault(name, []).append(entry)
                 continue
             passed.append(entry)
             if ready.passed_by >= PATIENCE:
@@ -424,9 +441,16 @@ class Placement:
     def _offer(self, agent: Agent) -> None:
         if agent.open:
             self._list(agent)
-            for agent_type in (agent.type, ANY_TYPE):
-                if self._lengths.get(agent_type):
-                    self._stirred[agent_type] = None
+            for name in self._queues_of(agent):
+                if self._lengths.get(name):
+                    self._stirred[name] = None
+
+    def _queues_of(self, agent: Agent) -> list[str]:
+        """Return the queues whose tasks an agent serves."""
+        if not self._functions:
+            return [agent.type]
+        functions = (f for f in agent.functions if f in self._functions) if agent.functions else self._functions
+        return [agent.type, *(self._functions[function] for function in functions)]
 
     def _list(self, agent: Agent) -> None:
         """Put an agent into its type's list, and that of all, under its present rank, once for each rank."""
@@ -440,8 +464,14 @@ class Placement:
         if not ready.queued:
             return
         ready.queued = False
-        length = self._lengths[ready.agent_type] = self._lengths[ready.agent_type] - 1
-        for entries in (self._queues.get(ready.agent_type), self._impossible.get(ready.agent_type)):
+        length = self._lengths[ready.queue] = self._lengths[ready.queue] - 1
+        if not length and ready.agent_type == ANY_TYPE:  # functions are whatever clients ask for: none is kept
+            self._queues.pop(ready.queue, None)
+            self._impossible.pop(ready.queue, None)
+            self._stirred.pop(ready.queue, None)
+            del self._lengths[ready.queue], self._functions[ready.function]
+            return
+        for entries in (self._queues.get(ready.queue), self._impossible.get(ready.queue)):
             if entries is not None and len(entries) > 2 * length + _FEW:
                 entries[:] = [entry for entry in entries if entry[3].queued]
                 heapify(entries)
@@ -450,7 +480,10 @@ class Placement:
 
     def queued(self, agent_type: str | None = None) -> int:
         """Return how many tasks wait, of one agent type or of all."""
-        return self._lengths.get(agent_type, 0) if agent_type is not None else sum(self._lengths.values())
+        if agent_type is None:
+            return sum(self._lengths.values())
+        names = self._functions.values() if agent_type == ANY_TYPE else (agent_type,)
+        return sum(self._lengths.get(name, 0) for name in names)
 
     def held(self) -> int:
         """Return how many slots are taken."""
@@ -483,7 +516,7 @@ class Placement:
     def _why_no_slot(self, ready: ReadyTask, able: list[Agent]) -> str:
         ahead = sum(
             1
-            for p, at, _, r in self._queues.get(ready.agent_type, ())
+            for p, at, _, r in self._queues.get(ready.queue, ())
             if r.queued and (p, at) < (-ready.priority, ready.ready_us)
         )
         slots, held = sum(a.slots for a in able), sum(a.held for a in able)
