@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 FOREIGN_NOTE = (
     "this server isn't Podium's own: that an agent speaks only for itself is up to the permissions that its operator "
-    "gives, Podium can't enforce it there"
+    "gives, Podium can't enforce it there; and whose connection ends it tells its system account alone, so that what a "
+    "killed agent had waits for the end of its lease, unless our user may hear $SYS.ACCOUNT.*.DISCONNECT"
 )
 
 

@@ -17,7 +17,8 @@ const unconfirmed = new Map(); // by taskId: results, kept and said again until 
 const seen = new Set();
 let registered = false, leaving = false, beat = 30;
 
-const bus = await connect({ servers: process.env.NATS_URL || "nats://127.0.0.1:4222", maxReconnectAttempts: -1 });
+const servers = process.env.NATS_URL || "nats://127.0.0.1:4222";
+const bus = await connect({ servers, name: ID, maxReconnectAttempts: -1 });
 
 const say = (what, body) => bus.publish(`mcp.agent.${ID}.${what}`, JSON.stringify(body));
 

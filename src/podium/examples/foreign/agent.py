@@ -6,9 +6,9 @@ import os
 
 import nats
 
-ID, START, SLOTS = os.environ.get("AGENT_ID", "words-py"), os.urandom(8).hex(), 4
+ID, URL, START = os.getenv("AGENT_ID", "words-py"), os.getenv("NATS_URL", "nats://127.0.0.1"), os.urandom(8).hex()
 WORK = {"word_count": lambda text: {"words": len(text.split())}, "wait": lambda seconds: asyncio.sleep(seconds, "done")}
-ME = {"agentId": ID, "agentType": "words", "taskTypes": [*WORK], "maxConcurrentTasks": SLOTS, "incarnation": START}
+ME = {"agentId": ID, "agentType": "words", "taskTypes": [*WORK], "maxConcurrentTasks": 4, "incarnation": START}
 bus, running, unconfirmed, seen = nats.NATS(), {}, {}, set()  # by taskId: in work; results to be confirmed; all
 now = {"registered": False, "beat": 30, "leaving": False}
 
@@ -37,7 +37,7 @@ async def heard(message):
     task_id = said.get("taskId") or said.get("task", {}).get("taskId")
     match said.get("notice") if said.get("incarnation", START) == START else "for another process of our name":
         case None if "task" in said and task_id not in seen:  # an assignment may come twice
-            if now["leaving"] or len(running) >= SLOTS:
+            if now["leaving"] or len(running) >= ME["maxConcurrentTasks"]:
                 return await say("status", status={"taskId": task_id, "refused": True})
             seen.add(task_id)
             running[task_id] = asyncio.create_task(work(task_id, said["task"]))
@@ -59,7 +59,7 @@ async def again():
 
 
 async def main():
-    await bus.connect(os.environ.get("NATS_URL") or "nats://127.0.0.1", max_reconnect_attempts=-1, reconnected_cb=again)
+    await bus.connect(URL, name=ID, max_reconnect_attempts=-1, reconnected_cb=again)
     for what in ("task", "status"):
         await bus.subscribe(f"mcp.agent.{ID}.{what}", cb=heard)
     second = 0
