@@ -108,6 +108,15 @@ class Streams:
                     raise InvalidInputError(f"stream {stream.name}: {error.description}") from error
         raise TransportUnavailableError(f"stream {stream.name} is made and deleted by others all the time")
 
+    async def made(self, name: str) -> str:
+        """Return when a stream was made; empty if there is none."""
+        try:
+            return (await self._ask(f"STREAM.INFO.{name}")).created
+        except ApiError as error:
+            if error.code != _NOT_FOUND:
+                raise
+            return ""
+
     async def place(
         self,
         stream: Stream,

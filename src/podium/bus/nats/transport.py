@@ -33,6 +33,7 @@ from podium.telemetry.logs import get_logger
 _log = get_logger(__name__)
 _MEND_SECONDS = 0.25  # before lost streams are tried again, twice as long each time up to
 _MEND_MOST_SECONDS = 4.0
+_LOOK_SECONDS = 10.0  # between two looks at the streams: of those that nobody reads here the loss would go unnoticed
 _DEFAULT_SYNC_SECONDS = 120.0  # of a nats-server that isn't told otherwise
 
 
@@ -64,6 +65,7 @@ class NatsTransport:
         self._declared: dict[str, tuple[Stream, str]] = {}  # by name, and when the server made it
         self._mending: asyncio.Task[None] | None = None
         self._mend_once_more = False
+        self._looking: asyncio.Task[None] | None = None
 
     # --- the connection --------------------------------------------------------------------------------------------
 
@@ -87,6 +89,7 @@ class NatsTransport:
             self._link = link
             self.connected = True
             self._up.set()
+            self._looking = asyncio.create_task(self._look_at_streams(), name="NATS streams are looked at")
             self._tell(Happening.CONNECTED, self.settings.address)
 
     async def stop(self, drain_seconds: float = 5.0) -> None:
@@ -100,8 +103,9 @@ class NatsTransport:
             pass
         if self._link is None:
             return
-        if self._mending is not None:
-            self._mending.cancel()
+        for task in (self._mending, self._looking):
+            if task is not None:
+                task.cancel()
         listenings, consumings = list(self._listening), list(self._consuming)
         subscriptions: list[Listening | Consuming] = [*listenings, *consumings]
         await asyncio.gather(*(subscription.stop() for subscription in subscriptions))
@@ -362,6 +366,20 @@ class NatsTransport:
                 self._tell(Happening.RECONNECTED, self.settings.address)
             if not self._mend_once_more:
                 return
+
+    async def _look_at_streams(self) -> None:
+        """Have the streams made again that somebody has deleted while the connection stood."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if not self._declared or not self._up.is_set():
+                continue
+            try:
+                found = {name: await self._streams.made(name) for name in list(self._declared)}
+            except (MessageBusError, NotSupported) as error:
+                _log.debug("streams can't be looked at", transport=self.settings.address, error=str(error))
+                continue
+            if any(found[name] != self._declared[name][1] for name in found):
+                self._mend()
 
     async def _make_again(self) -> list[str]:
         lost = []
