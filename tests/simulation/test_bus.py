@@ -60,6 +60,28 @@ def test_a_fault_of_the_bus_makes_a_world_with_a_bus(kind):
     assert struck
 
 
+HARD = {
+    "every message twice, reordered, up to 60 s late": Faults(bus=1.0, message_doubled=1.0, message_late=1.0),
+    "half of all messages lost": Faults(bus=1.0, message_lost=0.5),
+    "every result again": Faults(bus=1.0, redelivered=1.0, message_doubled=1.0, answers_twice=1.0),
+    "acknowledgements lost one way": Faults(bus=1.0, ack_lost=0.2, acks_stop=0.3),
+    "a bus that forgets": Faults(bus=1.0, bus_forgets=0.5, bus_restarts=0.2),
+    "cut connections": Faults(bus=1.0, bus_cut=0.5),
+    "zombies": Faults(bus=1.0, agent_stands=0.4, agent_replaced=0.7, agent_restarts=0.3),
+    "an orchestrator that dies again and again": Faults(
+        bus=1.0, crash_after_send=0.2, crash_after_commit=0.1, crash_before_commit=0.1, bus_cut=0.2
+    ),
+    "everything at once": Faults(**{kind: min(1.0, getattr(SWARM, kind) * 2.5) for kind in Faults.__struct_fields__}),
+}
+
+
+@pytest.mark.parametrize("faults", HARD.values(), ids=HARD.keys())
+def test_hard_times_are_survived(faults):
+    for seed in range(4):
+        report = simulate(seed=seed, faults=faults)
+        assert report.sound, str(report)
+
+
 def test_every_fault_of_the_bus_strikes_somewhere_beside_all_others():
     counts: dict[str, int] = {}
     for seed in range(60):
