@@ -162,6 +162,11 @@ def test_one_that_stays_away_loses_its_work_and_is_well_again_once_it_is_back(tm
     told(story, tmp_path, disconnect_grace_seconds=0.3)
 
 
+def is_back(service: Service, times: int) -> bool:
+    """Whether the server was started again so often, and the bus is there."""
+    return service.nats is not None and service.nats.restarts == times and service.transport.connected
+
+
 def test_a_server_that_is_started_again_is_nobodys_disconnection(tmp_path: Path) -> None:
     async def story(service: Service) -> None:
         nats = service.nats
@@ -172,7 +177,7 @@ def test_a_server_that_is_started_again_is_nobodys_disconnection(tmp_path: Path)
                 assert nats.pid is not None
                 presence(service).unseen()  # so that what is known afterwards was heard afterwards
                 os.kill(nats.pid, sign)
-                await eventually(lambda times=times: nats.restarts == times and service.transport.connected)
+                await eventually(partial(is_back, service, times))
                 await eventually(lambda: f"name {connection_name(agents.incarnation)}" in opened(service))
                 assert state(service, "a") is AgentState.BUSY
             assert await attempts(service, execution) == 1
