@@ -41,7 +41,7 @@ def guest_of(store) -> Podium:
 @virtual
 async def test_a_guests_start_is_run_by_the_owner():
     engine, _, store = await start(hand=Hand(auto=True), inbox_poll_seconds=0.1)
-    posting = asyncio.create_task(guest_of(store)._post_start(ONE, b"null", "x", {}, None, None))
+    posting = asyncio.create_task(guest_of(store)._post_start(ONE, b"null", "x", {}, None, None, {}))
     await asyncio.sleep(0.1)
     engine.look_into_inbox()
     assert await engine.finished(await posting) is ExecutionStatus.COMPLETED
@@ -52,7 +52,7 @@ async def test_a_guest_whose_start_is_over_a_limit_is_told_so_instead_of_waiting
     limited = workflow(*ONE.tasks, name="limited", config=WorkflowConfig(max_concurrent_executions=1))
     engine, _, store = await start()
     await engine.submit(limited)
-    posting = asyncio.create_task(guest_of(store)._post_start(limited, b"null", "x", {}, None, None))
+    posting = asyncio.create_task(guest_of(store)._post_start(limited, b"null", "x", {}, None, None, {}))
     await asyncio.sleep(0.1)
     engine.look_into_inbox()
     async with asyncio.timeout(60):

@@ -267,8 +267,12 @@ async def test_an_agent_that_falls_silent_loses_its_attempt_and_its_late_result_
     retried = workflow(Task(id="a", agent="hand", retry=RetryPolicy(max_attempts=2, initial_delay_seconds=0.01)))
     execution = await engine.submit(retried)
     first = (await hand.assigned()).attempt
-    second = (await hand.assigned(2)).attempt
+    await until(lambda: engine.staffing.leases.get(first) is None)
     assert virtual_loop().time() >= 15
+    await asyncio.sleep(5)
+    assert len(hand.of(msg.Assignment)) == 1, "who is silent would only lose the next one, too"
+    hand.say(msg.Renewal("hand-1", ()))
+    second = (await hand.assigned(2)).attempt
     hand.succeed(first, "late")
     hand.succeed(second, "in time")
     assert await engine.finished(execution) is ExecutionStatus.COMPLETED
