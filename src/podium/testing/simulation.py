@@ -79,10 +79,10 @@ def simulate(
 ) -> Report:
     """Run one simulated world.
 
-    Without a workflow the run draws one; without faults it draws from `swarm` those that it has. Of these the kinds
-    in `without` never strike, and no more than `strikes` altogether. `given` is the executions' input, JSON. `code` are
-    agents by type whose own functions run, in an empty folder; without it the agents are scripted. Raises
-    WorkflowInvalidError.
+    Without a workflow the run draws one; without faults it draws from `swarm` those that it has (a bus only for
+    scripted agents). Of these the kinds in `without` never strike, and no more than `strikes` altogether. `given` is
+    the executions' input, JSON. `code` are agents by type whose own functions run, in an empty folder; without it the
+    agents are scripted. Raises WorkflowInvalidError.
     """
     if workflow is not None:
         validate(workflow)
@@ -93,7 +93,7 @@ def simulate(
         loop.max_turns = MAX_TURNS
         chance = loop.chance
         chosen = faults if faults is not None else drawn(swarm, chance)
-        if faults is None:
+        if faults is None and code is None:  # what code does is its own, whatever carries its results
             chosen = drawn_bus(chosen, swarm, random.Random(f"bus {seed}"))
         own = workflow or random_workflow(chance)
         kind = BusWorld if has_bus(chosen) and "bus" not in without else World
