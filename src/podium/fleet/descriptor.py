@@ -95,8 +95,9 @@ class AgentDescriptor(Struct, frozen=True, omit_defaults=True):
         _check_name("version", self.version)
         for name in ("endpoint", "incarnation", "key"):
             _check_text(name, getattr(self, name))
-        if isinstance(self.slots, bool) or not isinstance(self.slots, int) or not 1 <= self.slots <= MAX_SLOTS:
-            raise InvalidInputError(f"slots must be a whole number from 1 to {MAX_SLOTS:,}, not {self.slots!r}")
+        slots: Any = self.slots  # whoever makes one in Python isn't held to the types
+        if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= MAX_SLOTS:
+            raise InvalidInputError(f"slots must be a whole number from 1 to {MAX_SLOTS:,}, not {slots!r}")
         _check_metadata(self.metadata)
 
     @property
@@ -132,7 +133,7 @@ def _names(field: str, given: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(intern(str(name)) for name in given))
 
 
-def _check_name(field: str, name: str, may_be_empty: bool = False) -> None:
+def _check_name(field: str, name: Any, may_be_empty: bool = False) -> None:
     if name == "" and may_be_empty:
         return
     fits = isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable() and " " not in name
@@ -142,19 +143,19 @@ def _check_name(field: str, name: str, may_be_empty: bool = False) -> None:
         )
 
 
-def _check_type(name: str) -> None:
+def _check_type(name: Any) -> None:
     if not isinstance(name, str) or len(name) > MAX_NAME or _TYPE.fullmatch(name) is None:
         raise InvalidInputError(
             f"an agent's type has 1 to {MAX_NAME} letters, digits, _ and -, the first no -; {name!r:.60} hasn't"
         )
 
 
-def _check_text(field: str, text: str) -> None:
+def _check_text(field: str, text: Any) -> None:
     if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
         raise InvalidInputError(f"{field} has at most {MAX_TEXT:,} characters, no control characters")
 
 
-def _check_metadata(metadata: Mapping[str, Any]) -> None:
+def _check_metadata(metadata: Any) -> None:
     try:
         size = len(msgspec.json.encode(metadata)) if metadata else 0
     except (TypeError, ValueError, RecursionError) as error:

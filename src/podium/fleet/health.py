@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -70,10 +71,11 @@ def forgiven(rate: float, seconds: float) -> float:
 
     Without it an agent that once failed often would be shunned for ever, and could never show that it is well again.
     """
-    return 1.0 - (1.0 - rate) * 0.5 ** (max(seconds, 0.0) / OUTCOME_HALF_LIFE_SECONDS)
+    kept: float = 0.5 ** (max(seconds, 0.0) / OUTCOME_HALF_LIFE_SECONDS)
+    return 1.0 - (1.0 - rate) * kept
 
 
-def usable_metrics(given: Mapping[str, float]) -> dict[str, float]:
+def usable_metrics(given: Mapping[Any, Any]) -> dict[str, float]:
     """Return the metrics that are finite numbers not below 0, at most 32 of them; the rest tells us nothing."""
     found: dict[str, float] = {}
     for name, value in given.items():
