@@ -101,6 +101,7 @@ class Podium:
         self.store = store
         self.logs = logs
         self._lock = lock
+        self._elsewhere = elsewhere
         self._crew = Crew(agents, definitions, settings.agents, elsewhere=elsewhere)
         self._carrier = _Carrier()
         self.answers: dict[str, Callable[[dict[str, Any]], Any]] = {}  # what else the owner's socket can be asked
@@ -262,6 +263,8 @@ class Podium:
             placement=self._placement(vector_of_amounts(self.settings.capacity)),
             adopted=self._adopted if self._works else None,
         )
+        if self._elsewhere:  # of agents elsewhere nothing can be heard before there is a link
+            engine.staffing.reachable = lambda: carrier.elsewhere is not None
         self.agents = carrier.agents = LocalAgents(
             {}, engine, self.logs, clock=self._clock, ids=self._ids, renewer=renewer
         )

@@ -34,6 +34,7 @@ from podium.fleet.messages import (
     Drain,
     Failed,
     Freed,
+    Leaving,
     Left,
     LogSink,
     Receiver,
@@ -343,6 +344,8 @@ class AgentHost:
         self._changed.set()
 
     async def _leave(self, grace_seconds: float) -> None:
+        if grace_seconds > 0:
+            self._outbox.say(Leaving(self.agent_id))
         timer = self._timers.call_later(grace_seconds, self._hurry)
         while (self._unreported() or self._outbox.held_count) and not self._hurried:
             self._changed.clear()
