@@ -114,7 +114,7 @@ SUBJECTS = {
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_malformed_messages_on_every_subject_are_counted_and_set_aside_and_work_goes_on(ensemble, server, aside, count):
-    up = ensemble.up(bus=server.url)
+    up = ensemble.up(bus=server.url, PODIUM_LEASE_SECONDS="15")
     agent = ensemble.agent(AGENT, bus=server.url)
 
     async def flood() -> None:
