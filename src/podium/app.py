@@ -258,7 +258,10 @@ class Podium:
             clock=self._clock,
             ids=self._ids,
             settings=EngineSettings(
-                lease_seconds=lease, lease_check_seconds=min(1.0, lease / 4), starts_tasks=self._works
+                lease_seconds=lease,
+                lease_check_seconds=min(1.0, lease / 4, self.settings.foreign_lease_seconds / 4),
+                starts_tasks=self._works,
+                foreign_lease_seconds=self.settings.foreign_lease_seconds,
             ),
             placement=self._placement(vector_of_amounts(self.settings.capacity)),
             adopted=self._adopted if self._works else None,

@@ -39,6 +39,7 @@ SECRETS = frozenset({"nats_password", "nats_token", "nats_nkey_seed"})
 _DAY = 86_400.0
 _LIMITS: dict[str, tuple[float, float]] = {  # above the first, at most the second
     "lease_seconds": (0, _DAY),
+    "foreign_lease_seconds": (0, _DAY),
     "disconnect_grace_seconds": (0, _DAY),
     "drain_seconds": (0, _DAY),
     "heartbeat_interval_seconds": (0, _DAY),
@@ -84,6 +85,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         default_factory=dict
     )  # what all agents of the process share: cpu_cores, memory_mb …
     lease_seconds: float = 15.0
+    foreign_lease_seconds: float = 60.0  # of agents that don't renew; any message of theirs does
     drain_seconds: float = 10.0  # how long a stop waits for live attempts before it hands them back
     tenant: str = "default"
     data: str = ".podium"  # the folder of the embedded server's data; with `database` unsaid that is in it too

@@ -205,6 +205,7 @@ class Service:
                 heartbeat_seconds=settings.heartbeat_interval_seconds,
                 check_seconds=settings.health_check_interval_seconds,
                 lease_seconds=settings.lease_seconds,
+                foreign_lease_seconds=settings.foreign_lease_seconds,
             ),
             tell=self._teller.tell,
             set_aside=set_aside,

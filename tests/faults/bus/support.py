@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from podium.app import Podium
+from podium.engine import events as ev
+from podium.engine.codec import decode_row
 from podium.engine.state import State
 from podium.settings import Settings
 from podium.store.calling import call_owner
@@ -213,6 +215,17 @@ class Ensemble:
         async def looked() -> Any:
             async with await self._guest() as guest:
                 return (await (await guest.follower(execution)).result()).tasks[task].result
+
+        return asyncio.run(looked())
+
+    def ignored(self, execution: str) -> list[str]:
+        """Return why inputs of an execution changed nothing, from its history."""
+
+        async def looked() -> list[str]:
+            async with await self._guest() as guest:
+                rows = await guest.store.history(execution)
+                events = [event for row in rows if row.payload_blob is None for event in decode_row(row, None)[1]]
+                return [event.reason for event in events if isinstance(event, ev.InputIgnored)]
 
         return asyncio.run(looked())
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
+import nats
 import pytest
 
 from podium.workflow.model import ExecutionStatus, TaskStatus
@@ -39,6 +41,7 @@ def test_an_agent_stopped_for_longer_than_its_lease_loses_its_task_and_comes_bac
     )
     task = ensemble.state(execution).tasks["gate"]
     assert (task.status, task.number) == (TaskStatus.COMPLETED, 2)
+    eventually(lambda: "late" in " ".join(ensemble.ignored(execution)), "the late result in the log")
     again = ensemble.submit(fan(8))
     ensemble.ended(again)
     assert {pid for _, attempt, pid in ensemble.begun() if attempt.startswith(again)} >= {first.process.pid}
@@ -131,4 +134,36 @@ def test_a_task_that_kills_its_agents_fails_for_good_with_its_crashes_counted(en
     healthy = ensemble.submit(fan())
     ensemble.ended(healthy)
     assert len(ensemble.begun("deadly")) == 3
+    ensemble.examine()
+
+
+def test_a_foreign_agent_that_falls_silent_loses_its_task_when_its_own_lease_ends(ensemble, server, aside):
+    ensemble.up(bus=server.url, PODIUM_FOREIGN_LEASE_SECONDS="3")
+    execution = ensemble.submit(fan(1))
+    assigned: list[dict] = []
+
+    async def silent() -> nats.NATS:
+        client = await nats.connect(server.url)
+
+        async def heard(message) -> None:
+            assigned.append(json.loads(message.data)["task"])
+
+        await client.subscribe("mcp.agent.silent.task", cb=heard)
+        registration = {"agentId": "silent", "agentType": "worker", "maxConcurrentTasks": 4}
+        await client.publish("mcp.agent.register", json.dumps({"registration": registration}).encode())
+        await client.flush()
+        return client
+
+    client = aside(silent())
+    eventually(lambda: assigned, "the assignment")
+    assert assigned[0]["leaseMs"] == 3_000
+    ensemble.agent("second", bus=server.url)
+    ensemble.ended(execution)
+    assert ensemble.attempts(execution)["split"] == 2
+    late = {"result": {"taskId": assigned[0]["taskId"], "status": "COMPLETED", "result": [7, 7]}}
+
+    aside(client.publish("mcp.agent.silent.result", json.dumps(late).encode()))
+    aside(client.close())
+    eventually(lambda: "late" in " ".join(ensemble.ignored(execution)), "the late result in the log")
+    assert ensemble.result(execution, "join") == 2
     ensemble.examine()
