@@ -209,6 +209,8 @@ class AgentConnection:
                 _log.warning("the bus is there again")
                 self._unregistered.update(self._registrations)
                 self._register_soon()
+        elif what is not Happening.CLOSED:
+            _log.warning("the bus", happening=str(what), details=details)
 
     # --- to the orchestrator -----------------------------------------------------------------------------------
 

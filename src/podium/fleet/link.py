@@ -9,26 +9,19 @@ the loop goes on.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
-
-from msgspec import Struct
-from msgspec.structs import replace
 
 from podium.bus.transport import Delivery, Stream, Subscription, Transport
 from podium.clock import Clock, seconds_to_us
 from podium.exceptions import (
     InvalidInputError,
     MessageBusError,
-    PodiumError,
-    RegistrationConflictError,
-    RegistryError,
     TransportClosedError,
 )
 from podium.fleet import messages as msg
 from podium.fleet import wire
-from podium.fleet.descriptor import AgentDescriptor, descriptor_of
+from podium.fleet.admission import Admission, Identify, LinkSettings, Tell
 from podium.fleet.hearing import (
     Heard,
     agent_of,
@@ -41,9 +34,9 @@ from podium.fleet.hearing import (
 )
 from podium.fleet.presence import Presence
 from podium.fleet.receipts import Receipts
-from podium.fleet.registry import ChangeKind, FleetRegistry, Known, Outcome
+from podium.fleet.registry import ChangeKind, FleetRegistry, Known
 from podium.fleet.speaking import Speaker
-from podium.fleet.translation import registration_of, wire_result
+from podium.fleet.translation import wire_result
 from podium.telemetry.logs import get_logger
 from podium.telemetry.metrics import Metrics
 
@@ -54,29 +47,9 @@ REGISTRATIONS = (wire.REGISTER, "mcp.agent.*.register")
 TAKEN_AT_ONCE = 512
 FULL_PAUSE_SECONDS = 0.05
 GATHER_SECONDS = 0.02  # of signs of life, which can wait: each alone would wake everything
-ASK_AGAIN_SECONDS = 5.0
-ASKED_KEPT = 20_000
 _RESULTS = (msg.Succeeded, msg.Failed)
 _FACTS = (*_RESULTS, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed)
 _log = get_logger("podium.fleet")
-
-
-class LinkSettings(Struct, frozen=True):
-    """The times of the link, in seconds."""
-
-    heartbeat_seconds: float = 30.0
-    check_seconds: float = 30.0
-    lease_seconds: float = 15.0
-    foreign_lease_seconds: float = 60.0
-    redeliver_seconds: float = 30.0
-
-
-class Tell(Protocol):
-    """Who is told what happens to the fleet."""
-
-    def __call__(self, event: wire.SystemEventType, payload: dict[str, Any]) -> None:
-        """A system event of document 000. Must not block."""
-        ...
 
 
 class SetAside(Protocol):
@@ -87,9 +60,6 @@ class SetAside(Protocol):
         it is kept). Must not block.
         """
         ...
-
-
-Identify = Callable[[str, AgentDescriptor, wire.AgentRegistrationMessage], str]
 
 
 class FleetLink:
@@ -129,19 +99,32 @@ class FleetLink:
         self._tell = tell
         self._set_aside = set_aside
         self._suspend = suspend
-        self._doubt = doubt
-        self._held_as = held_as
-        self._identify = identify
-        self._may_answer = may_answer
         self._presence = presence
         self._logs = logs
         self._metrics = metrics or Metrics()
-        self._speaker = Speaker(
-            transport, clock, incarnation, speaks_frames=self._speaks_frames, too_large=self._too_large
-        )
         self._frames: set[str] = set()  # agents that speak frames
+        self._speaker = Speaker(
+            transport,
+            clock,
+            incarnation,
+            speaks_frames=self._frames.__contains__,
+            too_large=self._too_large,
+            may_answer=may_answer,
+        )
+        self._admission = Admission(
+            registry,
+            receiver,
+            self._speaker,
+            clock=clock,
+            settings=settings,
+            tell=tell,
+            frames=self._frames,
+            doubt=doubt,
+            held_as=held_as,
+            identify=identify,
+            presence=presence,
+        )
         self._receipts = Receipts()
-        self._asked: OrderedDict[str, int] = OrderedDict()  # agents that were told to register again, and when
         self._saved = 0
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -161,7 +144,7 @@ class FleetLink:
         )
         self._subscriptions = [registrations, heartbeats, statuses, results]
         self._begin(self._speaker.run(), "podium-link-speaks")
-        self._begin(self._listen(registrations, self._registration), "podium-link-registrations")
+        self._begin(self._listen(registrations, self._admission.take), "podium-link-registrations")
         self._begin(self._listen(heartbeats, self._heartbeat, GATHER_SECONDS), "podium-link-heartbeats")
         self._begin(self._listen(statuses, self._status), "podium-link-states")
         self._begin(self._listen(results, self._result), "podium-link-results")
@@ -236,7 +219,7 @@ class FleetLink:
     @property
     def asked(self) -> int:
         """How many agents are remembered as told to register."""
-        return len(self._asked)
+        return self._admission.asked
 
     @property
     def lost(self) -> int:
@@ -246,9 +229,6 @@ class FleetLink:
     def knows(self, agent: str) -> bool:
         """Whether an agent of this id is registered over the link."""
         return agent in self.registry
-
-    def _speaks_frames(self, agent: str) -> bool:
-        return agent in self._frames
 
     def _too_large(self, agent: str, message: msg.Assignment, why: str) -> None:
         """The carrier can't take an assignment: its attempt fails and says so."""
@@ -314,8 +294,8 @@ class FleetLink:
             {"error": "MALFORMED_MESSAGE", "subject": delivery.subject[:256], "message": str(error)[:1_000]},
         )
         self._set_aside(str(error), delivery, None)
-        if delivery.reply and not delivery.sequence and self._may_answer(delivery.reply):
-            await self._answer_error(delivery.reply, "INVALID_MESSAGE", str(error))
+        if not delivery.sequence:
+            await self._speaker.answer_error(delivery.reply, "INVALID_MESSAGE", str(error))
         await self._tell_speaker(delivery, kind, str(error))
 
     async def _tell_speaker(self, delivery: Delivery, kind: str, why: str) -> None:
@@ -331,20 +311,6 @@ class FleetLink:
         await self._speaker.notify(agent, wire.Notice.ERROR, code=400, reason=why[:1_000], task_id=attempt)
         if lost is not None:
             self._receiver.receive(lost)  # where the engine is full, the next repetition of the result does it
-
-    async def _answer_error(self, reply: str, code: str, message: str, retry_after_ms: int | None = None) -> None:
-        answer = wire.ErrorResponse(
-            message_id=self._speaker.message_id(),
-            timestamp=self._speaker.now_ms(),
-            error=wire.ErrorBody(code, message[:2_000], retry_after_ms),
-        )
-        await self._reply(reply, wire.encoded(answer))
-
-    async def _reply(self, reply: str, data: bytes) -> None:
-        try:
-            await self._transport.publish(reply, data, {"Content-Type": wire.CONTENT_TYPE})
-        except PodiumError as error:
-            _log.info("an answer could not be given", subject=reply, error=str(error))
 
     def _result(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
         frame = is_frame(delivery)
@@ -382,7 +348,7 @@ class FleetLink:
             for at, message in enumerate(messages):
                 if not self._receiver.receive(message):
                     return self._take_rest(messages[at:])
-            return self._correct(agent, known, incarnation)
+            return self._admission.correct(agent, known, incarnation)
         if self._presence is not None:
             self._presence.heard(agent)
         for at, message in enumerate(messages):
@@ -423,145 +389,6 @@ class FleetLink:
         for message in messages:
             while not self._take_one(message.agent, message):  # noqa: ASYNC110 - room is nobody's event
                 await asyncio.sleep(FULL_PAUSE_SECONDS)
-
-    async def _correct(self, agent: str, known: Known, incarnation: str) -> None:
-        """Tell who isn't (or isn't any more) an agent of the fleet what to do, not more often than now and then."""
-        now_us = self._clock.now_us()
-        key = f"{agent} {incarnation}"
-        asked_us = self._asked.get(key)
-        if asked_us is not None and now_us - asked_us < seconds_to_us(ASK_AGAIN_SECONDS):
-            return
-        self._asked[key] = now_us
-        self._asked.move_to_end(key)
-        while len(self._asked) > ASKED_KEPT:
-            self._asked.popitem(last=False)
-        named = incarnation.removeprefix(msg.REMOTE).removeprefix(msg.FOREIGN)
-        if known is Known.FENCED:
-            reason = "another process of this agent was started later; stop this one"
-            await self._speaker.notify(
-                agent, wire.Notice.REGISTRATION_REFUSED, code=409, reason=reason, incarnation=named
-            )
-        else:
-            await self._speaker.notify(
-                agent, wire.Notice.REGISTER_AGAIN, reason="no such agent is registered here", incarnation=named
-            )
-
-    # --- registration ------------------------------------------------------------------------------------------
-
-    async def _registration(self, delivery: Delivery) -> None:
-        said = wire.decoded(delivery.data, wire.AgentRegistrationMessage)
-        given = said.registration
-        descriptor = self._described(given)
-        if self._identify is not None:
-            try:
-                descriptor = replace(descriptor, key=self._identify(delivery.subject, descriptor, said))
-            except RegistrationConflictError as error:  # it may be anybody: the agent it claims to be isn't told
-                await self._refuse(delivery, descriptor, said, error, tell_agent=False)
-                return
-        elif delivery.subject != wire.REGISTER and agent_of(delivery.subject) != given.agent_id:
-            raise InvalidInputError(f"{delivery.subject[:200]} isn't where agent {given.agent_id[:128]!r} registers")
-        try:
-            registered = self.registry.register(descriptor, self._clock.now_us())
-        except (RegistrationConflictError, RegistryError) as error:
-            await self._refuse(delivery, descriptor, said, error)
-            return
-        if given.protocol == wire.PROTOCOL:
-            self._frames.add(given.agent_id)
-        else:
-            self._frames.discard(given.agent_id)
-        self._asked.pop(f"{given.agent_id} ", None)
-        if not self._receiver.receive(registration_of(given, descriptor.incarnation)):
-            self.registry.deregister(given.agent_id)  # full: it says it again
-            if delivery.reply and self._may_answer(delivery.reply):
-                await self._answer_error(delivery.reply, "BUSY", "there is too much to do; register again", 1_000)
-            return
-        if self._presence is not None:
-            process = given.incarnation if given.protocol == wire.PROTOCOL else ""
-            self._presence.joined(given.agent_id, descriptor.key, process)
-        await self._confirm(delivery, descriptor, said)
-        if registered.outcome in (Outcome.SAME, Outcome.UPDATED):
-            self._doubt(descriptor.agent_id)  # its connection was lost, and perhaps something with it
-        if registered.outcome in (Outcome.NEW, Outcome.NEW_INCARNATION):
-            self._tell(
-                wire.SystemEventType.AGENT_REGISTERED,
-                {
-                    "agentId": descriptor.agent_id,
-                    "agentType": descriptor.agent_type,
-                    "capabilities": list(descriptor.capabilities),
-                    "version": descriptor.version,
-                    "restarted": registered.outcome is Outcome.NEW_INCARNATION,
-                },
-            )
-
-    def _described(self, given: wire.AgentRegistration) -> AgentDescriptor:
-        return descriptor_of(
-            registration_of(given, self._incarnation_of(given)),
-            key=given.key,
-            service_types=given.service_types,
-            endpoint=given.endpoint,
-            tags=given.tags,
-            location=given.location,
-            metadata=given.metadata,
-        )
-
-    def _incarnation_of(self, given: wire.AgentRegistration) -> str:
-        """Return which start of an agent this is. One that doesn't tell was started anew, unless it was asked to
-        register: then our own restart made it unknown, and what it held is still its.
-        """
-        if given.incarnation:
-            return (msg.REMOTE if given.renews else msg.FOREIGN) + given.incarnation
-        was_asked = f"{given.agent_id} " in self._asked
-        held = self._held_as(given.agent_id) if was_asked else ""
-        return held or f"{msg.FOREIGN}{self._speaker.message_id()}"
-
-    async def _confirm(self, delivery: Delivery, descriptor: AgentDescriptor, said: Any) -> None:
-        settings, renews = self._settings, said.registration.renews
-        lease = settings.lease_seconds if renews else settings.foreign_lease_seconds
-        fields: dict[str, Any] = {
-            "accepted": True,
-            "heartbeat_interval_ms": round(settings.heartbeat_seconds * 1_000),
-            "lease_ms": round(lease * 1_000),
-            "incarnation": said.registration.incarnation,
-        }
-        status = wire.AgentStatus(agent_id=descriptor.agent_id, state="IDLE")
-        await self._speaker.notify(descriptor.agent_id, wire.Notice.REGISTERED, status=status, **fields)
-        if delivery.reply and self._may_answer(delivery.reply):
-            notice = wire.OrchestratorNotice(
-                sender="orchestrator",
-                message_id=self._speaker.message_id(),
-                timestamp=self._speaker.now_ms(),
-                notice=wire.Notice.REGISTERED,
-                status=status,
-                **fields,
-            )
-            await self._reply(delivery.reply, wire.encoded(notice))
-
-    async def _refuse(
-        self,
-        delivery: Delivery,
-        descriptor: AgentDescriptor,
-        said: wire.AgentRegistrationMessage,
-        error: PodiumError,
-        tell_agent: bool = True,
-    ) -> None:
-        conflict = isinstance(error, RegistrationConflictError)
-        _log.warning("a registration was refused", agent=descriptor.agent_id, reason=str(error))
-        self._tell(
-            wire.SystemEventType.SYSTEM_ERROR,
-            {"error": "REGISTRATION_REFUSED", "agentId": descriptor.agent_id, "message": str(error)},
-        )
-        if (
-            tell_agent and said.registration.incarnation
-        ):  # without one, the agent that is here would take it for its own
-            await self._speaker.notify(
-                descriptor.agent_id,
-                wire.Notice.REGISTRATION_REFUSED,
-                code=409 if conflict else 503,
-                reason=str(error),
-                incarnation=said.registration.incarnation,
-            )
-        if delivery.reply and self._may_answer(delivery.reply):
-            await self._answer_error(delivery.reply, "CONFLICT" if conflict else "FLEET_FULL", str(error))
 
     # --- health ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,13 @@ from typing import Any
 
 from podium.bus.transport import Transport
 from podium.clock import Clock
-from podium.exceptions import BackpressureError, MessageBusError, PayloadTooLargeError, TransportClosedError
+from podium.exceptions import (
+    BackpressureError,
+    MessageBusError,
+    PayloadTooLargeError,
+    PodiumError,
+    TransportClosedError,
+)
 from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.frames import CONTENT_TYPE, FRAME_MESSAGES, encode_frame
@@ -36,15 +42,17 @@ class Speaker:
         *,
         speaks_frames: Callable[[str], bool],
         too_large: Callable[[str, msg.Assignment, str], None],
+        may_answer: Callable[[str], bool] = lambda reply: True,
     ) -> None:
         """`speaks_frames` says of an agent whether it is one of Podium's; `too_large` is told of an assignment that
-        the carrier can't take.
+        the carrier can't take; `may_answer` says whether a reply subject may be answered on.
         """
         self._transport = transport
         self._clock = clock
         self._incarnation = incarnation
         self._speaks_frames = speaks_frames
         self._too_large = too_large
+        self._may_answer = may_answer
         self._waiting: dict[str, list[msg.ToAgent]] = {}
         self._count = 0
         self._said = 0
@@ -86,6 +94,24 @@ class Speaker:
         await self._publish(
             wire.status_subject(agent), self._notice(agent, {"notice": notice, **fields}), _JSON_HEADERS
         )
+
+    async def answer(self, reply: str, data: bytes) -> None:
+        """Answer a request, if it has a subject for that which may be answered on."""
+        if not reply or not self._may_answer(reply):
+            return
+        try:
+            await self._transport.publish(reply, data, _JSON_HEADERS)
+        except PodiumError as error:
+            _log.info("an answer could not be given", subject=reply, error=str(error))
+
+    async def answer_error(self, reply: str, code: str, message: str, retry_after_ms: int | None = None) -> None:
+        """Answer a request that could not be done."""
+        answer = wire.ErrorResponse(
+            message_id=self.message_id(),
+            timestamp=self.now_ms(),
+            error=wire.ErrorBody(code, message[:2_000], retry_after_ms),
+        )
+        await self.answer(reply, wire.encoded(answer))
 
     async def run(self) -> None:
         """Send what there is to send, until it is cancelled."""

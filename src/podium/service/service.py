@@ -24,8 +24,9 @@ from podium.engine.projections import Projection
 from podium.exceptions import MessageBusError, PodiumError, SettingsError
 from podium.fleet import messages as msg
 from podium.fleet import wire
+from podium.fleet.admission import LinkSettings
 from podium.fleet.identity import identified_by
-from podium.fleet.link import FleetLink, LinkSettings
+from podium.fleet.link import FleetLink
 from podium.fleet.presence import Presence
 from podium.fleet.registry import FleetLimits, FleetRegistry
 from podium.ids import IdSource
@@ -179,7 +180,8 @@ class Service:
             if self._authority is not None:
                 self._begin(self._authority.keep_current(self.nats.reload), "podium-authority")
             settings = self._access.bus(settings, self._clock.now_us())
-        return transport_for(url, settings, self._happened)
+        known_sync = self.nats.sync_seconds if self.nats is not None else None
+        return transport_for(url, settings, self._happened, sync_seconds=known_sync)
 
     def _make_parts(self) -> None:
         settings, engine = self.settings, self._engine

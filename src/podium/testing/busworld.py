@@ -25,8 +25,9 @@ from podium.engine.staffing import UNDELIVERED
 from podium.exceptions import PodiumError, TransportUnavailableError
 from podium.fleet import messages as msg
 from podium.fleet import wire
+from podium.fleet.admission import ASKED_KEPT
 from podium.fleet.frames import CONTENT_TYPE, decode_heard, decode_spoken
-from podium.fleet.link import ASKED_KEPT, RESULTS, FleetLink
+from podium.fleet.link import RESULTS, FleetLink
 from podium.fleet.registry import FleetRegistry
 from podium.testing.actors import Actor
 from podium.testing.faractors import FarActor

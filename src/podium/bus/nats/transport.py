@@ -436,9 +436,8 @@ class NatsTransport:
             await link.written()
 
     def _tell(self, happening: Happening, details: str) -> None:
-        if happening in (Happening.CONNECTED, Happening.CLOSED):
-            _log.debug("transport", happening=happening.value, details=details)
-        else:
-            _log.warning("transport", happening=happening.value, details=details)
+        # Who is told says it in words of its own; where nobody is, this line is all there is.
+        quiet = self._heard is not None or happening in (Happening.CONNECTED, Happening.CLOSED)
+        (_log.debug if quiet else _log.warning)(f"the bus: {happening.value}", details=details)
         if self._heard is not None:
             self._heard(happening, details)
