@@ -35,8 +35,8 @@ def main(kind):
         make_environment()
         for name in LOCKS[kind]:
             say(f"installing what requirements/{name} pins")
-            # The lock files are complete. Without --no-deps an old pip looks for `coverage[toml]` by itself, and finds a
-            # newer one than the pinned as soon as there is one.
+            # The lock files are complete. Without --no-deps an old pip looks for `coverage[toml]` by itself, and finds
+            # a newer one than the pinned as soon as there is one.
             pip("--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(ROOT / "requirements" / name))
         say("installing podium itself (editable)")
         pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))

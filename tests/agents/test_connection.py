@@ -2,12 +2,12 @@
 
 from msgspec import Raw
 
-from podium.agents.connection import _worth_saying
+from podium.agents.connection import Said, _worth_saying
 from podium.fleet.messages import Accepted, ErrorInfo, Failed, Progress, Renewal, Succeeded
 
 
 def test_an_acceptance_is_left_out_where_its_end_is_said_at_the_same_time_and_nothing_else_is():
-    said = [
+    said: list[Said] = [
         Accepted("agent", "ended"),
         Accepted("agent", "running"),
         Progress("agent", "ended", 0.5),

@@ -170,7 +170,8 @@ def test_a_thread_that_exits_ends_its_attempt_only(kind, type):
             rig.give("a1", "raise_in_thread", {"kind": kind})
             assert (await rig.failure()).error.type == type
             rig.give("a2", "plain")
-            assert await rig.result("a2") == "agent-1 thread 1"
+            # The thread that exited may not be idle yet: then there is a second one.
+            assert (await rig.result("a2")).startswith("agent-1 thread")
 
     asyncio.run(main())
 

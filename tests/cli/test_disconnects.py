@@ -1,4 +1,4 @@
-"""An agent whose connection to the embedded server ends is known as gone before its lease ends, with credentials too."""
+"""An agent whose connection to the embedded server ends is known as gone before its lease ends, credentials or not."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`docs/state-machines.md` says and draws the moves that `engine/transitions.py` and `fleet/states.py` have, all of them
-and no other.
+"""`docs/state-machines.md` says and draws all moves that `engine/transitions.py` and `fleet/states.py` have, and no
+other.
 """
 
 import re

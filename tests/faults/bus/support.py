@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,11 +187,14 @@ class Ensemble:
         settings = Settings(database=str(self.database))
         return await Podium.open(settings, own=False, works=False, elsewhere=True, may_own=False)
 
+    def _is_final(self, execution: str) -> bool:
+        return self.state(execution).status in FINAL_EXECUTION
+
     def ended(self, *executions: str, status: ExecutionStatus = ExecutionStatus.COMPLETED, seconds: float = 30) -> None:
         """Wait until executions have ended; they must have this status."""
         for execution in executions:
             eventually(
-                lambda e=execution: self.state(e).status in FINAL_EXECUTION,
+                partial(self._is_final, execution),
                 f"the end of {execution}: {self.explained(execution)}",
                 seconds,
             )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import time
+from functools import partial
 
 import nats
 import pytest
+from nats.aio.client import Client
 
 from podium.workflow.model import ExecutionStatus, TaskStatus
 from tests.cli.support import eventually
@@ -117,12 +119,16 @@ def test_a_process_whose_name_was_given_to_a_later_one_ends_and_says_why(ensembl
     ensemble.examine()
 
 
+def _begun(ensemble, task: str, times: int) -> bool:
+    return len(ensemble.begun(task)) == times
+
+
 def test_a_task_that_kills_its_agents_fails_for_good_with_its_crashes_counted(ensemble):
     ensemble.up(PODIUM_LEASE_SECONDS="1")
     execution = ensemble.submit(one("deadly"))
     for number in range(1, 4):
         agent = ensemble.agent(f"agent-{number}", wait=False)
-        eventually(lambda n=number: len(ensemble.begun("deadly")) == n, f"attempt {number}; {agent}")
+        eventually(partial(_begun, ensemble, "deadly", number), f"attempt {number}; {agent}")
         assert agent.wait() == -signal.SIGKILL
     ensemble.ended(execution, status=ExecutionStatus.FAILED)
     task = ensemble.state(execution).tasks["one"]
@@ -142,7 +148,7 @@ def test_a_foreign_agent_that_falls_silent_loses_its_task_when_its_own_lease_end
     execution = ensemble.submit(fan(1))
     assigned: list[dict] = []
 
-    async def silent() -> nats.NATS:
+    async def silent() -> Client:
         client = await nats.connect(server.url)
 
         async def heard(message) -> None:

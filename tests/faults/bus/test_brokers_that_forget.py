@@ -132,7 +132,7 @@ def test_a_stream_that_somebody_deletes_is_made_again_and_the_run_completes(ense
 
     async def there() -> set[str]:
         client = await nats.connect(server.url)
-        found = {info.config.name for info in await client.jetstream().streams_info()}
+        found = {str(info.config.name) for info in await client.jetstream().streams_info()}
         await client.close()
         return found
 

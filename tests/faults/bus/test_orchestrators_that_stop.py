@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 
 from podium.workflow.model import ExecutionStatus
 from tests.cli.support import eventually
@@ -43,7 +44,7 @@ def test_an_orchestrator_killed_again_and_again_loses_and_doubles_nothing(ensemb
     for turn in range(3):
         up = ensemble.up()
         executions += [ensemble.submit(gated(f"turn-{turn}")), ensemble.submit(fan(20), submission_id=f"fan-{turn}")]
-        eventually(lambda t=turn: ensemble.begun(f"turn-{t}"), "the gate")
+        eventually(partial(ensemble.begun, f"turn-{turn}"), "the gate")
         up.send(signal.SIGKILL)
         up.wait()
         ensemble.open_gate(f"turn-{turn}")
