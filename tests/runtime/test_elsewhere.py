@@ -261,3 +261,43 @@ async def test_a_slot_whose_freeing_was_lost_comes_back_when_it_isnt_renewed():
     far.succeed((await far.assigned(2)).attempt)
     await engine.finished(execution)
     await sound(store, engine)
+
+
+@virtual
+async def test_an_agent_cannot_speak_of_another_ones_attempt():
+    far = Far()
+    engine, _, store = await start(hand=far)
+    told: list[tuple[str, str, str]] = []
+    engine.unusable = lambda agent, attempt, why: told.append((agent, attempt, why))
+    execution = await engine.submit(ONE)
+    attempt = (await far.assigned()).attempt
+    engine.receive(msg.Succeeded("thief", attempt, msg.Raw(b'"stolen"')))
+    engine.receive(msg.Renewal("thief", (attempt,)))
+    assert [(agent, of) for agent, of, _ in told] == [("thief", attempt)]
+    assert "that agent hand-1 has" in told[0][2]
+    assert engine.staffing.leases.get(attempt) is not None
+    far.succeed(attempt, "mine")
+    assert await engine.finished(execution) is ExecutionStatus.COMPLETED
+    result = (await engine.state_of(execution)).tasks["a"].result
+    assert result is not None
+    assert bytes(result.json) == b'"mine"'
+    await sound(store, engine)
+
+
+@virtual
+async def test_results_of_attempts_that_nobody_knows_are_handed_to_who_sets_them_aside():
+    far = Far()
+    engine, _, _store = await start(hand=far)
+    told: list[tuple[str, str]] = []
+    engine.unusable = lambda agent, attempt, why: told.append((attempt, why))
+    execution = await engine.submit(ONE)
+    known = (await far.assigned()).attempt
+    nobodys = f"{execution}:1:other:1"
+    for unknown in (nobodys, "no-execution:1:a:1", "nonsense"):
+        engine.receive(msg.Succeeded(far.agent, unknown, msg.Raw(b"1")))
+    await until(lambda: len(told) == 3)
+    assert dict(told)[nobodys] == "no such attempt"
+    assert "there is no execution" in dict(told)["no-execution:1:a:1"]
+    assert "is not an attempt's id" in dict(told)["nonsense"]
+    far.succeed(known)
+    assert await engine.finished(execution) is ExecutionStatus.COMPLETED
