@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import Raw
 
 from podium.engine.staffing import UNDELIVERED
 from podium.fleet import messages as msg
@@ -271,7 +272,7 @@ async def test_an_agent_cannot_speak_of_another_ones_attempt():
     engine.unusable = lambda agent, attempt, why: told.append((agent, attempt, why))
     execution = await engine.submit(ONE)
     attempt = (await far.assigned()).attempt
-    engine.receive(msg.Succeeded("thief", attempt, msg.Raw(b'"stolen"')))
+    engine.receive(msg.Succeeded("thief", attempt, Raw(b'"stolen"')))
     engine.receive(msg.Renewal("thief", (attempt,)))
     assert [(agent, of) for agent, of, _ in told] == [("thief", attempt)]
     assert "that agent hand-1 has" in told[0][2]
@@ -294,7 +295,7 @@ async def test_results_of_attempts_that_nobody_knows_are_handed_to_who_sets_them
     known = (await far.assigned()).attempt
     nobodys = f"{execution}:1:other:1"
     for unknown in (nobodys, "no-execution:1:a:1", "nonsense"):
-        engine.receive(msg.Succeeded(far.agent, unknown, msg.Raw(b"1")))
+        engine.receive(msg.Succeeded(far.agent, unknown, Raw(b"1")))
     await until(lambda: len(told) == 3)
     assert dict(told)[nobodys] == "no such attempt"
     assert "there is no execution" in dict(told)["no-execution:1:a:1"]
