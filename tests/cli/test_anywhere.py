@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from pathlib import Path
 
+import nats
 import pytest
 
 from podium.testing.natsserver import binary_or_skip
@@ -162,6 +164,30 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def test_doctor_asks_the_orchestrator_that_runs_here_what_its_bus_promises(shell, up):
+    said = json.dumps(shell.json("doctor")["durability"])
+    assert "NATS 2" in said
+    assert "synced every 1 s" in said
+
+
+def test_refused_registrations_are_listed(shell, up):
+    assert shell.json("agents", "--audit") == []
+    assert "no registration was refused" in " ".join(shell("agents", "--audit").out)
+    joined(shell, "words.py:Counter", "--name", "c")
+    claim = {"registration": {"agentId": "c", "key": "somebody else's", "incarnation": "1"}}
+
+    async def claimed() -> bytes:
+        client = await nats.connect(f"nats://{ready(up)['nats']}")
+        answer = await client.request("mcp.agent.register", json.dumps(claim).encode(), timeout=10)
+        await client.close()
+        return answer.data
+
+    assert json.loads(asyncio.run(claimed()))["error"]["code"] == "CONFLICT"
+    (entry,) = shell.json("agents", "--audit")
+    assert (entry["agent_id"], entry["rule"]) == ("c", "another_key")
+    assert "another key" in " ".join(" ".join(shell("agents", "--audit").out).split())
 
 
 def test_data_is_the_folder_of_everything(shell):

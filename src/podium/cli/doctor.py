@@ -55,13 +55,20 @@ def doctor(manners: Manners) -> int:
 
 
 def _durability(settings: Settings) -> Durability:
-    """Return what store and bus promise; a bus that was named is somebody else's."""
+    """Return what store and bus promise; a bus that was named is somebody's; else the orchestrator here is asked."""
+    import msgspec
+
+    from podium.bus.transport import Promises
     from podium.cli.carrier import promises_of
     from podium.cli.durability import durability
+    from podium.cli.reaching import ask_orchestrator
     from podium.cli.sessions import finish
     from podium.settings import bus_url
 
     url = bus_url(settings)
+    answer = None if url else finish(ask_orchestrator(settings, {"op": "promises"}))
+    if answer is not None and "promises" in answer:
+        return durability(settings, msgspec.convert(answer["promises"], Promises))
     promises, error = finish(promises_of(settings, url))
     return durability(settings, promises, foreign=not url.startswith("memory:"), bus_error=error)
 

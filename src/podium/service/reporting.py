@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from podium.clock import SECOND
+from podium.exceptions import PodiumError
 from podium.fleet import wire
 from podium.fleet.descriptor import descriptor_of
 from podium.fleet.health import SLATracker
@@ -77,6 +78,13 @@ class Reporting:
             "status": self.status(with_agents=False),
             "up_seconds": round((self._service.now_us() - self._service.started_us) / SECOND, 1),
         }
+
+    async def answer_promises(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answer with what the carrier of the bus promises."""
+        try:
+            return {"promises": await self._service.transport.promises()}
+        except PodiumError as error:
+            return {"why": str(error)}
 
     async def answer_audit(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer with the registrations that were refused."""

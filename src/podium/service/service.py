@@ -277,6 +277,7 @@ class Service:
         podium.before_store_closes.append(self._finish_announcing)
         podium.answers["fleet"] = self._reporting.answer_fleet
         podium.answers["audit"] = self._reporting.answer_audit
+        podium.answers["promises"] = self._reporting.answer_promises
         podium.expect(self._lives_elsewhere)
         assert podium.agents is not None
         podium.agents.arrived.append(self._arrived)

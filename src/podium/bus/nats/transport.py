@@ -139,7 +139,8 @@ class NatsTransport:
         elif sync == 0:
             machine = "what was acknowledged is on the disk; a lost disk loses it, there is one replica"
         else:
-            machine = f"the last {sync:g} seconds may be lost: sync_interval is {sync:g} s{assumed}, with one replica"
+            lost = "the last second" if sync == 1 else f"the last {sync:g} seconds"
+            machine = f"{lost} may be lost: sync_interval is {sync:g} s{assumed}, with one replica"
         return Promises(
             carrier=f"NATS {info.get('version', '?')} at {self.settings.address}",
             process_kill="streams survive: the server has written them to its files"
