@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from podium.engine.leases import Leases
 from podium.engine.staffing import Staffing
-from podium.fleet.link import FleetLink
+from podium.fleet.admission import Admission
 from podium.fleet.receipts import Receipts
 from podium.testing.faults import BUS_KINDS, BUS_SWARM, NO_FAULTS, SWARM, Faults, drawn_bus, has_bus, named_faults
 from podium.testing.simulation import simulate
@@ -125,7 +125,7 @@ def test_an_agent_that_nobody_asks_to_register_again_is_found(monkeypatch):
     async def nothing(self, agent, known, incarnation):
         pass
 
-    monkeypatch.setattr(FleetLink, "_correct", nothing)
+    monkeypatch.setattr(Admission, "correct", nothing)
     assert is_found("isn't registered", 60)
 
 

@@ -1,6 +1,5 @@
 """The YAML language: what is accepted, what is refused and how, and that nothing can make the reader misbehave."""
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from podium.workflow.problems import problems_in
 from podium.workflow.validation import problems_of, validate
 from podium.workflow.yaml import check_workflow, dump_workflow, load_workflow, reader
 from podium.workflow.yaml.nodes import resolved
+from tests.workflow.cpu_time import cpu_seconds
 
 HERE = Path(__file__).parent / "yaml"
 BAD = sorted((HERE / "bad").glob("*.yaml"))
@@ -501,15 +501,15 @@ def test_a_dumped_workflow_loads_to_an_equal_one_with_the_same_hash(workflow):
 # --- speed -----------------------------------------------------------------------------------------------------------
 
 
-def test_10_000_tasks_are_read_and_validated_in_3_seconds():
+def test_10_000_tasks_are_read_and_validated():
     text = "name: w\nagents: {workers: {type: worker, count: 9}}\ntasks:\n" + "".join(
         f"  - id: t{n}\n    agent: workers\n    depends_on: [{f't{n - 1}' if n else ''}]\n    timeout: 30s\n"
         f"    input: {{value: '${{{f'tasks.t{n // 2}.result' if n else 'input'}}}'}}\n"
         for n in range(10_000)
     )
-    started = time.process_time()
-    workflow, problems = check_workflow(text)
-    assert time.process_time() - started < 3
+    found = []
+    assert cpu_seconds(lambda: found.append(check_workflow(text)), times=1) < 3
+    ((workflow, problems),) = found
     assert (workflow is not None, problems) == (True, [])
 
 

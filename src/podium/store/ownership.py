@@ -97,6 +97,8 @@ class FileLock:
         if descriptor is not None:
             with suppress(OSError):  # a bad disk keeps the stale words, which mean nothing without the lock
                 os.ftruncate(descriptor, 0)
+            # Closing alone isn't enough: a process that is being spawned just now holds a copy until it has exec'd.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def _sign(self, descriptor: int) -> None:
