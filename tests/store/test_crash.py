@@ -19,7 +19,7 @@ CHILD = Path(__file__).with_name("crash_child.py")
 
 def killed_at_each_point(folder: Path, kind: str, step: int) -> int:
     done = subprocess.run(
-        [sys.executable, str(CHILD), str(folder), kind, str(step)], capture_output=True, text=True, timeout=280
+        [sys.executable, str(CHILD), str(folder), kind, str(step)], capture_output=True, text=True, timeout=1_800
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout)

@@ -32,6 +32,7 @@ from podium.telemetry.logs import get_logger
 
 MOST_WAITING = 20_000
 MOST_LINES = 5_000  # messages that wait, above which log lines are dropped
+FIRST_BEAT_SECONDS = 1.0
 REGISTER_SECONDS = 2.0
 PAUSE_SECONDS = 0.1
 _FRAME_HEADERS = {"Content-Type": CONTENT_TYPE}
@@ -172,9 +173,19 @@ class AgentConnection:
         if len(self._waiting) >= MOST_WAITING or self._closing:
             return False
         if isinstance(message, msg.Succeeded | msg.Failed):
-            self.measured[message.agent].ended(isinstance(message, msg.Succeeded))
+            measured = self.measured.get(message.agent)
+            if measured is not None:
+                measured.ended(isinstance(message, msg.Succeeded))
         self._put(message.agent, message)
+        if isinstance(message, msg.Left):
+            self._on_loop(lambda: self._forget(message.agent))
         return True
+
+    def _forget(self, agent: str) -> None:
+        """An agent has left: nothing registers it again, and it beats no more."""
+        self._registrations.pop(agent, None)
+        self._unregistered.discard(agent)
+        self.measured.pop(agent, None)
 
     def say_line(self, agent: str, line: msg.LogLine) -> None:
         """Take a line that an attempt logged; the orchestrator keeps it. Too many at once are dropped and counted."""
@@ -342,7 +353,10 @@ class AgentConnection:
 
     async def _register(self) -> None:
         for agent in tuple(self._unregistered):
-            registration = wire_registration(self._registrations[agent], **self._more.get(agent, {}))
+            given = self._registrations.get(agent)
+            if given is None:
+                continue
+            registration = wire_registration(given, **self._more.get(agent, {}))
             message = wire.AgentRegistrationMessage(
                 message_id=self._message_id(), timestamp=self._now_ms(), registration=registration
             )
@@ -351,8 +365,8 @@ class AgentConnection:
 
     async def _beat(self) -> None:
         """Send every agent's heartbeat with what it measured of itself."""
+        await asyncio.sleep(min(self._heartbeat_seconds, FIRST_BEAT_SECONDS))  # how often, is told at the registration
         while True:
-            await asyncio.sleep(self._heartbeat_seconds)
             for agent, measured in tuple(self.measured.items()):
                 if agent in self._registrations:
                     beat = wire.HeartbeatMessage(
@@ -363,6 +377,7 @@ class AgentConnection:
                         incarnation=self._incarnation,
                     )
                     await self._publish(wire.heartbeat_subject(agent), wire.encoded(beat))
+            await asyncio.sleep(self._heartbeat_seconds)
 
     async def _publish(self, subject: str, data: bytes) -> None:
         try:

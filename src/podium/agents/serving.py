@@ -81,6 +81,15 @@ class ServedAgents:
         for agent in ids:
             check_agent_id(agent)
         await self.wire.open()
+        try:
+            await self._start(wanted, ids, concurrency, more)
+        except BaseException:
+            await self.abandon()  # all of them or none: nobody would know of the others
+            raise
+
+    async def _start(
+        self, wanted: Sequence[AgentDefinition], ids: Sequence[str], concurrency: int | None, more: dict[str, Any]
+    ) -> None:
         for definition, agent in zip(wanted, ids, strict=True):
             sized = replace(definition, slots=concurrency) if concurrency is not None else definition
             host = AgentHost(
@@ -124,10 +133,14 @@ class ServedAgents:
 
     def _refused(self, agent: str, error: PodiumError) -> None:
         """The fleet has no place for this agent: its name is another's, or a later process has it."""
-        if self.failure is None:
-            self.failure = error
-            _log.error("the orchestrator refuses this agent", agent=agent, reason=str(error))
-        self._over.set()
+        host = self.hosts.pop(agent, None)
+        if host is None:
+            return
+        self.failure = error
+        _log.error("the orchestrator refuses this agent", agent=agent, reason=str(error))
+        host.abandon()
+        if not self.hosts:
+            self._over.set()
 
     def _taken_in(self, agent: str) -> None:
         """The orchestrator has registered this agent, perhaps anew after something was lost: results are repeated."""

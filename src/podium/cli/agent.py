@@ -119,7 +119,7 @@ async def _serve(
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for task in waits:
         task.cancel()
-    if served.failure is not None:
+    if served.failure is not None and not served.hosts:
         await served.abandon()
         raise served.failure
     await served.stop(settings.drain_seconds)

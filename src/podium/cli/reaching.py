@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podium.exceptions import StoreError, StoreUnavailableError
+from podium.exceptions import SettingsError, StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from podium.settings import Settings
@@ -43,8 +43,12 @@ async def bus_for(settings: Settings) -> str:
     if said:
         return said
     answer = await ask_orchestrator(settings, {"op": "fleet"})
-    listens = str((answer or {}).get("addresses", {}).get("nats", "")) or settings.nats
-    return f"nats://{listens}"
+    if answer is None:
+        return f"nats://{settings.nats}"
+    embedded, bus = answer["addresses"].get("nats"), str(answer["bus"])
+    if embedded is None and ("://" not in bus or "…" in bus):
+        raise SettingsError("the orchestrator's bus has a password or token in its address; name it with --bus")
+    return bus if embedded is None else f"nats://{embedded}"
 
 
 def with_credentials(settings: Settings, file: str | None = None) -> Settings:

@@ -142,9 +142,10 @@ async def _draw(service: Service, manners: Manners) -> None:
 
     with Screen() as shown:
         while True:
+            began_us = service.now_us()
             answer = await service.reporting.answer_fleet({})
             shown.draw(await screen(service.podium, _plain(answer)))
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(_pause(service, began_us))
 
 
 async def _tell(service: Service, manners: Manners) -> None:
@@ -156,6 +157,7 @@ async def _tell(service: Service, manners: Manners) -> None:
         return
     known: dict[str, str] = {}
     while True:
+        began_us = service.now_us()
         states = {row["agent_id"]: row["state"] for row in service.reporting.rows()}
         time = clock_time(service.now_us())
         for agent, state in states.items():
@@ -167,7 +169,12 @@ async def _tell(service: Service, manners: Manners) -> None:
         for agent in known.keys() - states.keys():
             say(f"{time}  {agent} has left")
         known = states
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(_pause(service, began_us))
+
+
+def _pause(service: Service, began_us: int) -> float:
+    """Return how long to look away: looking takes a hundredth of the time at most, however large the fleet is."""
+    return max(LOOK_SECONDS, (service.now_us() - began_us) / 1e6 * 100)
 
 
 def _plain(answer: dict[str, Any]) -> dict[str, Any]:

@@ -32,12 +32,15 @@ class Projection:
     """One reader of the whole log. `start` it with the engine's commits from then on, `stop` it before the store."""
 
     def __init__(self, store: Store, name: str, take: Take) -> None:
-        """`take` is given rows in order; when it returns they count as dealt with, and it must not raise."""
+        """`take` is given rows in order; when it returns they count as dealt with. It may raise StoreUnavailableError:
+        then it is given them again.
+        """
         self._store = store
         self._name = name
         self._take = take
         self._waiting: deque[Row] = deque()
         self._behind = True
+        self._busy = True
         self._places: dict[int, int] = {}
         self._saved: dict[int, int] = {}
         self._wake = asyncio.Event()
@@ -86,29 +89,38 @@ class Projection:
         """How many rows in memory wait to be taken."""
         return len(self._waiting)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the reader ended by itself, if it did."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
     async def caught_up(self) -> None:
         """Return when everything that was committed before the call has been taken."""
-        while self._behind or self._waiting:  # noqa: ASYNC110 - for stops and tests; the reader has no such event
+        while self._behind or self._waiting or self._busy:  # noqa: ASYNC110 - for stops and tests; the reader has no such event
             await asyncio.sleep(0.005)
 
     async def _read(self) -> None:
         while True:
+            self._busy = True  # until everything is taken that there is
             try:
                 if self._behind:
                     self._behind = False
                     await self._catch_up()
+                elif self._waiting:
+                    count = min(len(self._waiting), TAKEN_AT_ONCE)
+                    await self._take_new([self._waiting.popleft() for _ in range(count)])
+                else:
+                    self._busy = False
+                    self._wake.clear()
+                    await self._wake.wait()
+                    await asyncio.sleep(0)  # what the commit lets out to agents goes first
             except StoreUnavailableError as error:
-                self._behind = True
+                self._behind = True  # what was not taken is read again from the place where this reader is
                 _log.warning("the log can't be read", reader=self._name, error=str(error))
                 await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-                await asyncio.sleep(0)  # what the commit lets out to agents goes first
-                continue
-            rows = [self._waiting.popleft() for _ in range(min(len(self._waiting), TAKEN_AT_ONCE))]
-            await self._take_new(rows)
 
     async def _catch_up(self) -> None:
         for shard in range(SHARDS):

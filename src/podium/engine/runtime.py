@@ -538,8 +538,8 @@ class Engine:
                 self._dispatcher.give(command, decided.state)
             self._intake.settle(decided.arrival, decided.events)
             if decided.arrival.agent:
+                self._note_unknown(decided)  # before it is confirmed, and so forgotten
                 self._dispatcher.answer(decided)
-                self._note_unknown(decided)
         now_us = self._clock.now_us()
         for execution, (state, _) in landed.touched.items():
             if not state.final:

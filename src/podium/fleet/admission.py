@@ -67,11 +67,14 @@ class Admission:
         held_as: Callable[[str], str],
         identify: Identify | None,
         presence: Presence | None,
+        taken: Callable[[str], bool],
     ) -> None:
         """`frames` are the agents that speak Podium's frames: it is kept here. `doubt` has the engine say again what an
         agent may not have heard; `held_as` is the incarnation under which an agent holds attempts, empty if it holds
-        none; `identify` returns the key that a registration was made with, or raises RegistrationConflictError.
+        none; `identify` returns the key that a registration was made with, or raises RegistrationConflictError;
+        `taken` are ids of agents that live in the orchestrator's own process.
         """
+        self._taken = taken
         self._registry = registry
         self._receiver = receiver
         self._speaker = speaker
@@ -104,6 +107,8 @@ class Admission:
         elif delivery.subject != wire.REGISTER and agent_of(delivery.subject) != given.agent_id:
             raise InvalidInputError(f"{delivery.subject[:200]} isn't where agent {given.agent_id[:128]!r} registers")
         try:
+            if self._taken(given.agent_id):
+                raise RegistrationConflictError(f"an agent of the orchestrator's own process is {given.agent_id}")
             registered = self._registry.register(descriptor, self._clock.now_us())
         except (RegistrationConflictError, RegistryError) as error:
             await self._refuse(delivery, descriptor, said, error)

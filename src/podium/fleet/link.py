@@ -82,6 +82,7 @@ class FleetLink:
         identify: Identify | None = None,
         may_answer: Callable[[str], bool] = lambda reply: True,
         presence: Presence | None = None,
+        taken: Callable[[str], bool] = lambda agent: False,
         logs: msg.LogSink | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -89,7 +90,7 @@ class FleetLink:
         may not have heard; `held_as` is the incarnation under
         which an agent holds attempts, empty if it holds none; `identify` returns the key that a registration was made
         with, or raises RegistrationConflictError; `may_answer` says whether a reply subject may be answered on;
-        `presence` follows whose connections end, where the bus tells it.
+        `presence` follows whose connections end, where the bus tells it; `taken` are ids of agents that live here.
         """
         self.registry = registry
         self._transport = transport
@@ -123,6 +124,7 @@ class FleetLink:
             held_as=held_as,
             identify=identify,
             presence=presence,
+            taken=taken,
         )
         self._receipts = Receipts()
         self._saved = 0
@@ -188,7 +190,7 @@ class FleetLink:
     def send(self, agent: str, message: msg.ToAgent) -> None:
         """Carry what the engine says to an agent."""
         if isinstance(message, msg.Confirmation):
-            self._receipts.confirm(message.attempt)
+            self._receipts.confirm(agent, message.attempt)
         elif isinstance(message, msg.Assignment):
             self._metrics.counter("routing_messages_total", "least_loaded").inc()
         self._speaker.send(agent, message)
@@ -237,11 +239,12 @@ class FleetLink:
 
     def unusable(self, agent: str, attempt: str, why: str) -> None:
         """What an agent said of this attempt can't be recorded: set it aside, and let the agent forget it."""
-        delivery = self._receipts.of(attempt)
-        if delivery is None:
+        delivery = self._receipts.of(agent, attempt)
+        if delivery is not None:
+            self._set_aside(why, delivery, self._part_of(delivery, attempt))
+            self._receipts.confirm(agent, attempt)
+        elif not attempt or agent not in self.registry:
             return
-        self._set_aside(why, delivery, self._part_of(delivery, attempt))
-        self._receipts.confirm(attempt)
         self._speaker.send(agent, msg.Confirmation(attempt, accepted=False))
 
     @staticmethod
@@ -316,7 +319,7 @@ class FleetLink:
         frame = is_frame(delivery)
         heard = heard_frame(delivery) if frame else heard_result(delivery)
         attempts = [m.attempt for m in heard.messages if isinstance(m, msg.Succeeded | msg.Failed)]
-        self._receipts.expect(delivery, attempts)
+        self._receipts.expect(delivery, heard.agent, attempts)
         return self._take(heard)
 
     def _heartbeat(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
@@ -347,13 +350,13 @@ class FleetLink:
             messages = tuple(m for m in messages if isinstance(m, facts))
             for at, message in enumerate(messages):
                 if not self._receiver.receive(message):
-                    return self._take_rest(messages[at:])
+                    return self._take_rest(agent, messages[at:])
             return self._admission.correct(agent, known, incarnation)
         if self._presence is not None:
             self._presence.heard(agent)
         for at, message in enumerate(messages):
             if not self._take_one(agent, message):
-                return self._take_rest(messages[at:])
+                return self._take_rest(agent, messages[at:])
         return None
 
     def _take_one(self, agent: str, message: Any) -> bool:
@@ -364,11 +367,18 @@ class FleetLink:
             return True
         if kind is msg.Left:
             return self._take_leave(agent, message)
+        if not self._receiver.receive(message):
+            return False
         if kind is msg.Leaving:
             self.registry.drain(agent)
         elif kind is msg.Succeeded or (kind is msg.Failed and not message.cancelled):
-            self.registry.note_outcome(agent, kind is msg.Succeeded)
-        return self._receiver.receive(message)
+            self._note_outcome(agent, message)
+        return True
+
+    def _note_outcome(self, agent: str, message: msg.Succeeded | msg.Failed) -> None:
+        """Let the registry know how a task ended; a repetition of a result is no second outcome."""
+        if self._receipts.waiting_for(agent, message.attempt) == 1:
+            self.registry.note_outcome(agent, isinstance(message, msg.Succeeded))
 
     def _take_leave(self, agent: str, message: msg.Left) -> bool:
         known = self.registry.descriptor(agent)
@@ -384,10 +394,10 @@ class FleetLink:
         if self._presence is not None:
             self._presence.left(agent)
 
-    async def _take_rest(self, messages: tuple[Any, ...]) -> None:
+    async def _take_rest(self, agent: str, messages: tuple[Any, ...]) -> None:
         """The engine is full: wait for room, and fetch nothing more meanwhile."""
         for message in messages:
-            while not self._take_one(message.agent, message):  # noqa: ASYNC110 - room is nobody's event
+            while not self._take_one(agent, message):  # noqa: ASYNC110 - room is nobody's event
                 await asyncio.sleep(FULL_PAUSE_SECONDS)
 
     # --- health ------------------------------------------------------------------------------------------------

@@ -6,8 +6,6 @@ crash loses none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from podium.bus.transport import Delivery
 
 
@@ -22,37 +20,41 @@ class Receipt:
 
 
 class Receipts:
-    """The results that wait for their confirmation, by attempt. Bounded by what the carrier lets be unacknowledged."""
+    """The results that wait for their confirmation, by agent and attempt.
+
+    By both, since what one agent says of another's attempt must not settle what that one said. Bounded by what the
+    carrier lets be unacknowledged.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[Receipt]] = {}
+        self._waiting: dict[tuple[str, str], list[Receipt]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def expect(self, delivery: Delivery, attempts: list[str]) -> None:
+    def expect(self, delivery: Delivery, agent: str, attempts: list[str]) -> None:
         """Acknowledge a message once these attempts' results are confirmed; at once, if there are none."""
         if not attempts:
             delivery.ack()
             return
         receipt = Receipt(delivery, len(attempts))
         for attempt in attempts:
-            self._waiting.setdefault(attempt, []).append(receipt)
+            self._waiting.setdefault((agent, attempt), []).append(receipt)
 
-    def confirm(self, attempt: str) -> bool:
-        """The result of an attempt is dealt with; returns whether one waited."""
-        receipts = self._waiting.pop(attempt, None)
+    def confirm(self, agent: str, attempt: str) -> bool:
+        """What an agent said of an attempt is dealt with; returns whether it waited."""
+        receipts = self._waiting.pop((agent, attempt), None)
         for receipt in receipts or ():
             receipt.open -= 1
             if not receipt.open:
                 receipt.delivery.ack()
         return receipts is not None
 
-    def of(self, attempt: str) -> Delivery | None:
-        """Return the message that brought an attempt's result, the latest."""
-        receipts = self._waiting.get(attempt)
-        return receipts[-1].delivery if receipts else None
+    def waiting_for(self, agent: str, attempt: str) -> int:
+        """Return how many messages brought this agent's result of the attempt and aren't dealt with."""
+        return len(self._waiting.get((agent, attempt), ()))
 
-    def attempts(self) -> Iterator[str]:
-        """Return the attempts that wait."""
-        return iter(self._waiting)
+    def of(self, agent: str, attempt: str) -> Delivery | None:
+        """Return the message that brought an agent's result of an attempt, the latest."""
+        receipts = self._waiting.get((agent, attempt))
+        return receipts[-1].delivery if receipts else None

@@ -21,7 +21,14 @@ from podium.engine import inputs as inp
 from podium.engine.codec import decode_input, decode_row
 from podium.engine.projections import Row
 from podium.engine.values import Value
-from podium.exceptions import BackpressureError, CorruptHistoryError, MessageBusError, PayloadTooLargeError, PodiumError
+from podium.exceptions import (
+    BackpressureError,
+    CorruptHistoryError,
+    MessageBusError,
+    PayloadTooLargeError,
+    PodiumError,
+    StoreUnavailableError,
+)
 from podium.fleet import wire
 from podium.service.described import Described, Descriptions, WorkflowOf
 from podium.service.listening import SystemEvents
@@ -33,6 +40,7 @@ from podium.workflow.model import Workflow
 EVENTS_SUBJECT = "podium.event"
 KNOWN_KEPT = 50_000
 PAUSE_SECONDS = 0.2
+HEADERS_ROOM = 512  # bytes that headers may take of a message
 _CHECKPOINTS = UUID("6b1f0f5e-52a5-5c0c-9d2b-636865636b70")
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
@@ -103,9 +111,11 @@ class Announcer:
         for row, events in rows:
             try:
                 await self._take_row(row, events)
-            except (CorruptHistoryError, KeyError) as error:
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - everybody else's announcements hang on this loop
                 self.unreadable += 1
-                _log.error("a row can't be announced", execution=row.execution, error=str(error))
+                _log.error("a row can't be announced", execution=row.execution, exc_info=error)
 
     async def _take_row(self, row: LogRow, events: list[ev.Event] | None) -> None:
         if events is None:
@@ -253,9 +263,10 @@ class Announcer:
                 wire.SystemEventType.TASK_FAILED,
                 {**self._task(row, known, TASK, 0), "error": result.error, "status": result.status},
             )
-        said = wire.encoded(
-            wire.TaskResultMessage(message_id=self._message_id(), timestamp=row.now_us // 1_000, result=result)
-        )
+        head: dict[str, Any] = {"message_id": self._message_id(), "timestamp": row.now_us // 1_000}
+        said = wire.encoded(wire.TaskResultMessage(**head, result=result))
+        if len(said) > self._transport.capabilities.max_payload - HEADERS_ROOM:
+            said = wire.encoded(wire.TaskResultMessage(**head, result=without_result(result, len(said))))
         for subject in (wire.completion_subject(known.task_id), known.notify):
             if subject:
                 await self._publish(subject, said)
@@ -305,3 +316,16 @@ class Announcer:
             except PodiumError as error:
                 _log.warning("an event could not be told", subject=subject, error=str(error))
             return
+
+
+def without_result(result: wire.TaskResult, size: int) -> wire.TaskResult:
+    """Return an end whose result is too large for the bus: how it ended, and where the result is to be had."""
+    reason = (
+        f"the result is too large for the bus ({size:,} bytes); `podium status {result.execution_id} --json` has it"
+    )
+    return wire.TaskResult(
+        task_id=result.task_id,
+        status=result.status,
+        error=wire.TaskError(reason, "ResultTooLarge", retryable=False),
+        execution_id=result.execution_id,
+    )

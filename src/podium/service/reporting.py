@@ -144,7 +144,11 @@ class Reporting:
             "registry": ComponentHealth(
                 True, facts={name: registry[name] for name in ("total_agents", "healthy_agents", "unhealthy_agents")}
             ),
-            "announcements": ComponentHealth(True, facts={"waiting_rows": service.announcements_waiting}),
+            "announcements": ComponentHealth(
+                service.announcements_failure is None,
+                str(service.announcements_failure or ""),
+                {"waiting_rows": service.announcements_waiting},
+            ),
         }
         if service.nats is not None:
             found["nats"] = ComponentHealth(

@@ -217,6 +217,7 @@ class Service:
             identify=identified_by(self._authority, registry, self._clock) if self._authority is not None else None,
             may_answer=may_answer,
             presence=presence,
+            taken=self._lives_here,
             logs=self.podium.logs,
             metrics=self.metrics,
         )
@@ -331,6 +332,16 @@ class Service:
         """How many committed rows wait to be announced."""
         return self._projection.lag
 
+    def _lives_here(self, agent: str) -> bool:
+        """Whether an id is that of an agent of this process, or kept for the orchestrator's own."""
+        local = self.podium.agents
+        return agent.startswith("podium_") or (local is not None and agent in local.hosts)
+
+    @property
+    def announcements_failure(self) -> BaseException | None:
+        """Why nothing is announced any more, if that is so."""
+        return self._projection.failure
+
     def now_us(self) -> int:
         """Return the time by this service's clock."""
         return self._clock.now_us()
@@ -353,7 +364,7 @@ class Service:
     @property
     def failure(self) -> BaseException | None:
         """Why something essential ended by itself, if it did."""
-        return self.podium.failure or self.link.failure
+        return self.podium.failure or self.link.failure or self._projection.failure
 
     # --- the stop ----------------------------------------------------------------------------------------------
 

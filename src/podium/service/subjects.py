@@ -21,6 +21,7 @@ from podium.exceptions import (
     EngineStoppedError,
     ExecutionNotFoundError,
     InvalidInputError,
+    PayloadTooLargeError,
     PodiumError,
     QueueFullError,
     StoreError,
@@ -147,6 +148,9 @@ class SubjectsDoor:
             return
         try:
             await self._transport.publish(delivery.reply, wire.encoded(answer), _JSON_HEADERS)
+        except PayloadTooLargeError as error:
+            if not isinstance(answer, wire.ErrorResponse):
+                await self._answer(delivery, self._error("TOO_LARGE", f"the answer is too large for the bus: {error}"))
         except PodiumError as error:
             _log.info("an answer could not be given", subject=delivery.reply, error=str(error))
 
