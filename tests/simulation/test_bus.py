@@ -117,7 +117,7 @@ def test_an_assignment_that_isnt_said_again_is_found(monkeypatch):
 
 
 def test_a_receipt_that_is_never_given_is_found(monkeypatch):
-    monkeypatch.setattr(Receipts, "confirm", lambda self, attempt: False)
+    monkeypatch.setattr(Receipts, "confirm", lambda self, agent, attempt: False)
     assert is_found("neither recorded nor acknowledged", 5)
 
 
