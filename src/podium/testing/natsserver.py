@@ -91,6 +91,7 @@ class NatsServer:
         """Have it stand still, with all connections open, until `release`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # it stands still now, and not only soon
 
     def release(self) -> None:
         """Let it go on."""
