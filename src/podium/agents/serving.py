@@ -125,7 +125,7 @@ class ServedAgents:
         self._over.set()
 
     async def abandon(self) -> None:
-        """End without a word to the orchestrator, which has given the name to another."""
+        """End without a word to the orchestrator: not all of them could start, or others have their names."""
         for host in self.hosts.values():
             host.abandon()
         await self.wire.close()

@@ -15,16 +15,15 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from podium.bus import names
 from podium.exceptions import InvalidInputError
 
 CONTENT_TYPE = "application/json"
 PROTOCOL = "podium.v1"  # `registration.protocol` of agents that speak frames after it
 
-REGISTER = "mcp.agent.register"
-SUBMIT = "mcp.orchestrator.task.submit"
-TASK_STATUS = "mcp.orchestrator.task.status"
-SYSTEM_EVENT = "mcp.orchestrator.system.event"
-HEALTH = "mcp.orchestrator.health"
+# The subjects that all share; `podium.bus.names` has them, and permissions are made of them.
+REGISTER, SUBMIT, TASK_STATUS = names.REGISTER, names.SUBMIT, names.TASK_STATUS
+SYSTEM_EVENT, HEALTH = names.SYSTEM_EVENT, names.HEALTH
 
 T = TypeVar("T")
 
@@ -36,22 +35,22 @@ Names = Annotated[tuple[Name, ...], Meta(max_length=256)]
 
 def task_subject(agent: str) -> str:
     """Return where an agent hears its assignments."""
-    return f"mcp.agent.{agent}.task"
+    return names.of_agent(agent, "task")
 
 
 def status_subject(agent: str) -> str:
     """Return where an agent and the orchestrator tell each other how they stand."""
-    return f"mcp.agent.{agent}.status"
+    return names.of_agent(agent, "status")
 
 
 def result_subject(agent: str) -> str:
     """Return where an agent reports results."""
-    return f"mcp.agent.{agent}.result"
+    return names.of_agent(agent, "result")
 
 
 def heartbeat_subject(agent: str) -> str:
     """Return where an agent says that it lives."""
-    return f"mcp.agent.{agent}.heartbeat"
+    return names.of_agent(agent, "heartbeat")
 
 
 def completion_subject(task: str) -> str:
