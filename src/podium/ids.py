@@ -14,6 +14,7 @@ from zlib import crc32
 from podium.clock import Clock, SystemClock
 
 SHARDS = 64
+PLACEMENT_SHARD = SHARDS  # who owns it decides which ready task goes to which agent
 _NAMESPACE = uuid.UUID("6b1f0f5e-52a5-5c0c-9d2b-706f6469756d")
 
 

@@ -1,4 +1,4 @@
-"""The three protocols of a store, and the rows they speak of. The docstrings are law: `podium.testing` checks each.
+"""The protocols of a store, and the rows they speak of. The docstrings are law: `podium.testing` checks each.
 
 A store keeps bytes; it never decodes an input or an event, and it decides nothing. The owner of a shard appends; who is
 not the owner posts to the inbox and reads. Every change of state is one guarded statement within one transaction.
@@ -6,7 +6,7 @@ not the owner posts to the inbox and reads. Every change of state is one guarded
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 from zlib import crc32
 
@@ -126,7 +126,10 @@ class Append(Struct, frozen=True):
 
 
 class ShardRow(Struct, frozen=True):
-    """A shard as its owner holds it: `fence` is raised at each taking, `position` is the last row's."""
+    """A shard as its owner holds it: `fence` is raised at each taking, `position` is the last row's.
+
+    `owner` is a replica's id, empty while nobody has it.
+    """
 
     shard: int
     fence: int
@@ -151,6 +154,43 @@ class Loaded(Struct, frozen=True):
     execution: ExecutionRow
     snapshot: Snapshot | None
     tail: list[LogRow]
+
+
+class Replica(Struct, frozen=True):
+    """One orchestrator process, as the others see it. Its lease ends by the store's clock alone."""
+
+    id: str  # of this start of the process: another start is another replica, whatever its name
+    name: str  # for people
+    bus: str  # the bus that it speaks on, so that all are on one; empty: it has none and must be alone
+    version: str  # of Podium
+    format: int  # the newest format of rows that it can read
+    started_us: int = 0  # by the store's clock, like the next
+    lease_until_us: int = 0
+    draining: bool = False  # it gives its shards away and takes none
+    details: bytes = b"{}"  # JSON for people: host, pid, addresses
+
+
+class Cluster(Struct, frozen=True):
+    """All replicas and all shards in one consistent view, at a time of the store's clock.
+
+    `format` is what rows may be written in: what every replica, and every one that may come back, can read.
+    """
+
+    now_us: int
+    replicas: tuple[Replica, ...]
+    shards: tuple[ShardRow, ...]
+    format: int = FORMAT
+
+    def live(self, replica: Replica) -> bool:
+        """Whether a replica's lease holds."""
+        return replica.lease_until_us > self.now_us
+
+
+class ModelRow(Struct, frozen=True):
+    """One entry of a read model: JSON by key. `value` None: the entry goes."""
+
+    key: str
+    value: bytes | None
 
 
 class Log(Protocol):
@@ -190,8 +230,12 @@ class Log(Protocol):
         """Write an input to the inbox. False, and nothing changed, if it is there or in the log already."""
         ...
 
-    async def inbox(self, shards: Sequence[int], after: int, limit: int) -> list[InboxRow]:
-        """Return inbox rows of these shards with an id above `after`, oldest first."""
+    async def inbox(self, shards: Sequence[int], after: int, limit: int, known: Collection[int] = ()) -> list[InboxRow]:
+        """Return inbox rows of these shards with an id above `after` that isn't among `known`, oldest first.
+
+        Where several processes write, a row may become visible after another with a larger id: who reads them all
+        says which ones it knows, and not how far it has come.
+        """
         ...
 
     async def due(self, shards: Sequence[int], until_us: int, limit: int) -> list[ExecutionRow]:
@@ -207,7 +251,17 @@ class Log(Protocol):
         ...
 
     async def changed(self) -> bool:
-        """Return whether another process has committed here since the last call (False where it can't be told)."""
+        """Return whether another process may have committed here since the last call.
+
+        False where nobody else can; True where only a look would tell.
+        """
+        ...
+
+    def listen(self, wake: Callable[[str], None]) -> None:
+        """Have `wake` called on the loop when others have posted (`inbox`) or shards or replicas moved (`replicas`).
+
+        Only a hint: it may come for nothing, and be lost. Where processes can't tell each other, it never comes.
+        """
         ...
 
     async def close(self) -> None:
@@ -273,6 +327,29 @@ class Views(Protocol):
         """Return a guarded counter, 0 at first."""
         ...
 
+    async def unfinished(self, shards: Sequence[int]) -> int:
+        """Return how many executions of these shards have no end yet (`finished_us` is unset)."""
+        ...
+
+    async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
+        """Change a read model's entries of one shard and save its place, in one transaction.
+
+        The place is the cursor of that name. False, and nothing changed, when it is at `position` or beyond already:
+        somebody else has done it.
+        """
+        ...
+
+    async def model(self, name: str, prefix: str = "", shard: int | None = None, limit: int = 10_000) -> list[ModelRow]:
+        """Return a read model's entries whose keys begin so, in order of key: of one shard, or of all.
+
+        Entries of several shards may have the same key.
+        """
+        ...
+
+    async def drop_model(self, name: str, shard: int | None = None) -> None:
+        """Delete a read model's entries and its place: of one shard, or of all."""
+        ...
+
     async def tenants(self) -> list[str]:
         """Return the tenants, `default` among them."""
         ...
@@ -286,5 +363,51 @@ class Views(Protocol):
         ...
 
 
+class Membership(Protocol):
+    """Who is there, and who owns which shards, where several replicas share a store. Its clock alone counts."""
+
+    async def join(self, replica: Replica, lease_us: int) -> Cluster:
+        """Make a replica known, with a lease from now on, and return what is there.
+
+        Raises NotTheOwnerError, naming who is there, when a live replica is on another bus, or when one of the two has
+        none; SchemaTooNewError when rows may be written that it can't read.
+        """
+        ...
+
+    async def renew(self, replica: str, lease_us: int, *, draining: bool = False) -> Cluster | None:
+        """Begin its lease anew and return what is there; None, and nothing changed, if it is no longer known.
+
+        Replicas whose lease ended a minute ago, and that own nothing, are forgotten.
+        """
+        ...
+
+    async def claim(self, replica: str, fences: Mapping[int, int]) -> dict[int, ShardRow]:
+        """Take shards that nobody owns, or whose owner's lease has ended, as long as they have these fences (0: never
+        taken yet); return the rows of those that were got. Each fence is raised by one.
+
+        Of two who claim the same shard by the same fence, one gets it. A replica whose own lease has ended gets none.
+        """
+        ...
+
+    async def release(self, replica: str, fences: Mapping[int, int]) -> None:
+        """Give shards back, those of them that it still owns with these fences; nobody owns them then."""
+        ...
+
+    async def leave(self, replica: str) -> None:
+        """Give back everything and be forgotten. Once more changes nothing."""
+        ...
+
+    async def cluster(self) -> Cluster:
+        """Return what is there."""
+        ...
+
+    async def finish_upgrade(self, format: int) -> int:
+        """Let rows be written in this format from now on, and return the format in force; it never goes back.
+
+        Raises ConflictError, naming them, while live replicas can't read it.
+        """
+        ...
+
+
 class Store(Log, Blobs, Views, Protocol):
-    """All three, as an adapter implements them."""
+    """What an adapter implements at the least; one that several replicas can share is a `Membership` too."""
