@@ -65,7 +65,8 @@ def test_pairs_that_are_none_are_refused_with_their_source(tmp_path, text):
         ("capacity: {cpu: -1}", "none of them negative"),
         ("capacity: {cpu: .nan}", "finite"),
         ("capacity: {cpu: .inf}", "finite"),
-        ("database: ''", "database must be a path"),
+        ("database: ''", "database must be a path, or postgresql://user@host/name, or :memory:"),
+        ("database: sqlite:///a.db", "database must be a path"),
         ("agents: [a]", "agents"),
     ],
 )
@@ -105,6 +106,29 @@ def test_the_documents_names_hold_and_podiums_own_win(tmp_path):
     assert load(tmp_path, "", {**documented, "PODIUM_MAX_CONCURRENT_AGENTS": "3"}).max_concurrent_agents == 3
     assert load(tmp_path, "", {"MAX_AGENTS": "8"}).max_concurrent_agents == 8
     assert load(tmp_path, "", {"MAX_CONCURRENT_AGENTS": " ", "MAX_AGENTS": "8"}).max_concurrent_agents == 8
+
+
+def test_the_documents_url_of_the_database_holds_unless_podiums_own_does(tmp_path):
+    documented = {"DATABASE_URL": "postgresql://orchestration:secret@postgres:5432/orchestration"}
+    found = load(tmp_path, "database: file.db\n", documented)
+    assert found.on_postgres
+    assert found.database == documented["DATABASE_URL"]
+    assert load(tmp_path, "", {**documented, "PODIUM_DATABASE": "own.db"}).database == "own.db"
+    assert load(tmp_path, "", documented, database="argument.db").database == "argument.db"
+    assert load(tmp_path, "", {"DATABASE_URL": " "}).database == "file.db"
+    with pytest.raises(SettingsError, match=r"not 'mysql://…@h/d' \(said by DATABASE_URL\)"):
+        load(tmp_path, "", {"DATABASE_URL": "mysql://me:hunter2@h/d"})
+
+
+def test_a_database_on_postgres_has_no_file_beside_it():
+    for url in ("postgresql://h/d", "postgres:///d?host=/run/postgresql"):
+        found = Settings(database=url)
+        assert found.on_postgres
+        assert not found.in_memory
+        with pytest.raises(ValueError, match="in a table"):
+            found.logs_path  # noqa: B018
+    for path in ("a.db", ":memory:", "postgresql", "postgres.db"):
+        assert not Settings(database=path).on_postgres
 
 
 def test_every_documented_name_stands_for_a_setting():
@@ -207,6 +231,9 @@ def test_secrets_are_in_no_repr():
         Settings(nats_nkey_seed="hunter2"),
         Settings(bus="nats://me:hunter2@a:1,nats://me:hun@ter2@b:1"),
         Settings(bus="redis://a:1?password=hunter2"),
+        Settings(database="postgresql://me:hunter2@a:1/d"),
+        Settings(database="postgres://me:hun@ter2@a:1,b:2/d?password=hunter2"),
+        Settings(database="postgresql:///d?user=me&password=hunter2"),
     ]
     for each in settings:
         for text in (repr(each), str(each), str(each.__rich_repr__()), f"{each}"):
@@ -225,6 +252,7 @@ def test_secrets_are_in_no_repr():
         "nats_token: @hunter2",
         "bus: me:hunter2@a",
         "bus: amqp://me:hunter2@a",
+        "database: mysql://me:hunter2@a/d",
         "{nats_user: a, nats_token: hunter2}",
         "nats_password: hunter2",
         "nats_token: 2\nnats_password: {a: hunter2}",

@@ -31,7 +31,9 @@ DOCUMENTED_NAMES = {
     "deregistration_timeout_seconds": ("DEREGISTRATION_TIMEOUT_SECONDS",),
     "message_bus_batch_size": ("MESSAGE_BUS_BATCH_SIZE",),
     "event_retention_hours": ("EVENT_RETENTION_HOURS",),
+    "database": ("DATABASE_URL",),
 }
+DATABASE_SCHEMES = ("postgresql", "postgres")
 BUS_VARIABLES = {"NATS_URL": "nats", "KAFKA_BOOTSTRAP_SERVERS": "kafka", "REDIS_STREAMS_URL": "redis"}
 BUS_SCHEMES = ("memory", "nats", "tls", "kafka", "redis", "rediss")
 SECRETS = frozenset({"nats_password", "nats_token", "nats_nkey_seed"})
@@ -76,7 +78,7 @@ class Address(Struct, frozen=True):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set. Times are in seconds where the name has no other unit."""
 
-    database: str = ".podium/podium.db"  # a SQLite file; `:memory:` keeps nothing
+    database: str = ".podium/podium.db"  # a SQLite file, or `postgresql://…`; `:memory:` keeps nothing
     synchronous: Literal["FULL", "NORMAL"] = (
         "FULL"  # FULL: a commit survives a power cut; NORMAL: a kill, but maybe not a power cut
     )
@@ -133,7 +135,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("capacity must be finite amounts, none of them negative")
         for name in ("database", "data"):
             if not getattr(self, name).strip():
-                raise ValueError(f"{name} must be a path{', or :memory:' if name == 'database' else ''}")
+                raise ValueError(f"{name} must be a path{_OTHER_DATABASES if name == 'database' else ''}")
+        if "://" in self.database and not self.on_postgres:
+            raise ValueError(f"database must be a path{_OTHER_DATABASES}, not {shown_url(self.database)!r}")
         for name in ("http", "metrics", "nats"):
             address_of(getattr(self, name), name)
         _check_signs_of_life(self)
@@ -145,8 +149,20 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return self.database == ":memory:"
 
     @property
+    def on_postgres(self) -> bool:
+        """Whether the database is on a PostgreSQL server, where several replicas can share it."""
+        return self.database.partition("://")[0] in DATABASE_SCHEMES and "://" in self.database
+
+    @property
+    def shown_database(self) -> str:
+        """The database as it may be shown: a URL without user, password and parameters."""
+        return shown_url(self.database) if self.on_postgres else self.database
+
+    @property
     def logs_path(self) -> Path:
-        """Where attempts' log lines are kept, beside the database."""
+        """Where attempts' log lines are kept, beside a database that is a file; on PostgreSQL they are in a table."""
+        if self.on_postgres:
+            raise ValueError("on PostgreSQL attempts' log lines are in a table")
         return Path(self.database).parent / "logs.db"
 
     @property
@@ -254,7 +270,7 @@ def shown(settings: Settings) -> dict[str, Any]:
     """Return the settings as they may be shown: without secrets."""
     values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
     hidden = {name: "…" for name in SECRETS if values[name]}
-    return {**values, **hidden, "bus": shown_url(settings.bus)}
+    return {**values, **hidden, "bus": shown_url(settings.bus), "database": settings.shown_database}
 
 
 def shown_url(url: str) -> str:
@@ -263,6 +279,7 @@ def shown_url(url: str) -> str:
     return ",".join(re.sub(r"\?.*", "?…", re.sub(r"^(\w+://)?.*@", r"\1…@", part)) for part in parts)
 
 
+_OTHER_DATABASES = ", or postgresql://user@host/name, or :memory:"
 _EXPECTED_BUS = "a URL such as memory://, nats://127.0.0.1:4222, kafka://… or redis://…"
 
 

@@ -60,7 +60,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     Shell(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "DATABASE_URL", "PODIUM_DATABASE"):
+        monkeypatch.delenv(name, raising=False)
     own, level = logging.getLogger("podium"), logging.root.level
     before = (own.level, own.propagate, own.handlers)
     yield Here(tmp_path, capsys)

@@ -74,7 +74,8 @@ GATED_RUN = ("run", "gated.yaml", "--agents", "ledger.py")
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a child: 80 columns, nothing of Podium's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
-    kept.pop("NO_COLOR", None)
+    for name in ("NO_COLOR", "DATABASE_URL"):
+        kept.pop(name, None)
     return {**kept, "COLUMNS": "80", "LINES": "24", "PYTHONUNBUFFERED": "1", **more}
 
 

@@ -173,7 +173,8 @@ class Page:
 
 def environment() -> dict[str, str]:
     """What a reader's terminal would hold, with the tested Podium first on the path and no settings of this machine."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PODIUM_", "MAKE", "MFLAGS"))}
+    ours = ("PODIUM_", "DATABASE_URL", "MAKE", "MFLAGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     scripts = sysconfig.get_path("scripts")
     # Pages are tried side by side: each orchestrator takes free ports instead of the usual ones.
     ports = {f"PODIUM_{name}": "127.0.0.1:0" for name in ("HTTP", "METRICS", "NATS")}
