@@ -32,6 +32,7 @@ def main() -> int:
     declared = project["project"]
     groups = project["dependency-groups"]
     extras = [text for texts in declared.get("optional-dependencies", {}).values() for text in texts]
+    extras = [text for text in extras if Requirement(text).name != declared["name"]]  # an extra that names others
     needs = {
         "run": declared["dependencies"],
         "build": [*project["build-system"]["requires"], *members(groups, "build")],
