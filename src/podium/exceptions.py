@@ -133,6 +133,10 @@ class SchemaTooNewError(StoreError):
     """The database was written by a newer Podium; upgrade this installation or use another database."""
 
 
+class SchemaTooOldError(StoreError):
+    """The database has no tables of this version of Podium yet; `podium migrate` makes them, and loses nothing."""
+
+
 class NotTheOwnerError(StoreError):
     """Another process owns this database."""
 
