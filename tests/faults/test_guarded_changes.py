@@ -41,6 +41,7 @@ FREE = {
     "blobs": "named by their content",
     "snapshots": "derived from the log, and passed over when they are damaged",
     "cursors": "a reader's own place, which only grows",
+    "models": "derived from the log, and changed together with their reader's place",
     "tenants": "names that are only added",
     "meta": "written by a migration",
 }
@@ -203,6 +204,13 @@ GUARDS: dict[str, tuple[Change, ...]] = {
     "an input in the log isn't posted again": ((NAMED, NOT_RECORDED, "WHERE true"),),
     "a cursor only grows": (
         (NAMED, "SET position = max(position, excluded.position)", "SET position = excluded.position"),
+    ),
+    "a read model is changed once for each place": (
+        (
+            NAMED,
+            "SET position = excluded.position WHERE position < excluded.position",
+            "SET position = excluded.position",
+        ),
     ),
 }
 QUICK = ("the fence", "the expected sequence", "an input is recorded once")

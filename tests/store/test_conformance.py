@@ -6,17 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from podium.clock import VirtualClock
 from podium.store.memory import MemoryStore
 from podium.store.protocol import Store
 from podium.store.sqlite import SqliteStore
-from podium.testing.store import StoreConformance
+from podium.testing.store import MembershipConformance, StoreConformance
 
 
 class _Memory:
     shared = False
 
-    def fresh(self) -> Store:
-        return MemoryStore()
+    def __init__(self) -> None:
+        self._clock = VirtualClock()
+
+    def fresh(self) -> MemoryStore:
+        return MemoryStore(clock=self._clock)
+
+    async def elapse(self, store: Store, us: int) -> None:
+        self._clock.advance(us)
 
     def reopen(self, store: Store) -> Store:
         assert isinstance(store, MemoryStore)
@@ -39,7 +46,7 @@ class _Sqlite:
         return SqliteStore.open(store.path)
 
 
-class TestMemory(StoreConformance):
+class TestMemory(StoreConformance, MembershipConformance):
     @pytest.fixture
     def store_factory(self) -> _Memory:
         return _Memory()

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from podium.exceptions import PodiumError
 from podium.store.memory import MemoryStore
-from podium.store.protocol import DEFAULT_TENANT, CounterChange, Snapshot, Store
+from podium.store.protocol import DEFAULT_TENANT, CounterChange, ModelRow, Snapshot, Store
 from podium.store.sqlite import SqliteStore
 from podium.testing.scribe import ALL_SHARDS, Scribe, everything
 from podium.testing.store_tools import blob
@@ -41,6 +41,7 @@ columns = st.fixed_dictionaries(
         "active": st.booleans(),
         "summary": st.binary(max_size=3),
         "priority": st.integers(0, 100),
+        "finished_us": st.none() | st.integers(1, 9),
     }
 )
 changes = st.lists(
@@ -154,6 +155,32 @@ class SameAnswers(RuleBasedStateMachine):
         self.both(lambda store: store.save_cursor("reader", shard, position))
         self.both(lambda store: store.cursor("reader", shard))
 
+    @rule(
+        name=st.sampled_from(["model", "reader"]),
+        shard=st.integers(0, 1),
+        position=st.integers(-1, 9),
+        entries=st.dictionaries(st.sampled_from(["a", "a/1", "a%", "b", "é"]), st.none() | st.binary(max_size=3)),
+    )
+    def put_model(self, name: str, shard: int, position: int, entries: dict[str, bytes | None]) -> None:
+        rows = [ModelRow(key, value) for key, value in entries.items()]
+        self.both(lambda store: store.put_model(name, shard, position, rows))
+        self.both(lambda store: store.cursor(name, shard))
+
+    @rule(
+        name=st.sampled_from(["model", "reader"]),
+        shard=st.none() | st.integers(0, 1),
+        prefix=st.sampled_from(["", "a", "a%", "é", "z"]),
+        limit=st.integers(0, 4),
+    )
+    def ask_model(self, name: str, shard: int | None, prefix: str, limit: int) -> None:
+        self.both(lambda store: store.model(name, prefix, shard, limit))
+        self.both(lambda store: store.model(name))
+
+    @rule(name=st.sampled_from(["model", "reader"]), shard=st.none() | st.integers(0, 1))
+    def drop_model(self, name: str, shard: int | None) -> None:
+        self.both(lambda store: store.drop_model(name, shard))
+        self.both(lambda store: store.cursor(name, shard or 0))
+
     @rule(tenant=st.sampled_from(["a", "b", DEFAULT_TENANT]))
     def add_tenant(self, tenant: str) -> None:
         self.both(lambda store: store.add_tenant(tenant, 1))
@@ -163,11 +190,13 @@ class SameAnswers(RuleBasedStateMachine):
         limit=st.integers(1, 4),
         after=st.integers(0, 8),
         shards=st.lists(st.sampled_from(ALL_SHARDS), max_size=30),
+        known=st.sets(st.integers(0, 9)),
     )
-    def look_up(self, until: int, limit: int, after: int, shards: list[int]) -> None:
+    def look_up(self, until: int, limit: int, after: int, shards: list[int], known: set[int]) -> None:
         self.both(lambda store: store.due(shards, until, limit))
         self.both(lambda store: store.active(shards))
-        self.both(lambda store: store.inbox(shards, after, limit))
+        self.both(lambda store: store.inbox(shards, after, limit, known))
+        self.both(lambda store: store.unfinished(shards))
         self.both(lambda store: store.recorded([(name, f"i{after}") for name in NAMES]))
 
     @rule(

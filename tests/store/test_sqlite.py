@@ -44,6 +44,9 @@ def changed_by_hand(path: Path, statement: str, *arguments: object) -> None:
     connection.close()
 
 
+NEXT = migrations("sqlite")[-1][0] + 1
+
+
 # --- schema ----------------------------------------------------------------------------------------------------------
 
 
@@ -56,7 +59,7 @@ def test_a_new_file_gets_the_newest_schema_and_says_when_it_was_made(tmp_path: P
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     connection.close()
-    assert meta["schema"] == "1"
+    assert meta["schema"] == str(migrations("sqlite")[-1][0])
     assert int(meta["created_us"]) > 1_700_000_000_000_000
 
 
@@ -65,14 +68,14 @@ def test_a_newer_schema_is_refused_with_both_versions_and_what_to_do(tmp_path: P
     path = tmp_path / "store.db"
     SqliteStore.open(path).close_now()
     changed_by_hand(path, "PRAGMA user_version = 99")
-    with pytest.raises(SchemaTooNewError, match=r"version 99.*versions up to 1.*Upgrade"):
+    with pytest.raises(SchemaTooNewError, match=r"version 99.*versions up to \d+\. Upgrade"):
         SqliteStore.open(path, read_only=read_only)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "store.db"
     asyncio.run(written(path))
-    steps = (*migrations("sqlite"), (2, ("CREATE TABLE added (a)", "INSERT INTO nowhere VALUES (1)")))
+    steps = (*migrations("sqlite"), (NEXT, ("CREATE TABLE added (a)", "INSERT INTO nowhere VALUES (1)")))
     monkeypatch.setattr("podium.store.sqlite.connection.migrations", lambda adapter: steps)
     with pytest.raises(StoreUnavailableError):
         SqliteStore.open(path)
@@ -86,7 +89,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 def test_a_later_migration_is_applied_to_a_file_with_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "store.db"
     asyncio.run(written(path))
-    steps = (*migrations("sqlite"), (2, ("ALTER TABLE executions ADD COLUMN added TEXT",)))
+    steps = (*migrations("sqlite"), (NEXT, ("ALTER TABLE executions ADD COLUMN added TEXT",)))
     monkeypatch.setattr("podium.store.sqlite.connection.migrations", lambda adapter: steps)
     with pytest.raises(StoreUnavailableError, match="open it once for writing"):
         SqliteStore.open(path, read_only=True)
@@ -646,6 +649,8 @@ def test_lists_use_their_indexes(tmp_path: Path) -> None:
         "mentions": "INTEGER PRIMARY KEY",
         "recorded": "log_input",
         "inbox": "INTEGER PRIMARY KEY",
+        "unfinished": "executions_unfinished",
+        "model": "PRIMARY KEY (name=? AND key>? AND key<?)",
     }
     for name, index in expected.items():
         sql = named_blocks("sqlite.sql")[name]
@@ -663,6 +668,9 @@ def test_lists_use_their_indexes(tmp_path: Path) -> None:
                 "tenant",
                 "execution",
                 "inputs",
+                "known",
+                "name",
+                "prefix_end",
             ],
             "[]",
         )

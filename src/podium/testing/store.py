@@ -7,12 +7,15 @@ An adapter's own tests say how to make a store, and inherit the rest:
         def store_factory(self, tmp_path):
             return MyFactory(tmp_path)
 
-where `MyFactory` is a `StoreFactory`. Nothing here sleeps, and nothing knows an adapter.
+where `MyFactory` is a `StoreFactory`. A store that replicas share inherits `MembershipConformance` too; its
+factory is a `SharedStoreFactory`. Nothing here sleeps, and nothing knows an adapter.
 """
 
 from __future__ import annotations
 
 from podium.testing.store_appends import AppendConformance, OwnershipConformance
+from podium.testing.store_membership import MembershipConformance, SharedStoreFactory
+from podium.testing.store_models import ModelConformance
 from podium.testing.store_reads import (
     BlobConformance,
     HandleConformance,
@@ -22,7 +25,7 @@ from podium.testing.store_reads import (
 )
 from podium.testing.store_tools import StoreFactory
 
-__all__ = ["StoreConformance", "StoreFactory"]
+__all__ = ["MembershipConformance", "SharedStoreFactory", "StoreConformance", "StoreFactory"]
 
 
 class StoreConformance(
@@ -32,6 +35,7 @@ class StoreConformance(
     InboxConformance,
     LookupConformance,
     BlobConformance,
+    ModelConformance,
     HandleConformance,
 ):
     """All of it."""

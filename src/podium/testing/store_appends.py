@@ -16,7 +16,7 @@ from podium.exceptions import (
     PodiumError,
     SequenceConflictError,
 )
-from podium.ids import shard_of
+from podium.ids import PLACEMENT_SHARD, shard_of
 from podium.store.protocol import (
     DEFAULT_TENANT,
     Append,
@@ -89,6 +89,28 @@ class OwnershipConformance:
         async with opened(store_factory) as scribe:
             await scribe.store.append(Append({1: 1, 2: 1}, (), ()))
             await refused(FenceLostError, scribe, Append({1: 1, 2: 2}, (), (), blobs=[blob(b"content")]))
+
+    @asynchronous
+    async def test_a_fence_without_rows_guards_the_whole_append(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            await scribe.store.take("leader", [PLACEMENT_SHARD], 1)
+            batch = scribe.batch({A: [("start", 1)]}, inbox=[scribe.post(B, "grant")], blobs=[blob(b"content")])
+            for fence in (0, 2):
+                batch.fences[PLACEMENT_SHARD] = fence
+                await refused(FenceLostError, scribe, batch)
+            batch.fences[PLACEMENT_SHARD] = 1
+            await scribe.write(batch)
+            await scribe.append({A: [("next", 1)]})
+            (row,) = [row for row in await scribe.store.shards() if row.shard == PLACEMENT_SHARD]
+            assert row == ShardRow(PLACEMENT_SHARD, 1, 0, "leader")
+
+    @asynchronous
+    async def test_a_fence_of_a_shard_never_taken_is_refused_without_rows(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            for fence in (0, 1):
+                await refused(
+                    FenceLostError, scribe, Append({PLACEMENT_SHARD: fence}, (), (), blobs=[blob(b"content")])
+                )
 
     @pytest.mark.parametrize("moved", [-1, 1])
     @asynchronous

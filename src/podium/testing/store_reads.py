@@ -180,6 +180,18 @@ class InboxConformance:
             assert await scribe.store.inbox([], 0, 9) == []
 
     @asynchronous
+    async def test_rows_that_are_known_arent_read_again(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            for number in range(6):
+                await scribe.store.post(scribe.post(A, f"{number}"))
+            every = await scribe.store.inbox(ALL_SHARDS, 0, 10)
+            known = {every[0].id, every[2].id, every[5].id, 999_999}
+            left = [every[1], every[3], every[4]]
+            assert await scribe.store.inbox(ALL_SHARDS, 0, 10, known) == left
+            assert await scribe.store.inbox(ALL_SHARDS, 0, 2, list(known)) == left[:2]
+            assert await scribe.store.inbox(ALL_SHARDS, every[1].id, 10, known) == left[1:]
+
+    @asynchronous
     async def test_of_many_who_post_the_same_one_succeeds(self, store_factory: StoreFactory) -> None:
         async with opened(store_factory) as scribe, reopened(store_factory, scribe.store) as other:
             posts = [store.post(scribe.post(A, "same")) for store in (scribe.store, other) * 8]

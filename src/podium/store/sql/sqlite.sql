@@ -34,7 +34,9 @@ WHERE NOT EXISTS (SELECT 1 FROM log WHERE execution = :execution AND input_id = 
 
 -- name: inbox
 SELECT json_group_array(json_array(execution, input_id, tenant, shard, kind, hex(payload), posted_us, id))
-FROM (SELECT * FROM inbox WHERE id > :after AND shard IN (SELECT value FROM json_each(:shards))
+FROM (SELECT * FROM inbox
+      WHERE id > :after AND shard IN (SELECT value FROM json_each(:shards))
+        AND id NOT IN (SELECT value FROM json_each(:known))
       ORDER BY id LIMIT :limit);
 
 -- name: due
@@ -160,6 +162,32 @@ ON CONFLICT (name, shard) DO UPDATE SET position = max(position, excluded.positi
 
 -- name: counter
 SELECT value FROM counters WHERE tenant = :tenant AND key = :key;
+
+-- name: unfinished
+SELECT count(*) FROM executions WHERE finished_us IS NULL AND shard IN (SELECT value FROM json_each(:shards));
+
+-- name: move_model
+INSERT INTO cursors (name, shard, position) SELECT :name, :shard, :position WHERE :position > 0
+ON CONFLICT (name, shard) DO UPDATE SET position = excluded.position WHERE position < excluded.position;
+
+-- name: put_model_row
+INSERT INTO models (name, key, shard, value) VALUES (:name, :key, :shard, :value)
+ON CONFLICT (name, key, shard) DO UPDATE SET value = excluded.value;
+
+-- name: drop_model_row
+DELETE FROM models WHERE name = :name AND key = :key AND shard = :shard;
+
+-- name: model
+SELECT json_group_array(json_array(key, hex(value)))
+FROM (SELECT key, value FROM models
+      WHERE name = :name AND key >= :prefix AND key < :prefix_end AND (:shard IS NULL OR shard = :shard)
+      ORDER BY key, shard LIMIT :limit);
+
+-- name: drop_model
+DELETE FROM models WHERE name = :name AND (:shard IS NULL OR shard = :shard);
+
+-- name: drop_model_place
+DELETE FROM cursors WHERE name = :name AND (:shard IS NULL OR shard = :shard);
 
 -- name: tenants
 SELECT json_group_array(tenant) FROM (SELECT tenant FROM tenants ORDER BY tenant);

@@ -8,7 +8,7 @@ from zlib import crc32
 
 import msgspec
 
-from podium.store.protocol import ExecutionRow, InboxRow, LogRow, ShardRow, Snapshot
+from podium.store.protocol import ExecutionRow, InboxRow, LogRow, ModelRow, ShardRow, Snapshot
 
 
 def list_argument(values: Sequence[object]) -> str:
@@ -38,6 +38,12 @@ def inbox_row(row: Sequence[Any]) -> InboxRow:
     """Return a row of the inbox."""
     execution, input_id, tenant, shard, kind, payload, posted_us, key = row
     return InboxRow(execution, input_id, tenant, shard, kind, bytes.fromhex(payload), posted_us, key)
+
+
+def model_row(row: Sequence[Any]) -> ModelRow:
+    """Return an entry of a read model."""
+    key, value = row
+    return ModelRow(key, bytes.fromhex(value))
 
 
 def shard_row(row: Sequence[Any]) -> ShardRow:

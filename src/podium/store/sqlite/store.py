@@ -1,4 +1,4 @@
-"""The store in one SQLite file, method by method as `store/memory.py`: a writer's thread, and readers.
+"""The store in one SQLite file, method by method as `store/memory/store.py`: a writer's thread, and readers.
 
 Other processes open the same file to post and to read while the owner writes. All writes of this process go through the
 writer's one connection, so its `data_version` moves only by the commits of others.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from podium.clock import Clock, SystemClock
 from podium.exceptions import CorruptHistoryError, StoreUnavailableError
 from podium.store.batch import check_history, check_row, check_sequences, shard_moves
-from podium.store.protocol import Append, Blob, ExecutionRow, InboxRow, Loaded, LogRow, ShardRow, Snapshot
+from podium.store.protocol import Append, Blob, ExecutionRow, InboxRow, Loaded, LogRow, ModelRow, ShardRow, Snapshot
 from podium.store.sqlite.append import Statements
 from podium.store.sqlite.connection import (
     Synchronous,
@@ -37,6 +37,7 @@ from podium.store.sqlite.rows import (
     list_argument,
     listed,
     log_row,
+    model_row,
     shard_row,
     snapshot_checksum,
 )
@@ -45,6 +46,7 @@ from podium.store.sqlite.writer import Writer
 T = TypeVar("T")
 _END_OF_TIME = (1 << 63) - 1
 _TAIL_PAGE = 5_000
+_LAST_CHARACTER = "\U0010ffff"
 _SQL = named_blocks("sqlite.sql")
 
 
@@ -149,9 +151,10 @@ class SqliteStore:
         }
         return await self._write(lambda connection: connection.execute(_SQL["post"], arguments).rowcount == 1)
 
-    async def inbox(self, shards: Sequence[int], after: int, limit: int) -> list[InboxRow]:
+    async def inbox(self, shards: Sequence[int], after: int, limit: int, known: Collection[int] = ()) -> list[InboxRow]:
         """Return inbox rows of these shards, oldest first."""
-        return await self._list("inbox", {"shards": list_argument(shards), "after": after, "limit": limit}, inbox_row)
+        lists = {"shards": list_argument(shards), "known": list_argument(list(known))}
+        return await self._list("inbox", {**lists, "after": after, "limit": limit}, inbox_row)
 
     async def due(self, shards: Sequence[int], until_us: int, limit: int) -> list[ExecutionRow]:
         """Return executions whose timer is due, soonest first."""
@@ -189,6 +192,9 @@ class SqliteStore:
         version = await self._write(_data_version)
         seen, self._data_version = self._data_version, version
         return version != seen
+
+    def listen(self, wake: Callable[[str], None]) -> None:
+        """Do nothing: processes that share a file can't tell each other through it."""
 
     async def close(self) -> None:
         """Finish what was begun and let go of the file."""
@@ -252,7 +258,7 @@ class SqliteStore:
             "tenant": tenant,
             "statuses": list_argument(statuses),
             "prefix": prefix,
-            "prefix_end": prefix + "\U0010ffff",
+            "prefix_end": prefix + _LAST_CHARACTER,
             "before_us": _END_OF_TIME if before_us is None else before_us,
             "limit": limit,
         }
@@ -286,6 +292,52 @@ class SqliteStore:
     async def counter(self, tenant: str, key: str) -> int:
         """Return a guarded counter."""
         return await self._row("counter", {"tenant": tenant, "key": key}, _first_number) or 0
+
+    async def unfinished(self, shards: Sequence[int]) -> int:
+        """Return how many executions have no end yet."""
+        return await self._row("unfinished", {"shards": list_argument(shards)}, _first_number) or 0
+
+    async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
+        """Change a read model's entries and save its place."""
+        place = {"name": name, "shard": shard, "position": position}
+        entry = {"name": name, "shard": shard}
+        put = [{**entry, "key": row.key, "value": row.value} for row in rows if row.value is not None]
+        drop = [{**entry, "key": row.key} for row in rows if row.value is None]
+
+        def work(connection: sqlite3.Connection) -> bool:
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute(_SQL["move_model"], place).rowcount != 1:
+                connection.execute("ROLLBACK")
+                return False
+            connection.executemany(_SQL["put_model_row"], put)
+            connection.executemany(_SQL["drop_model_row"], drop)
+            connection.execute("COMMIT")
+            return True
+
+        return await self._write(work)
+
+    async def model(self, name: str, prefix: str = "", shard: int | None = None, limit: int = 10_000) -> list[ModelRow]:
+        """Return a read model's entries in order of key."""
+        arguments = {
+            "name": name,
+            "prefix": prefix,
+            "prefix_end": prefix + _LAST_CHARACTER,
+            "shard": shard,
+            "limit": limit,
+        }
+        return await self._list("model", arguments, model_row)
+
+    async def drop_model(self, name: str, shard: int | None = None) -> None:
+        """Delete a read model's entries and its place."""
+        arguments = {"name": name, "shard": shard}
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_SQL["drop_model"], arguments)
+            connection.execute(_SQL["drop_model_place"], arguments)
+            connection.execute("COMMIT")
+
+        await self._write(work)
 
     async def tenants(self) -> list[str]:
         """Return the tenants in order of name."""

@@ -1,29 +1,31 @@
 """A store in memory: the reference that the others are compared with, for simulations, tests and runs without a file.
 
 `MemoryStore()` makes an empty store; `reopen()` gives another handle on the same data, as a process that starts after a
-crash would. Nothing yields in the middle of a change, so each method is one transaction. No threads, no clock.
+crash would. Nothing yields in the middle of a change, so each method is one transaction. No threads; only leases
+ask for the time, from a clock that is given.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from hashlib import sha256
 from itertools import islice
 
 from msgspec.structs import replace
 
+from podium.clock import Clock
 from podium.exceptions import (
     CorruptHistoryError,
     DuplicateInputError,
     FenceLostError,
     LimitReachedError,
     SequenceConflictError,
-    StoreUnavailableError,
 )
 from podium.store.batch import check_history, check_row, check_sequences, repeated_inputs, shard_moves
+from podium.store.memory.membership import MemoryMembership
+from podium.store.memory.tables import MemoryData
 from podium.store.protocol import (
-    DEFAULT_TENANT,
     Append,
     Blob,
     CounterChange,
@@ -31,6 +33,7 @@ from podium.store.protocol import (
     InboxRow,
     Loaded,
     LogRow,
+    ModelRow,
     ShardRow,
     Snapshot,
 )
@@ -38,30 +41,12 @@ from podium.store.protocol import (
 SNAPSHOTS_KEPT = 2
 
 
-class MemoryData:
-    """What the handles of one memory store share: the tables."""
+class MemoryStore(MemoryMembership):
+    """Log, Blobs, Views and Membership in one process' memory."""
 
-    def __init__(self) -> None:
-        self.log: dict[int, list[LogRow]] = {}  # by shard; position p is at index p - 1
-        self.histories: dict[str, list[LogRow]] = {}
-        self.inputs: set[tuple[str, str]] = set()
-        self.executions: dict[str, ExecutionRow] = {}
-        self.shards: dict[int, ShardRow] = {}
-        self.inbox: dict[int, InboxRow] = {}
-        self.inbox_inputs: set[tuple[str, str]] = set()
-        self.last_inbox_id = 0
-        self.blobs: dict[tuple[str, str], tuple[bytes, int]] = {}
-        self.snapshots: dict[str, list[Snapshot]] = {}  # the newest first
-        self.cursors: dict[tuple[str, int], int] = {}
-        self.counters: dict[tuple[str, str], int] = {}
-        self.tenants: set[str] = {DEFAULT_TENANT}
-
-
-class MemoryStore:
-    """Log, Blobs and Views in one process' memory."""
-
-    def __init__(self, data: MemoryData | None = None) -> None:
-        self._data = data or MemoryData()
+    def __init__(self, data: MemoryData | None = None, clock: Clock | None = None) -> None:
+        """`clock` is that of the leases; handles on the same data have the one of the first."""
+        self._data = data or MemoryData(clock)
         self._closed = False
 
     def reopen(self) -> MemoryStore:
@@ -78,6 +63,7 @@ class MemoryStore:
             known = data.shards.get(shard)
             taken[shard] = ShardRow(shard, known.fence + 1 if known else 1, known.position if known else 0, owner)
         data.shards.update(taken)
+        data.tell(self, "replicas")
         return taken
 
     async def append(self, batch: Append) -> None:
@@ -104,8 +90,8 @@ class MemoryStore:
             gone = data.inbox.pop(key, None)
             if gone is not None:
                 data.inbox_inputs.discard((gone.execution, gone.input_id))
-        for posted in inbox:
-            self._post(posted)
+        if [posted for posted in inbox if self._post(posted)]:
+            data.tell(self, "inbox")
         self._keep_blobs(blobs, batch.now_us)
         data.counters.update(counters)
 
@@ -128,13 +114,20 @@ class MemoryStore:
 
     async def post(self, row: InboxRow) -> bool:
         """Write an input to the inbox, once."""
-        self._writable()
-        return self._post(row)
+        data = self._writable()
+        posted = self._post(row)
+        if posted:
+            data.tell(self, "inbox")
+        return posted
 
-    async def inbox(self, shards: Sequence[int], after: int, limit: int) -> list[InboxRow]:
+    async def inbox(self, shards: Sequence[int], after: int, limit: int, known: Collection[int] = ()) -> list[InboxRow]:
         """Return inbox rows of these shards, oldest first."""
-        wanted = set(shards)
-        rows = (row for row in self._open().inbox.values() if row.id > after and row.shard in wanted)
+        wanted, passed = set(shards), set(known)
+        rows = (
+            row
+            for row in self._open().inbox.values()
+            if row.id > after and row.shard in wanted and row.id not in passed
+        )
         return list(islice(rows, limit))
 
     async def due(self, shards: Sequence[int], until_us: int, limit: int) -> list[ExecutionRow]:
@@ -167,9 +160,14 @@ class MemoryStore:
         """Return False: no other process can write here."""
         return False
 
+    def listen(self, wake: Callable[[str], None]) -> None:
+        """Have `wake` called when other handles post, or move shards or replicas."""
+        self._open().listen(self, wake)
+
     async def close(self) -> None:
         """Close this handle; the data stay for `reopen`."""
         self._closed = True
+        self._data.unlisten(self)
 
     # --- Blobs -------------------------------------------------------------------------------------------------
 
@@ -248,6 +246,44 @@ class MemoryStore:
         """Return a guarded counter."""
         return self._open().counters.get((tenant, key), 0)
 
+    async def unfinished(self, shards: Sequence[int]) -> int:
+        """Return how many executions have no end yet."""
+        wanted = set(shards)
+        return sum(row.finished_us is None and row.shard in wanted for row in self._open().executions.values())
+
+    async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
+        """Change a read model's entries and save its place."""
+        data = self._writable()
+        if data.cursors.get((name, shard), 0) >= position:
+            return False
+        changes = list(rows)
+        data.cursors[name, shard] = position
+        entries = data.models.setdefault((name, shard), {})
+        for row in changes:
+            if row.value is None:
+                entries.pop(row.key, None)
+            else:
+                entries[row.key] = row.value
+        return True
+
+    async def model(self, name: str, prefix: str = "", shard: int | None = None, limit: int = 10_000) -> list[ModelRow]:
+        """Return a read model's entries in order of key."""
+        found = [
+            (key, of_shard, value)
+            for (of_name, of_shard), entries in self._open().models.items()
+            if of_name == name and shard in (None, of_shard)
+            for key, value in entries.items()
+            if key.startswith(prefix)
+        ]
+        return [ModelRow(key, value) for key, _, value in sorted(found, key=lambda each: each[:2])[:limit]]
+
+    async def drop_model(self, name: str, shard: int | None = None) -> None:
+        """Delete a read model's entries and its place."""
+        data = self._writable()
+        for table in (data.models, data.cursors):
+            for key in [each for each in table if each[0] == name and shard in (None, each[1])]:
+                del table[key]
+
     async def tenants(self) -> list[str]:
         """Return the tenants in order of name."""
         return sorted(self._open().tenants)
@@ -264,11 +300,6 @@ class MemoryStore:
                 yield row
 
     # --- one transaction ---------------------------------------------------------------------------------------
-
-    def _open(self) -> MemoryData:
-        if self._closed:
-            raise StoreUnavailableError("the store is closed")
-        return self._data
 
     def _writable(self) -> MemoryData:
         return self._open()
