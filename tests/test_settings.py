@@ -45,6 +45,20 @@ def test_pairs_are_written_with_commas_in_the_environment(tmp_path):
     assert found.capacity == {"cpu": 2.0, "memory_mb": 100.0}
 
 
+def test_document_004s_settings_have_its_names_and_its_defaults(tmp_path):
+    given = {
+        "MAX_CONCURRENT_WORKFLOWS": "1000",
+        "WORKFLOW_TIMEOUT_HOURS": "24",
+        "AGENT_ALLOCATION_TIMEOUT_SECONDS": "300",
+        "CHECKPOINT_INTERVAL_MINUTES": "5",
+        "CIRCUIT_BREAKER_FAILURE_THRESHOLD": "5",
+        "EVENT_RETENTION_HOURS": "168",
+    }
+    assert load(tmp_path, "", given) == Settings()
+    assert load(tmp_path, "", {name: "7" for name in given}) != Settings()
+    assert load(tmp_path, "", {"CIRCUIT_BREAKER_FAILURE_THRESHOLD": "0"}).circuit_breaker_failure_threshold == 0
+
+
 @pytest.mark.parametrize("text", ["a", "a=", "=m:A", "a=1,b"])
 def test_pairs_that_are_none_are_refused_with_their_source(tmp_path, text):
     with pytest.raises(SettingsError, match="PODIUM_AGENTS must be pairs"):
@@ -68,6 +82,10 @@ def test_pairs_that_are_none_are_refused_with_their_source(tmp_path, text):
         ("database: ''", "database must be a path, or postgresql://user@host/name, or :memory:"),
         ("database: sqlite:///a.db", "database must be a path"),
         ("agents: [a]", "agents"),
+        ("max_concurrent_workflows: -1", r"max_concurrent_workflows must be 0 \(without it\) or more"),
+        ("workflow_timeout_hours: .nan", "workflow_timeout_hours must be 0"),
+        ("agent_allocation_timeout_seconds: -0.5", "agent_allocation_timeout_seconds must be 0"),
+        ("circuit_breaker_timeout_seconds: 0", "circuit_breaker_timeout_seconds must be above 0"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_said(tmp_path, text, expected):

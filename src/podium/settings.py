@@ -57,6 +57,14 @@ _LIMITS: dict[str, tuple[float, float]] = {  # above the first, at most the seco
     "connection_timeout_ms": (0, 3_600_000),
     "reconnect_wait_ms": (0, 3_600_000),
     "max_reconnects": (-2, 1_000_000_000),
+    "circuit_breaker_timeout_seconds": (0, _DAY),
+}
+_MOST: dict[str, float] = {  # from 0, which means without it, to this
+    "max_concurrent_workflows": 10_000_000,
+    "workflow_timeout_hours": 876_000,
+    "agent_allocation_timeout_seconds": 365 * _DAY,
+    "checkpoint_interval_minutes": 525_600,
+    "circuit_breaker_failure_threshold": 1_000,
 }
 
 
@@ -110,6 +118,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     max_queued_tasks: int = 10_000  # submissions beyond are told to come back later
     max_task_seconds: float = 3_600.0  # of submitted tasks that name no limit of their own
 
+    # Executions, in document 004's words; 0: without it.
+    max_concurrent_workflows: int = 1_000  # at work at once; further starts wait for room
+    workflow_timeout_hours: float = 24.0  # the deadline of those that name none, under `podium up` and `Orchestrator`
+    agent_allocation_timeout_seconds: float = 300.0  # for a ready task that no registered agent could ever take
+    checkpoint_interval_minutes: float = 5.0  # an execution that goes on for so long gets a snapshot
+    circuit_breaker_failure_threshold: int = 5  # failures in a row, after which an agent gets nothing for a while
+    circuit_breaker_timeout_seconds: float = 30.0  # that while; then one trial
+
     # The bus.
     bus: str = ""  # a URL; empty: see `bus_url`
     max_message_bytes: int = 1 << 20
@@ -131,6 +147,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         for name, (above, most) in _LIMITS.items():
             if not above < getattr(self, name) <= most:
                 raise ValueError(f"{name} must be above {above:g} and at most {most:.15g}")
+        for name, most in _MOST.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be 0 (without it) or more, at most {most:.15g}")
         if any(not 0 <= amount < math.inf for amount in self.capacity.values()):
             raise ValueError("capacity must be finite amounts, none of them negative")
         for name in ("database", "data"):
