@@ -55,7 +55,7 @@ def test_document_004s_settings_have_its_names_and_its_defaults(tmp_path):
         "EVENT_RETENTION_HOURS": "168",
     }
     assert load(tmp_path, "", given) == Settings()
-    assert load(tmp_path, "", {name: "7" for name in given}) != Settings()
+    assert load(tmp_path, "", dict.fromkeys(given, "7")) != Settings()
     assert load(tmp_path, "", {"CIRCUIT_BREAKER_FAILURE_THRESHOLD": "0"}).circuit_breaker_failure_threshold == 0
 
 

@@ -31,6 +31,11 @@ DOCUMENTED_NAMES = {
     "deregistration_timeout_seconds": ("DEREGISTRATION_TIMEOUT_SECONDS",),
     "message_bus_batch_size": ("MESSAGE_BUS_BATCH_SIZE",),
     "event_retention_hours": ("EVENT_RETENTION_HOURS",),
+    "max_concurrent_workflows": ("MAX_CONCURRENT_WORKFLOWS",),
+    "workflow_timeout_hours": ("WORKFLOW_TIMEOUT_HOURS",),
+    "agent_allocation_timeout_seconds": ("AGENT_ALLOCATION_TIMEOUT_SECONDS",),
+    "checkpoint_interval_minutes": ("CHECKPOINT_INTERVAL_MINUTES",),
+    "circuit_breaker_failure_threshold": ("CIRCUIT_BREAKER_FAILURE_THRESHOLD",),
     "database": ("DATABASE_URL",),
 }
 DATABASE_SCHEMES = ("postgresql", "postgres")

@@ -1,5 +1,5 @@
-"""`docs/state-machines.md` says and draws all moves that `engine/transitions.py` and `fleet/states.py` have, and no
-other.
+"""`docs/state-machines.md` says and draws all moves that `engine/transitions.py`, `fleet/states.py` and
+`fleet/breaker.py` have, and no other.
 """
 
 import re
@@ -10,6 +10,7 @@ import pytest
 
 from podium.engine.decide import MAX_INTERRUPTIONS
 from podium.engine.transitions import ATTEMPT_MOVES, EXECUTION_MOVES, TASK_MOVES, AttemptStatus
+from podium.fleet.breaker import CIRCUIT_MOVES, CircuitState
 from podium.fleet.states import AGENT_MOVES, AgentState
 from podium.workflow.model import ExecutionStatus, TaskStatus, WorkflowConfig
 from tests.docs_pages.markdown import drawing, page, section, tables
@@ -22,6 +23,7 @@ MACHINES = pytest.mark.parametrize(
         ("Task", TASK_MOVES, TaskStatus.PENDING),
         ("Attempt", ATTEMPT_MOVES, AttemptStatus.GRANTED),
         ("Agent", AGENT_MOVES, AgentState.REGISTERED),
+        ("Circuit breaker", CIRCUIT_MOVES, CircuitState.CLOSED),
     ],
 )
 Moves = Mapping[StrEnum, frozenset[StrEnum]]
