@@ -36,7 +36,7 @@ Command = Assign | Stop
 def commands_for(state: State, given: inp.Input, event: ev.Event) -> list[Command]:
     """Return the commands of an event, judged on the state before it is applied."""
     match event:
-        case ev.AttemptGranted():
+        case ev.AttemptGranted() if event.agent:
             return [Assign(event.task, event.number, event.agent)]
         case ev.AttemptFailed() if isinstance(given, inp.Tick | inp.Cancel):
             live = state.tasks[event.task].live or {}

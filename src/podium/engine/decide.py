@@ -95,11 +95,8 @@ def _signal(state: State, given: inp.Signal, now_us: int) -> list[ev.Event]:
 def _grant(state: State, given: inp.Grant, now_us: int) -> list[ev.Event]:
     events: list[ev.Event] = []
     granted: set[str] = set()
-    running = state.status is ExecutionStatus.RUNNING
     for grant in given.grants:
-        task = state.tasks.get(grant.task)
-        ready = running and task is not None and task.status is TaskStatus.READY and grant.number == task.number + 1
-        if ready and grant.task not in granted:
+        if _awaits(state, state.tasks.get(grant.task), grant.number) and grant.task not in granted:
             granted.add(grant.task)
             events.append(ev.AttemptGranted(grant.task, grant.number, grant.agent, grant.incarnation))
         else:
@@ -118,11 +115,36 @@ def _succeeded(state: State, given: inp.Succeeded, now_us: int) -> list[ev.Event
 
 
 def _failed(state: State, given: inp.Failed, now_us: int) -> list[ev.Event]:
+    if given.how == inp.UNPLACED:
+        return _unplaced(state, given, now_us)
     task = _live_task(state, given.task, given.number)
     if task is None:
         return _late(state, given.task, given.number)
     how = given.how if given.how in _REPORTED else "error"
     return _after_failure(state, task, given.number, given.error, how, now_us)
+
+
+def _unplaced(state: State, given: inp.Failed, now_us: int) -> list[ev.Event]:
+    """No agent was found for the next attempt of a ready task: it is granted to nobody and fails, in one go.
+
+    So it counts like any failure, and a retry begins the wait anew.
+    """
+    task = state.tasks.get(given.task)
+    if not _awaits(state, task, given.number):
+        return _ignored("the task isn't ready any more")  # unnamed: a live attempt of that number keeps its slot
+    assert task is not None
+    return [
+        ev.AttemptGranted(task.path, given.number, ""),
+        ev.AttemptFailed(task.path, given.number, given.error),
+        _what_next(state, task, given.number, given.error, "error", now_us),
+    ]
+
+
+def _awaits(state: State, task: TaskState | None, number: int) -> bool:
+    """Whether a task is ready for an attempt of this number."""
+    if state.status is not ExecutionStatus.RUNNING or task is None:
+        return False
+    return task.status is TaskStatus.READY and number == task.number + 1
 
 
 def _refused(state: State, given: inp.Refused, now_us: int) -> list[ev.Event]:

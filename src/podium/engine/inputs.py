@@ -10,6 +10,8 @@ from msgspec import Struct
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
 
+UNPLACED = "unplaced"  # how an attempt has failed for which no agent was found
+
 
 class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="start"):
     """Begin: which definition, with which input, on which code. The seed decides every identifier and jitter."""
@@ -53,12 +55,12 @@ class Succeeded(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="
 
 
 class Failed(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="failed"):
-    """An attempt's failure."""
+    """An attempt's failure; `unplaced`, that of one to come: no agent was found for it."""
 
     task: str
     number: int
     error: ErrorInfo
-    how: str = "error"  # error, timeout, crash, cancelled
+    how: str = "error"  # error, timeout, crash, cancelled, unplaced
     holds_slot: bool = False  # its thread couldn't be stopped
 
 
