@@ -1,14 +1,15 @@
 """Projections: whoever follows the log by cursor is given every committed row, each shard's in order, at least once.
 
-What the engine has just committed is handed over from memory; what was missed (a start, a reader that fell behind) is
-read from the store. The reader's place is saved now and then, so that a crash gives it some rows again and none never.
+What the engine has just committed is handed over from memory; what was missed (a start, a shard that came, a reader
+that fell behind) is read from the store. A reader follows the shards that its process owns, and they come and go.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Protocol
 
 from podium.engine import events as ev
 from podium.engine.arrivals import Batch
@@ -20,7 +21,9 @@ from podium.telemetry.logs import get_logger
 MOST_WAITING = 20_000  # rows in memory; a reader that is further behind reads the store
 TAKEN_AT_ONCE = 500
 SAVE_SECONDS = 5.0  # a save is a commit for each shard that has moved
+LOOK_SECONDS = 30.0  # an append whose outcome was unknown isn't handed over: now and then the store is asked
 PAUSE_SECONDS = 0.5
+LET_FINISH_SECONDS = 1.0  # what is being taken when its shard goes
 _BEGUN = "begun"  # the cursor that says that a reader's place in all shards was set once
 _log = get_logger("podium.engine")
 
@@ -28,44 +31,103 @@ Row = tuple[LogRow, list[ev.Event] | None]  # with its events where they are at 
 Take = Callable[[Sequence[Row]], Awaitable[None]]
 
 
-class Projection:
-    """One reader of the whole log. `start` it with the engine's commits from then on, `stop` it before the store."""
+class Places(Protocol):
+    """Where a reader keeps how far it is in each shard."""
 
-    def __init__(self, store: Store, name: str, take: Take) -> None:
-        """`take` is given rows in order; when it returns they count as dealt with. It may raise StoreUnavailableError:
-        then it is given them again.
-        """
+    async def begin(self) -> None:
+        """Get ready; called once, before everything else."""
+        ...
+
+    async def at(self, shard: int) -> int:
+        """Return the position of the last row that is dealt with."""
+        ...
+
+    async def save(self, shard: int, position: int) -> bool:
+        """Keep the place, with what was made of the rows. False: somebody else was there already, begin again."""
+        ...
+
+    def forget(self, shard: int) -> None:
+        """The shard is somebody else's now, or is begun again."""
+        ...
+
+
+class Cursors:
+    """Places as plain cursors: what was dealt with last before a crash is given again. The first start begins now."""
+
+    def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._name = name
+
+    async def begin(self) -> None:
+        """The first time ever, begin with what is committed from now on."""
+        if await self._store.cursor(f"{self._name}.{_BEGUN}", 0):
+            return
+        for row in await self._store.shards():
+            await self._store.save_cursor(self._name, row.shard, row.position)
+        await self._store.save_cursor(f"{self._name}.{_BEGUN}", 0, 1)
+
+    async def at(self, shard: int) -> int:
+        """Return the saved place."""
+        return await self._store.cursor(self._name, shard)
+
+    async def save(self, shard: int, position: int) -> bool:
+        """Save the place."""
+        await self._store.save_cursor(self._name, shard, position)
+        return True
+
+    def forget(self, shard: int) -> None:
+        """Do nothing: there is nothing besides the place."""
+
+
+class Projection:
+    """One reader of the log. `start` it with the engine's commits from then on, `stop` it before the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        take: Take,
+        places: Places | None = None,
+        *,
+        save_seconds: float = SAVE_SECONDS,
+        patience_seconds: float = 0.0,
+    ) -> None:
+        """`take` is given rows in order; when it returns they count as dealt with. It may raise StoreUnavailableError:
+        then it is given them again. Where `places` are saved together with what `take` made, it must not yield between
+        its first change and its return. `patience_seconds`: so long it leaves the first moments to others.
+        """
+        self.name = name
+        self._store = store
         self._take = take
+        self._kept = places or Cursors(store, name)
+        self._save_seconds = save_seconds
+        self._patience_seconds = patience_seconds
         self._waiting: deque[Row] = deque()
-        self._behind = True
-        self._busy = True
+        self._arriving: dict[int, None] = {}  # shards whose place isn't known yet
+        self._behind: dict[int, None] = {}  # shards to be read from the store
         self._places: dict[int, int] = {}
         self._saved: dict[int, int] = {}
+        self._heads: dict[int, int] = {}  # the last committed position, as far as it is known
+        self._busy = True
+        self._turn = asyncio.Lock()  # held while rows are taken
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Go on where this reader was; the first time, begin with what is committed from now on."""
-        begun = await self._store.cursor(f"{self._name}.{_BEGUN}", 0)
-        for shard in range(SHARDS):
-            self._places[shard] = await self._store.cursor(self._name, shard)
-        if not begun:
-            for row in await self._store.shards():
-                self._places[row.shard] = row.position
-                await self._store.save_cursor(self._name, row.shard, row.position)
-            await self._store.save_cursor(f"{self._name}.{_BEGUN}", 0, 1)
-        self._saved = dict(self._places)
+    # --- the shards --------------------------------------------------------------------------------------------
+
+    async def start(self, shards: Iterable[int] = range(SHARDS)) -> None:
+        """Go on where this reader was, in these shards."""
+        await self._kept.begin()
+        self.own(shards)
         loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._read(), name=f"podium-projection-{self._name}"),
-            loop.create_task(self._save_now_and_then(), name=f"podium-projection-{self._name}-saves"),
-        ]
+        self._reading = loop.create_task(self._read(self._patience_seconds), name=f"podium-projection-{self.name}")
+        self._saving = loop.create_task(self._save_now_and_then(), name=f"podium-projection-{self.name}-saves")
 
     async def stop(self) -> None:
         """Read no more, and save the place. Safe twice."""
-        tasks, self._tasks = self._tasks, []
+        tasks = [task for task in (self._reading, self._saving) if task is not None]
+        self._reading = self._saving = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -73,86 +135,214 @@ class Projection:
             try:
                 await self._save()
             except StoreUnavailableError as error:
-                _log.warning("a reader's place could not be saved", reader=self._name, error=str(error))
+                _log.warning("a reader's place could not be saved", reader=self.name, error=str(error))
+
+    def own(self, shards: Iterable[int]) -> None:
+        """Follow these shards too from now on, each from the place where its last reader was."""
+        for shard in shards:
+            if shard < SHARDS and shard not in self._places:
+                self._arriving[shard] = None
+        self._wake.set()
+
+    async def disown(self, shards: Collection[int]) -> None:
+        """Follow these shards no more: when this returns nothing of them is taken, and their places are saved.
+
+        What is being taken just now may finish within a second; what doesn't is for the next reader.
+        """
+        for shard in shards:
+            self._arriving.pop(shard, None)
+        gone = [shard for shard in shards if shard in self._places]
+        if not gone:
+            return
+        stopped = not await self._have_turn()
+        try:
+            for shard in gone:
+                await self._give_away(shard)
+        finally:
+            self._turn.release()
+            if stopped and self._reading is not None:
+                self._reading = asyncio.create_task(self._read(0.0), name=f"podium-projection-{self.name}")
+
+    async def _have_turn(self) -> bool:
+        """Wait for what is being taken; False: it was broken off, and is to be given again."""
+        try:
+            async with asyncio.timeout(LET_FINISH_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
+            self._behind.update(dict.fromkeys(self._places))
+            await self._turn.acquire()
+            return False
+        return True
+
+    async def _give_away(self, shard: int) -> None:
+        position = self._places.pop(shard, None)
+        self._behind.pop(shard, None)
+        try:
+            if position is not None and position > self._saved.pop(shard, 0):
+                await self._kept.save(shard, position)
+        except StoreUnavailableError as error:
+            _log.warning("a reader's place could not be saved", reader=self.name, shard=shard, error=str(error))
+        self._kept.forget(shard)
+
+    async def begin_again(self, shard: int) -> None:
+        """Read a shard from its saved place once more: what is there isn't what this reader left."""
+        async with self._turn:
+            if self._places.pop(shard, None) is not None:
+                self._begin_at_its_place(shard)
+
+    def _begin_at_its_place(self, shard: int) -> None:
+        self._saved.pop(shard, None)
+        self._behind.pop(shard, None)
+        self._kept.forget(shard)
+        self.own([shard])
+
+    # --- how far it is -----------------------------------------------------------------------------------------
 
     def landed(self, batch: Batch) -> None:
         """Take what was just committed; to be called in the order of commits."""
         if len(self._waiting) + len(batch.rows) > MOST_WAITING:
             self._waiting.clear()
-            self._behind = True
-        else:
-            self._waiting.extend((row, decided.events) for row, decided in zip(batch.rows, batch.decided, strict=True))
+            self._behind.update(dict.fromkeys(self._places))
+        for row, decided in zip(batch.rows, batch.decided, strict=True):
+            self._heads[row.shard] = row.position
+            if row.shard in self._places and row.shard not in self._behind:
+                self._waiting.append((row, decided.events))
         self._wake.set()
 
     @property
     def lag(self) -> int:
-        """How many rows in memory wait to be taken."""
-        return len(self._waiting)
+        """How many committed rows of its shards wait to be taken, as far as it knows."""
+        return sum(max(0, self._heads.get(shard, 0) - place) for shard, place in self._places.items())
+
+    @property
+    def places(self) -> dict[int, int]:
+        """How far it is in each of its shards."""
+        return dict(self._places)
 
     @property
     def failure(self) -> BaseException | None:
         """Why the reader ended by itself, if it did."""
-        for task in self._tasks:
-            if task.done() and not task.cancelled() and task.exception() is not None:
+        for task in (self._reading, self._saving):
+            if task is not None and task.done() and not task.cancelled() and task.exception() is not None:
                 return task.exception()
         return None
 
     async def caught_up(self) -> None:
         """Return when everything that was committed before the call has been taken."""
-        while self._behind or self._waiting or self._busy:  # noqa: ASYNC110 - for stops and tests; the reader has no such event
+        while self._arriving or self._behind or self._waiting or self._busy:  # noqa: ASYNC110 - for stops and tests; the reader has no such event
             await asyncio.sleep(0.005)
 
-    async def _read(self) -> None:
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def _read(self, patience_seconds: float) -> None:
+        await asyncio.sleep(patience_seconds)
         while True:
             self._busy = True  # until everything is taken that there is
             try:
-                if self._behind:
-                    self._behind = False
-                    await self._catch_up()
-                elif self._waiting:
-                    count = min(len(self._waiting), TAKEN_AT_ONCE)
-                    await self._take_new([self._waiting.popleft() for _ in range(count)])
-                else:
-                    self._busy = False
-                    self._wake.clear()
-                    await self._wake.wait()
-                    await asyncio.sleep(0)  # what the commit lets out to agents goes first
+                async with self._turn:
+                    more = await self._read_on()
             except StoreUnavailableError as error:
-                self._behind = True  # what was not taken is read again from the place where this reader is
-                _log.warning("the log can't be read", reader=self._name, error=str(error))
+                _log.warning("the log can't be read", reader=self.name, error=str(error))
                 await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if not more:
+                self._busy = False
+                self._wake.clear()
+                await self._wake.wait()
+                await asyncio.sleep(0)  # what the commit lets out to agents goes first
 
-    async def _catch_up(self) -> None:
-        for shard in range(SHARDS):
-            while rows := await self._store.follow(shard, self._places[shard], TAKEN_AT_ONCE):
-                await self._take_new([(row, None) for row in rows])
+    async def _read_on(self) -> bool:
+        """Take some rows; False when there are none."""
+        if self._arriving:
+            await self._arrive()
+        elif self._behind:
+            await self._catch_up(next(iter(self._behind)))
+        elif self._waiting:
+            count = min(len(self._waiting), TAKEN_AT_ONCE)
+            await self._take_new([self._waiting.popleft() for _ in range(count)])
+        else:
+            return False
+        return True
+
+    async def _arrive(self) -> None:
+        """Learn where this reader was in the shards that have come."""
+        await self._look_at_heads()
+        for shard in list(self._arriving):
+            place = await self._kept.at(shard)
+            if self._arriving.pop(shard, 0) is None:  # it hasn't gone meanwhile
+                self._places[shard] = self._saved[shard] = place
+                if self._heads.get(shard, 0) > place:
+                    self._behind[shard] = None
+
+    async def _catch_up(self, shard: int) -> None:
+        rows = await self._store.follow(shard, self._places[shard], TAKEN_AT_ONCE)
+        if rows:
+            self._heads[shard] = max(self._heads.get(shard, 0), rows[-1].position)
+            await self._take_new([(row, None) for row in rows])
+        if not rows or self._places[shard] >= self._heads.get(shard, 0):
+            self._behind.pop(shard, None)
 
     async def _take_new(self, rows: Sequence[Row]) -> None:
-        """Take the rows that weren't taken yet; where one is missing before them, read the store first."""
+        """Take the rows that weren't taken yet; where one is missing before them, the store is read."""
         new: list[Row] = []
-        places = dict(self._places)
+        places: dict[int, int] = {}
         for row in rows:
             shard, position = row[0].shard, row[0].position
-            if position > places[shard] + 1:
-                self._behind = True
-                break
-            if position == places[shard] + 1:
+            place = places.get(shard, self._places.get(shard))
+            if place is None:
+                continue  # the shard has gone
+            if position == place + 1:
                 places[shard] = position
                 new.append(row)
-        if new:
+            elif position > place:
+                self._behind[shard] = None
+        if not new:
+            return
+        try:
             await self._take(new)
-            self._places = places
+        except BaseException:
+            self._behind.update(dict.fromkeys(places))
+            raise
+        self._places.update(places)
+
+    # --- saving ------------------------------------------------------------------------------------------------
 
     async def _save_now_and_then(self) -> None:
+        until_look = LOOK_SECONDS
         while True:
-            await asyncio.sleep(SAVE_SECONDS)
+            await asyncio.sleep(self._save_seconds)
+            until_look -= self._save_seconds
             try:
                 await self._save()
+                if until_look <= 0:
+                    until_look = LOOK_SECONDS
+                    await self._look_for_missed()
             except StoreUnavailableError as error:
-                _log.warning("a reader's place could not be saved", reader=self._name, error=str(error))
+                _log.warning("a reader's place could not be saved", reader=self.name, error=str(error))
 
     async def _save(self) -> None:
-        for shard, position in self._places.items():
-            if position > self._saved.get(shard, 0):
-                await self._store.save_cursor(self._name, shard, position)
-                self._saved[shard] = position
+        for shard, position in list(self._places.items()):
+            position = self._places.get(shard, 0)
+            if position <= self._saved.get(shard, 0):
+                continue
+            if await self._kept.save(shard, position):
+                if shard in self._places:
+                    self._saved[shard] = position
+            else:
+                await self.begin_again(shard)
+
+    async def _look_at_heads(self) -> None:
+        for row in await self._store.shards():
+            self._heads[row.shard] = max(self._heads.get(row.shard, 0), row.position)
+
+    async def _look_for_missed(self) -> None:
+        """Ask the store for rows that were committed without being handed over."""
+        if self._busy:
+            return
+        await self._look_at_heads()
+        if not self._waiting:
+            self._behind.update((s, None) for s, place in self._places.items() if self._heads.get(s, 0) > place)
+            self._wake.set()
