@@ -38,6 +38,7 @@ PAUSE_SECONDS = 0.1
 _FRAME_HEADERS = {"Content-Type": CONTENT_TYPE}
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
 _KEPT = (msg.Succeeded, msg.Failed, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed, msg.Left)
+_FOR_ALL = (msg.Progress, msg.Leaving, msg.Left)  # what every replica must hear: one alone gets what is kept
 _log = get_logger("podium.agents")
 
 Said = msg.FromAgent | msg.LogLine
@@ -250,18 +251,21 @@ class AgentConnection:
             messages = _worth_saying(said)
             for at in range(0, len(messages), FRAME_MESSAGES):
                 await self._say_frame(agent, messages[at : at + FRAME_MESSAGES])
+            for_all: list[Said] = [message for message in messages if isinstance(message, _FOR_ALL)]
+            if for_all and any(isinstance(message, _KEPT) for message in messages):
+                await self._say_frame(agent, for_all, wire.status_subject(agent))
 
-    async def _say_frame(self, agent: str, messages: list[Said]) -> None:
+    async def _say_frame(self, agent: str, messages: list[Said], subject: str = "") -> None:
         first = self._said + 1
         self._said += len(messages)
         data = encode_frame(self._incarnation, first, messages)
         try:
-            await self._transport.publish(_subject_for(agent, messages), data, _FRAME_HEADERS)
+            await self._transport.publish(subject or _subject_for(agent, messages), data, _FRAME_HEADERS)
         except PayloadTooLargeError as error:
             if len(messages) > 1:
                 half = len(messages) // 2
-                await self._say_frame(agent, messages[:half])
-                await self._say_frame(agent, messages[half:])
+                await self._say_frame(agent, messages[:half], subject)
+                await self._say_frame(agent, messages[half:], subject)
             else:
                 await self._say_too_large(agent, messages[0], error)
         except (MessageBusError, BackpressureError) as error:

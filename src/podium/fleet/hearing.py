@@ -121,15 +121,26 @@ class _Sender(Struct):
 _sender = msgspec.json.Decoder(_Sender)
 
 
-def heard_status(delivery: Delivery, saved: int) -> Heard | None:
-    """Return what a status message says; None for a notice of an orchestrator."""
+def is_notice(delivery: Delivery) -> bool:
+    """Whether what is said on a status subject is an orchestrator's word to the agent. Raises InvalidInputError."""
+    if b'"from"' not in delivery.data:
+        return False
+    try:
+        return _sender.decode(delivery.data).sender == "orchestrator"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"this is no JSON: {error}") from error
+
+
+def heard_notice(delivery: Delivery) -> wire.OrchestratorNotice | None:
+    """Return a notice that is about a registration; None for any other one."""
+    if b'"REGIST' not in delivery.data:
+        return None
+    return wire.decoded(delivery.data, wire.OrchestratorNotice)
+
+
+def heard_status(delivery: Delivery, saved: int) -> Heard:
+    """Return what an agent's status message says."""
     agent = agent_of(delivery.subject)
-    if b'"from"' in delivery.data:
-        try:
-            if _sender.decode(delivery.data).sender == "orchestrator":
-                return None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidInputError(f"this is no JSON: {error}") from error
     message = wire.decoded(delivery.data, wire.AgentStatusMessage)
     said = message.status
     messages: list[msg.FromAgent] = said_in(agent, said, saved)

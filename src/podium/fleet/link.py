@@ -4,6 +4,9 @@ and what the engine says to agents goes out.
 It is a `Carrier` for the engine and feeds its `Receiver`. It decides nothing about work: who may register is the
 registry's business, what a result means the engine's. Whatever can't be read is counted, answered and set aside, and
 the loop goes on.
+
+Of several replicas each hears all that agents say, but for results, of which each gets a share. What is told to agents
+and to people about the fleet, the leader tells.
 """
 
 from __future__ import annotations
@@ -22,14 +25,18 @@ from podium.exceptions import (
 from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.admission import Admission, Identify, LinkSettings, Tell
+from podium.fleet.audience import Audience
+from podium.fleet.farewells import Farewells
 from podium.fleet.hearing import (
     Heard,
     agent_of,
     heard_frame,
     heard_heartbeat,
+    heard_notice,
     heard_result,
     heard_status,
     is_frame,
+    is_notice,
     unreadable_result,
 )
 from podium.fleet.presence import Presence
@@ -83,6 +90,7 @@ class FleetLink:
         may_answer: Callable[[str], bool] = lambda reply: True,
         presence: Presence | None = None,
         taken: Callable[[str], bool] = lambda agent: False,
+        audience: Audience | None = None,
         logs: msg.LogSink | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -90,7 +98,8 @@ class FleetLink:
         may not have heard; `held_as` is the incarnation under
         which an agent holds attempts, empty if it holds none; `identify` returns the key that a registration was made
         with, or raises RegistrationConflictError; `may_answer` says whether a reply subject may be answered on;
-        `presence` follows whose connections end, where the bus tells it; `taken` are ids of agents that live here.
+        `presence` follows whose connections end, where the bus tells it; `taken` are ids of agents that live here;
+        `audience` is this replica's part of what all hear (None: there is no other one).
         """
         self.registry = registry
         self._transport = transport
@@ -101,6 +110,7 @@ class FleetLink:
         self._set_aside = set_aside
         self._suspend = suspend
         self._presence = presence
+        self._audience = audience or Audience()
         self._logs = logs
         self._metrics = metrics or Metrics()
         self._frames: set[str] = set()  # agents that speak frames
@@ -125,12 +135,14 @@ class FleetLink:
             identify=identify,
             presence=presence,
             taken=taken,
+            leads=self._audience.leads,
         )
         self._receipts = Receipts()
         self._saved = 0
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._checked_us = 0
+        self._farewells = Farewells(self._take_farewell)
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -138,17 +150,16 @@ class FleetLink:
         """Listen, and check health from now on. Raises TransportUnavailableError."""
         transport, taken = self._transport, 65_536
         self._checked_us = self._clock.now_us()
-        registrations = await transport.subscribe(REGISTRATIONS, limit=taken)
+        # One subscription, since what replicas say to an agent must be heard in order with its registration.
+        states = await transport.subscribe((*REGISTRATIONS, STATUSES), limit=2 * taken)
         heartbeats = await transport.subscribe(HEARTBEATS, limit=taken)
-        statuses = await transport.subscribe(STATUSES, limit=taken)
         results = await transport.consume(
             RESULTS, "orchestrator", redeliver_seconds=self._settings.redeliver_seconds, limit=4_096
         )
-        self._subscriptions = [registrations, heartbeats, statuses, results]
+        self._subscriptions = [states, heartbeats, results]
         self._begin(self._speaker.run(), "podium-link-speaks")
-        self._begin(self._listen(registrations, self._admission.take), "podium-link-registrations")
+        self._begin(self._listen(states, self._state), "podium-link-states")
         self._begin(self._listen(heartbeats, self._heartbeat, GATHER_SECONDS), "podium-link-heartbeats")
-        self._begin(self._listen(statuses, self._status), "podium-link-states")
         self._begin(self._listen(results, self._result), "podium-link-results")
         self._begin(self._check_health(), "podium-link-health")
 
@@ -157,6 +168,7 @@ class FleetLink:
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
             await subscription.stop()
+        self._farewells.end()
 
     async def stop(self) -> None:
         """Say what waits to be said, then no more. Safe twice."""
@@ -199,6 +211,16 @@ class FleetLink:
         """Tell all agents to take nothing new, finish, and stop."""
         for info in self.registry.infos(self._clock.now_us()):
             self._speaker.send(info.agent_id, msg.Drain(grace_seconds))
+
+    async def take_over(self) -> None:
+        """This replica leads from now on: decide on the registrations that nobody has answered."""
+        await self._admission.take_over()
+
+    async def ask_again(self) -> None:
+        """This replica may have missed something: have agents that don't listen for starts register again."""
+        for info in self.registry.infos(self._clock.now_us()):
+            if info.agent_id not in self._frames:
+                await self._admission.ask_again(info.agent_id)
 
     def message_id(self) -> str:
         """Return the id of the next message that this orchestrator says."""
@@ -288,7 +310,9 @@ class FleetLink:
                 await asyncio.sleep(gather_seconds)
 
     async def _malformed(self, delivery: Delivery, error: Exception) -> None:
-        """Count what can't be used, say so where that is awaited, set it aside."""
+        """Count what can't be used, say so where that is awaited, set it aside. What all hear, the leader sees to."""
+        if not delivery.sequence and not self._audience.leads():
+            return
         kind = delivery.subject.rpartition(".")[2]
         self._metrics.counter("podium_malformed_messages_total", kind).inc()
         _log.info("a message can't be used", subject=delivery.subject, error=str(error))
@@ -320,19 +344,31 @@ class FleetLink:
         heard = heard_frame(delivery) if frame else heard_result(delivery)
         attempts = [m.attempt for m in heard.messages if isinstance(m, msg.Succeeded | msg.Failed)]
         self._receipts.expect(delivery, heard.agent, attempts)
-        return self._take(heard)
+        return self._take(heard, heard.messages)
 
     def _heartbeat(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
-        return self._take(heard_frame(delivery) if is_frame(delivery) else heard_heartbeat(delivery))
+        heard = heard_frame(delivery) if is_frame(delivery) else heard_heartbeat(delivery)
+        return self._take(heard, self._audience.share(heard.messages))
 
-    def _status(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
+    def _state(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
+        if not delivery.subject.endswith(".status"):
+            return self._admission.take(delivery)
         if is_frame(delivery):
-            return self._take(heard_frame(delivery))
-        self._saved += 1
-        heard = heard_status(delivery, self._clock.now_us() + self._saved)
-        return self._take(heard) if heard is not None else None
+            heard = heard_frame(delivery)
+            if isinstance(heard.messages[-1], msg.Left):
+                self._leave_soon(heard.agent, heard.messages[-1])
+                return None
+        elif is_notice(delivery):
+            notice = heard_notice(delivery)
+            if notice is not None:
+                self._admission.overhear(agent_of(delivery.subject), notice)
+            return None
+        else:
+            self._saved += 1
+            heard = heard_status(delivery, self._clock.now_us() + self._saved)
+        return self._take(heard, self._audience.share(heard.messages))
 
-    def _take(self, heard: Heard) -> Coroutine[Any, Any, None] | None:
+    def _take(self, heard: Heard, messages: tuple[Any, ...]) -> Coroutine[Any, Any, None] | None:
         """Hand over what was heard. Returns what is to be awaited where the agent must be told something, or where
         the engine has no room.
         """
@@ -343,21 +379,29 @@ class FleetLink:
             known = self.registry.heartbeat(agent, heard.metrics, now_us, incarnation)
         else:
             known = self.registry.heard(agent, now_us, incarnation)
-        messages = heard.messages
         if known is not Known.KNOWN:
-            # An attempt's id is a fence of its own: what became of it counts, whoever brings that; signs of life don't.
-            facts = _RESULTS if known is Known.FENCED else _FACTS
-            messages = tuple(m for m in messages if isinstance(m, facts))
-            for at, message in enumerate(messages):
-                if not self._receiver.receive(message):
-                    return self._take_rest(agent, messages[at:])
-            return self._admission.correct(agent, known, incarnation)
+            return self._take_facts(agent, messages, known, incarnation)
         if self._presence is not None:
             self._presence.heard(agent)
         for at, message in enumerate(messages):
             if not self._take_one(agent, message):
                 return self._take_rest(agent, messages[at:])
         return None
+
+    def _take_facts(
+        self, agent: str, messages: tuple[Any, ...], known: Known, incarnation: str
+    ) -> Coroutine[Any, Any, None] | None:
+        """Hand over what an agent says that isn't (or isn't any more) one of the fleet, as far as it counts.
+
+        An attempt's id is a fence of its own: what became of it counts, whoever brings that; signs of life don't.
+        """
+        facts = tuple(m for m in messages if isinstance(m, _RESULTS if known is Known.FENCED else _FACTS))
+        for at, message in enumerate(facts):
+            if not self._receiver.receive(message):
+                return self._take_rest(agent, facts[at:])
+        if messages and isinstance(messages[-1], msg.Left):
+            return None  # it has gone
+        return self._admission.correct(agent, known, incarnation)
 
     def _take_one(self, agent: str, message: Any) -> bool:
         kind = type(message)
@@ -389,8 +433,22 @@ class FleetLink:
         self._forget(agent)
         return True
 
+    def _leave_soon(self, agent: str, message: msg.Left) -> None:
+        """An agent says farewell to all replicas: it gets nothing more, and has left once its last words are heard."""
+        if self._is(agent, message.incarnation):
+            self._take_one(agent, msg.Leaving(agent))
+            self._farewells.say(agent, message)
+
+    def _take_farewell(self, agent: str, message: msg.Left) -> bool:
+        return not self._is(agent, message.incarnation) or self._take_leave(agent, message)
+
+    def _is(self, agent: str, process: str) -> bool:
+        known = self.registry.descriptor(agent)
+        return known is not None and known.incarnation == msg.REMOTE + process
+
     def _forget(self, agent: str) -> None:
         self._frames.discard(agent)
+        self._farewells.cancel(agent)
         if self._presence is not None:
             self._presence.left(agent)
 
@@ -424,10 +482,11 @@ class FleetLink:
                 _log.warning("an agent is lost", agent=agent, reason=change.reason)
                 self._forget(agent)
                 self._receiver.receive(msg.Left(agent, change.descriptor.incarnation))
-                self._tell(
-                    wire.SystemEventType.AGENT_LOST,
-                    {"agentId": agent, "agentType": change.descriptor.agent_type, "reason": change.reason},
-                )
+                if self._audience.leads():
+                    self._tell(
+                        wire.SystemEventType.AGENT_LOST,
+                        {"agentId": agent, "agentType": change.descriptor.agent_type, "reason": change.reason},
+                    )
 
 
 def _say_failure(task: asyncio.Task[None]) -> None:

@@ -71,6 +71,10 @@ class Speaker:
         self._said += 1
         return f"{self._incarnation}-{self._said}"
 
+    def said(self, message_id: str) -> bool:
+        """Whether a message of this id is this orchestrator's own."""
+        return message_id.startswith(f"{self._incarnation}-")
+
     def now_ms(self) -> int:
         """Return the time that messages are stamped with."""
         return self._clock.now_us() // 1_000
