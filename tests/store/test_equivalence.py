@@ -176,6 +176,12 @@ class SameAnswers(RuleBasedStateMachine):
         self.both(lambda store: store.model(name, prefix, shard, limit))
         self.both(lambda store: store.model(name))
 
+    @rule(name=st.sampled_from(["model", "reader"]), shard=st.integers(0, 1))
+    def replace_model(self, name: str, shard: int) -> None:
+        by = "model" if name == "reader" else "reader"
+        self.both(lambda store: store.replace_model(name, by, shard))
+        self.both(lambda store: store.cursor(by, shard))
+
     @rule(name=st.sampled_from(["model", "reader"]), shard=st.none() | st.integers(0, 1))
     def drop_model(self, name: str, shard: int | None) -> None:
         self.both(lambda store: store.drop_model(name, shard))

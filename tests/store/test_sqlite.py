@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -20,9 +21,9 @@ from podium.exceptions import (
     StoreUnavailableError,
 )
 from podium.ids import shard_of
-from podium.store.protocol import DEFAULT_TENANT, Snapshot
+from podium.store.protocol import DEFAULT_TENANT, ModelRow, Snapshot
 from podium.store.sqlite import SqliteStore
-from podium.store.sqlite.connection import connect_reader, connect_writer
+from podium.store.sqlite.connection import connect_reader, connect_writer, unsynced
 from podium.store.sqlite.queries import migrations, named_blocks, split_statements
 from podium.testing.scribe import ALL_SHARDS, Scribe, check_gapless, fold
 from podium.testing.store_tools import blob
@@ -703,3 +704,22 @@ def test_a_checksum_covers_every_column() -> None:
     checksums = {replace(row, **{column: value}).computed_checksum() for column, value in different.items()}
     assert len(checksums | {row.computed_checksum()}) == len(different) + 1
     assert replace(row, checksum=1).computed_checksum() == row.computed_checksum()
+
+
+def test_after_what_needs_no_sync_commits_wait_for_the_disk_again(tmp_path: Path) -> None:
+    async def levels(synchronous: Any) -> list[int]:
+        store = SqliteStore.open(tmp_path / f"{synchronous}.db", synchronous=synchronous)
+        seen = []
+
+        def level(connection: sqlite3.Connection) -> int:
+            return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+        for position in (1, 1, 2):  # the second is refused
+            await store.put_model("model", 1, position, [ModelRow("a", b"1")])
+            seen.append(await store._write(level))
+        seen.append(await store._write(unsynced(level)))
+        await store.close()
+        return seen
+
+    assert asyncio.run(levels("FULL")) == [2, 2, 2, 1]
+    assert asyncio.run(levels("OFF")) == [0, 0, 0, 0]

@@ -335,7 +335,8 @@ class Views(Protocol):
         """Change a read model's entries of one shard and save its place, in one transaction.
 
         The place is the cursor of that name. False, and nothing changed, when it is at `position` or beyond already:
-        somebody else has done it.
+        somebody else has done it. A key is there at most once. Not needed to be durable: entries and place are lost
+        together, and made again from the log.
         """
         ...
 
@@ -343,6 +344,13 @@ class Views(Protocol):
         """Return a read model's entries whose keys begin so, in order of key: of one shard, or of all.
 
         Entries of several shards may have the same key.
+        """
+        ...
+
+    async def replace_model(self, name: str, by: str, shard: int) -> bool:
+        """Give a read model the entries and the place of another one, which has none then; in one transaction.
+
+        False, and nothing changed, when the other one's place in this shard is before this one's.
         """
         ...
 

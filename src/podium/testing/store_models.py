@@ -121,6 +121,30 @@ class ModelConformance:
             assert await store.cursor("another", 2) == 5
 
     @asynchronous
+    async def test_a_model_takes_the_place_of_another_that_is_as_far(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            store = scribe.store
+            for shard in (1, 2):
+                await store.put_model(NAME, shard, 5, entries({"a": f"old {shard}", "gone": 1}))
+                await store.put_model("new", shard, 4, entries({"a": f"new {shard}", "b": 2}))
+            before = await asked(store)
+            assert not await store.replace_model(NAME, "new", 1)
+            assert await asked(store) == before
+            assert await store.put_model("new", 1, 5, entries({"c": 3}))
+            assert await store.replace_model(NAME, "new", 1)
+            assert await asked(store, shard=1) == [("a", "new 1"), ("b", 2), ("c", 3)]
+            assert await asked(store, shard=2) == [("a", "old 2"), ("gone", 1)]
+            assert await store.model("new", shard=1) == []
+            assert (await store.cursor("new", 1), await store.cursor("new", 2)) == (0, 4)
+            assert not await store.put_model(NAME, 1, 5, entries({"a": "late"}))
+            assert await store.put_model(NAME, 1, 6, entries({"a": 6}))
+            assert await store.put_model("new", 2, 9, ())
+            assert await store.replace_model(NAME, "new", 2)
+            assert (await store.cursor(NAME, 1), await store.cursor(NAME, 2)) == (6, 9)
+            assert await store.replace_model(NAME, "new", 3)  # neither has begun
+            assert not await store.replace_model(NAME, "new", 1)
+
+    @asynchronous
     async def test_another_process_sees_entries_and_place_together(self, store_factory: StoreFactory) -> None:
         async with opened(store_factory) as scribe, reopened(store_factory, scribe.store) as other:
 

@@ -277,6 +277,16 @@ class MemoryStore(MemoryMembership):
         ]
         return [ModelRow(key, value) for key, _, value in sorted(found, key=lambda each: each[:2])[:limit]]
 
+    async def replace_model(self, name: str, by: str, shard: int) -> bool:
+        """Give a read model the entries and the place of another one."""
+        data = self._writable()
+        old, new = (name, shard), (by, shard)
+        if data.cursors.get(new, 0) < data.cursors.get(old, 0):
+            return False
+        data.models[old] = data.models.pop(new, {})
+        data.cursors[old] = data.cursors.pop(new, 0)
+        return True
+
     async def drop_model(self, name: str, shard: int | None = None) -> None:
         """Delete a read model's entries and its place."""
         data = self._writable()

@@ -183,6 +183,16 @@ FROM (SELECT key, value FROM models
       WHERE name = :name AND key >= :prefix AND key < :prefix_end AND (:shard IS NULL OR shard = :shard)
       ORDER BY key, shard LIMIT :limit);
 
+-- name: is_behind
+SELECT coalesce((SELECT position FROM cursors WHERE name = :by AND shard = :shard), 0)
+     < coalesce((SELECT position FROM cursors WHERE name = :name AND shard = :shard), 0);
+
+-- name: rename_model
+UPDATE models SET name = :name WHERE name = :by AND shard = :shard;
+
+-- name: rename_model_place
+UPDATE cursors SET name = :name WHERE name = :by AND shard = :shard;
+
 -- name: drop_model
 DELETE FROM models WHERE name = :name AND (:shard IS NULL OR shard = :shard);
 

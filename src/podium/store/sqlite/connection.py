@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from podium.exceptions import SchemaTooNewError, StoreUnavailableError
 from podium.store.sqlite.queries import migrations, script
 
+T = TypeVar("T")
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 
 APPLICATION_ID = 0x506F6469  # "Podi", in the file's header
@@ -22,6 +23,7 @@ BUSY_TIMEOUT_MS = 5_000
 CACHED_STATEMENTS = 256
 CHECKPOINT_PAGES = 4_000  # 16 MB of WAL
 _CACHE_KIB = 32 * 1024
+_NORMAL = 1  # of PRAGMA synchronous
 
 _REASONS = {
     sqlite3.SQLITE_BUSY: "another process has held its write lock for too long",
@@ -84,6 +86,22 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def unsynced(work: Callable[[sqlite3.Connection], T]) -> Callable[[sqlite3.Connection], T]:
+    """Have work done that needn't be durable: its commit doesn't wait for the disk, the next one's covers it."""
+
+    def do(connection: sqlite3.Connection) -> T:
+        (level,) = connection.execute("PRAGMA synchronous").fetchone()
+        connection.execute(f"PRAGMA synchronous = {min(level, _NORMAL)}")
+        try:
+            return work(connection)
+        finally:
+            if connection.in_transaction:  # the level can't be changed within one
+                connection.execute("ROLLBACK")
+            connection.execute(f"PRAGMA synchronous = {level}")
+
+    return do
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -28,6 +28,7 @@ from podium.store.sqlite.connection import (
     prepare_file,
     result_code,
     translated,
+    unsynced,
 )
 from podium.store.sqlite.queries import named_blocks
 from podium.store.sqlite.reader import Reader
@@ -307,14 +308,13 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
             if connection.execute(_SQL["move_model"], place).rowcount != 1:
-                connection.execute("ROLLBACK")
                 return False
             connection.executemany(_SQL["put_model_row"], put)
             connection.executemany(_SQL["drop_model_row"], drop)
             connection.execute("COMMIT")
             return True
 
-        return await self._write(work)
+        return await self._write(unsynced(work))
 
     async def model(self, name: str, prefix: str = "", shard: int | None = None, limit: int = 10_000) -> list[ModelRow]:
         """Return a read model's entries in order of key."""
@@ -326,6 +326,22 @@ class SqliteStore:
             "limit": limit,
         }
         return await self._list("model", arguments, model_row)
+
+    async def replace_model(self, name: str, by: str, shard: int) -> bool:
+        """Give a read model the entries and the place of another one."""
+        arguments = {"name": name, "by": by, "shard": shard}
+
+        def work(connection: sqlite3.Connection) -> bool:
+            connection.execute("BEGIN IMMEDIATE")
+            (behind,) = connection.execute(_SQL["is_behind"], arguments).fetchone()
+            if behind:
+                return False
+            for statement in ("drop_model", "drop_model_place", "rename_model", "rename_model_place"):
+                connection.execute(_SQL[statement], arguments)
+            connection.execute("COMMIT")
+            return True
+
+        return await self._write(work)
 
     async def drop_model(self, name: str, shard: int | None = None) -> None:
         """Delete a read model's entries and its place."""
