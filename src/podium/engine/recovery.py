@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -86,7 +86,16 @@ def _decoded(encoded: bytes, digest: str) -> Workflow:
         raise CorruptHistoryError(f"the definition {digest[:12]}… can't be read: {error}") from error
 
 
-async def restore(store: Store, definitions: Definitions, execution: str) -> tuple[ExecutionRow, State] | None:
+class Restored(NamedTuple):
+    """An execution as committed, and how much of its history lies behind its newest snapshot, since when."""
+
+    row: ExecutionRow
+    state: State
+    tail_bytes: int
+    tail_since_us: int
+
+
+async def restore(store: Store, definitions: Definitions, execution: str) -> Restored | None:
     """Return an execution's row and state as committed, with what its conditions read; None if there is none."""
     loaded = await store.load(execution)
     if loaded is None:
@@ -99,7 +108,8 @@ async def restore(store: Store, definitions: Definitions, execution: str) -> tup
         hot = hot_blobs(state)
         await load_texts(store, state, hot)
         state.pinned.update(hot)
-    return row, state
+    tail_bytes = sum(len(entry.payload) + len(entry.events) for entry in loaded.tail)
+    return Restored(row, state, tail_bytes, loaded.tail[0].now_us if loaded.tail else row.updated_us)
 
 
 def rebuild(loaded: Loaded, definition: Definition, payloads: dict[str, bytes] | None = None) -> State:

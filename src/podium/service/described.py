@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from podium.engine.admission import counts
 from podium.ids import workflow_id_for
-from podium.service.submissions import SUBMITTED
 from podium.workflow.graph import DependencyGraph
 from podium.workflow.model import Workflow
 
@@ -63,7 +63,7 @@ def described(workflow: Workflow) -> Described:
         workflow,
         workflow.id or workflow_id_for(workflow.name),
         estimated_seconds(workflow),
-        bool(workflow.metadata.get(SUBMITTED)),
+        not counts(workflow),
         {task.id: DescribedTask(tuple(task.dependencies), round(task.timeout or 0)) for task in workflow.tasks},
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from podium.engine.admission import SINGLE_TASK
 from podium.exceptions import InvalidInputError
 from podium.fleet import wire
 from podium.fleet.translation import priority_of
@@ -23,7 +24,6 @@ WORKFLOWS_KEPT = 64  # as many as the application needn't validate again
 TASK = "task"
 RESULTS = "dependencyResults"  # the task that awaits the others, and the argument that its results become
 AWAITING = "podium_await"  # the agent type that awaits executions: the orchestrator's own
-SUBMITTED = "submitted"  # in a workflow's metadata: it is a task that was submitted
 _OWN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _EXECUTION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -116,7 +116,7 @@ def _made(
         agents={"agent": group},
         output=f"${{tasks.{TASK}.result}}",
         config=WorkflowConfig(),
-        metadata={SUBMITTED: True},
+        metadata={SINGLE_TASK: True},
     )
 
 
