@@ -1,12 +1,12 @@
-"""Podium's fixtures for pytest, there as soon as Podium is installed: `podium_clock`, `podium_memory`, `podium_faults`
-and `replay_history`.
+"""Podium's fixtures for pytest, there as soon as Podium is installed: `podium_clock`, `podium_memory`, `podium_faults`,
+`podium_postgres` and `replay_history`.
 
 Nothing of Podium is imported before a test asks for a fixture. `docs/testing.md` shows each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from podium.clock import VirtualClock
     from podium.engine.replay import Replay
     from podium.testing.faults import Faults
+    from podium.testing.postgresserver import PostgresServer
     from podium.testing.simulation import Report
     from podium.workflow.model import Workflow, WorkflowResult
 
@@ -137,6 +138,18 @@ def podium_memory() -> MemoryPodium:
 def podium_faults() -> FaultPlan:
     """A fault plan: `podium_faults.only("agent_dies").simulate(workflow)`."""
     return FaultPlan()
+
+
+@pytest.fixture(scope="session")
+def podium_postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server for all tests of the process; without its programs a test is skipped, in CI it fails.
+
+    Make a database for each test: `podium_postgres.create_database("one")` returns its URL.
+    """
+    from podium.testing.postgresserver import postgres_server
+
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture
