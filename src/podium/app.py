@@ -1,8 +1,8 @@
 """The composition root: the only place that constructs adapters. One `Podium` is one process' view of one store.
 
-It is the store's owner if the lock is free: then it runs the engine and the agents of this process. Otherwise it is a
-guest: it reads committed state, writes inputs to the inbox and awaits the log; a guest that follows a run takes over
-when the owner is gone.
+On a file it is the store's owner if the lock is free: then it runs the engine and the agents of this process; on
+PostgreSQL it is one of the replicas that share the executions. Otherwise it is a guest: it reads committed state,
+writes inputs to the inbox and awaits the log; a guest that follows a run takes over when nobody else is there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from podium.agents.crew import Crew
 from podium.clock import Clock, SystemClock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.codec import decode_row, encode_input
 from podium.engine.explain import Explanation, Sources, explain, headline
 from podium.engine.following import Follower
+from podium.engine.posting import Posting
 from podium.engine.recovery import Definitions
 from podium.engine.runtime import Engine, EngineSettings
 from podium.engine.values import value_of
@@ -33,18 +33,19 @@ from podium.exceptions import (
     NotTheOwnerError,
     PayloadTooLargeError,
     PodiumError,
+    ShardMovedError,
     StoreError,
     StoreUnavailableError,
 )
-from podium.ids import IdSource, execution_id_for, shard_of
+from podium.ids import IdSource, execution_id_for
 from podium.scheduling.placement import Placement
 from podium.settings import Settings
-from podium.store.calling import OwnerSocket, call_owner
 from podium.store.memory import MemoryStore
-from podium.store.protocol import Blob, ExecutionRow, InboxRow, Store
+from podium.store.owners import FileOwner, NoOwners, Owners
+from podium.store.protocol import Blob, ExecutionRow, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.inputs import check_input
-from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow, WorkflowResult
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, TaskStatus, Workflow, WorkflowResult
 from podium.workflow.validation import validate
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
 VALID_KEPT = 64  # workflows that needn't be validated again
 GUEST_POLL_SECONDS = 0.1
+GUEST_POLL_LATER_SECONDS = 1.0  # of what takes long
+MOST_EXPLAINED = 10_000  # ready tasks of an execution about which another replica is asked
 MAX_INPUT = 64 << 20  # bytes of JSON
 _log = get_logger("podium")
 
@@ -86,6 +89,7 @@ class Podium:
         logs: AttemptLogs,
         *,
         lock: FileLock | None = None,
+        owners: Owners | None = None,
         agents: Iterable[str] = (),
         definitions: Iterable[AgentDefinition] = (),
         clock: Clock | None = None,
@@ -101,6 +105,7 @@ class Podium:
         self.store = store
         self.logs = logs
         self._lock = lock
+        self._owners = owners or (FileOwner(lock, settings.database) if lock is not None else NoOwners())
         self._elsewhere = elsewhere
         self._crew = Crew(agents, definitions, settings.agents, elsewhere=elsewhere)
         self._carrier = _Carrier()
@@ -114,7 +119,8 @@ class Podium:
         self._taking = asyncio.Lock()
         self.engine: Engine | None = None
         self.agents: LocalAgents | None = None
-        self._socket: OwnerSocket | None = None
+        self._posting = Posting(store, settings.tenant, self._clock)
+        self._kept_out: NotTheOwnerError | None = None  # why it could not join the replicas
         self._closed = False
 
     @classmethod
@@ -136,17 +142,24 @@ class Podium:
         `agents` are binding specs (`module:Name`), `definitions` agents that are at hand as objects. One that doesn't
         work decides inputs, should it become the owner, but starts no task. `elsewhere`: agents come over a bus, and a
         type without code here is no mistake. One that may not own never becomes the owner. Raises NotTheOwnerError if
-        `must_own` and another process has the lock.
+        `must_own` and another process has the lock, or the replicas that are there are on another bus.
         """
-        make = cls._in_memory if settings.in_memory else cls._on_disk
-        podium = make(settings, agents=tuple(agents), definitions=tuple(definitions), works=works, elsewhere=elsewhere,
-            may_own=may_own, placement=placement,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "agents": tuple(agents), "definitions": tuple(definitions), "works": works, "elsewhere": elsewhere,
+            "may_own": may_own, "placement": placement,
+        }  # fmt: skip
+        if settings.on_postgres:
+            podium = await cls._on_postgres(settings, **options)
+        else:
+            make = cls._in_memory if settings.in_memory else cls._on_disk
+            podium = make(settings, **options)
         try:
             if own:
                 await podium.try_to_own()
             if must_own and not podium.owner:
-                raise NotTheOwnerError(f"another process owns {settings.database}: {podium.holder()}")
+                raise podium._kept_out or NotTheOwnerError(
+                    f"another process owns {settings.shown_database}: {await podium.who_runs() or 'nobody now'}"
+                )
         except BaseException:
             await podium.close(0)
             raise
@@ -172,6 +185,21 @@ class Podium:
         store = SqliteStore.open(path, synchronous=settings.synchronous)
         return cls(settings, store, SqliteLogs(settings.logs_path, read_only=True), lock=FileLock(path), **options)
 
+    @classmethod
+    async def _on_postgres(cls, settings: Settings, **options: Any) -> Self:
+        from podium.store.postgres import PostgresStore
+        from podium.store.postgres.logs import PostgresLogs
+        from podium.store.postgres.owners import ReplicaOwners
+
+        store = await PostgresStore.open(settings.database)
+        return cls(
+            settings,
+            store,
+            PostgresLogs(settings.database),
+            owners=ReplicaOwners.at(settings.database, store),
+            **options,
+        )
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -185,10 +213,10 @@ class Podium:
         """Whether this process runs the store's executions."""
         return self.engine is not None
 
-    @property
-    def owned(self) -> bool:
-        """Whether any process runs the store's executions."""
-        return self.owner or (self._lock is not None and self._lock.holder() is not None)
+    async def who_runs(self, execution: str | None = None) -> str:
+        """Return in words which process runs this execution, or (None) any of the store; empty when none does."""
+        found = await self._owners.named(execution)
+        return found or ("this process" if self.owner else "")
 
     @property
     def failure(self) -> BaseException | None:
@@ -220,17 +248,19 @@ class Podium:
         """
         await self._crew.hire(more)
 
-    def holder(self) -> str:
-        """Return who holds the lock, in words."""
-        found = self._lock.holder() if self._lock is not None else None
-        return f"process {found.pid} on {found.host}" if found is not None else "nobody"
-
     async def try_to_own(self) -> bool:
-        """Take the lock if it is free, and start the engine; True if this process is the owner then."""
+        """Take the lock if it is free, and start the engine; True if this process is the owner then.
+
+        On PostgreSQL: join the replicas.
+        """
         async with self._taking:
             if self.engine is not None:
                 return True
-            if self._closed or not self._may_own or (self._lock is not None and not self._lock.try_acquire()):
+            if self._closed or not self._may_own:
+                return False
+            if self.settings.on_postgres:
+                return await self._own_on_postgres()
+            if self._lock is not None and not self._lock.try_acquire():
                 return False
             try:
                 await self._start()
@@ -240,9 +270,17 @@ class Podium:
                 raise
             return True
 
+    async def _own_on_postgres(self) -> bool:
+        """Join the replicas that share the store, and run executions with them."""
+        return False
+
     def _adopted(self, state: State) -> None:
         """The engine has taken an execution in: see to it that its agents are here."""
         self._crew.staff_soon(state.id, state.definition.workflow, state.bindings)
+
+    def _runs(self, execution: str) -> Engine | None:
+        """Return the engine, if it is here that this execution is run."""
+        return self.engine if self.engine is not None and self.engine.owns(execution) else None
 
     async def _start(self) -> None:
         from podium.agents.local import LocalAgents
@@ -275,15 +313,13 @@ class Podium:
         self._definitions = engine.definitions
         await engine.start()
         self.engine = engine
-        if self._lock is not None:
-            self._socket = OwnerSocket(self._socket_path(), self._answer)
-            await self._socket.open()
+        await self._owners.answer("", self._answer)
 
     def _own_logs(self) -> None:
         """Write attempts' logs from now on; a guest only reads them."""
         from podium.store.logs import SqliteLogs
 
-        if not self.settings.in_memory:
+        if not (self.settings.in_memory or self.settings.on_postgres):
             self.logs.close()
             self.logs = SqliteLogs(self.settings.logs_path)
 
@@ -311,10 +347,13 @@ class Podium:
         encoded = _encoded(given)
         bindings = await self._crew.staff(workflow)
         if self.engine is not None:
-            return await self.engine.submit(
-                workflow, encoded, tenant=self.settings.tenant, submission_id=submission_id, bindings=bindings,
-                priority=priority, timeout_seconds=timeout_seconds, **more,
-            )  # fmt: skip
+            try:
+                return await self.engine.submit(
+                    workflow, encoded, tenant=self.settings.tenant, submission_id=submission_id, bindings=bindings,
+                    priority=priority, timeout_seconds=timeout_seconds, **more,
+                )  # fmt: skip
+            except ShardMovedError:
+                _log.debug("a submission goes to the replica that has its shard")
         return await self._post_start(workflow, encoded, submission_id, bindings, priority, timeout_seconds, more)
 
     def _validated(self, workflow: Workflow) -> Workflow:
@@ -361,69 +400,32 @@ class Podium:
         """
         if self.engine is None:
             await self.try_to_own()
-        if self.engine is not None:
-            events = await self.engine.command(execution, given)
-        else:
-            kind = given.__struct_config__.tag
-            events = await self._post(execution, f"{kind}:{self._ids.token()}", given)
+        input_id = f"{given.__struct_config__.tag}:{self._ids.token()}"
+        try:
+            engine = self._runs(execution)
+            events = None if engine is None else await engine.command(execution, given, input_id)
+        except ShardMovedError:
+            events = None
+        if events is None:
+            events = await self._post(execution, input_id, given)
         if events and isinstance(events[0], ev.InputIgnored):
             raise ConflictError(events[0].reason)
         return events
 
     async def _post(self, execution: str, input_id: str, given: inp.Input) -> list[ev.Event]:
         """Write an input to the inbox, wake the owner, await the log. Takes over if the owner is gone meanwhile."""
-        if not isinstance(given, inp.Start) and await self.store.execution(execution) is None:
-            raise ExecutionNotFoundError(f"there is no execution {execution}")
-        now_us = self._clock.now_us()
-        row = InboxRow(
-            execution,
-            input_id,
-            self.settings.tenant,
-            shard_of(execution),
-            str(given.__struct_config__.tag),
-            encode_input(given),
-            now_us,
-        )
-        before = await self.store.execution(execution)
-        await self.store.post(row)
+        posted = await self._posting.write(execution, input_id, given)
         waking = asyncio.create_task(self.wake_owner(), name="podium-wake")  # not waited for: it may get no answer
         try:
-            await self._until_recorded(row)
+            return await self._posting.recorded(posted, self._take_over_posted)
         finally:
             waking.cancel()
             await asyncio.wait({waking})
-        return await self._events_of(execution, input_id, before.sequence if before is not None else 0)
 
-    async def _until_recorded(self, row: InboxRow) -> None:
-        execution, input_id = row.execution, row.input_id
-        while True:
-            waits = await self._waits_in_inbox(row)  # asked first: it is drained by the commit that records it
-            if (execution, input_id) in await self.store.recorded([(execution, input_id)]):
-                return
-            if not waits:
-                await self.store.load(execution)  # if its history can't be read, that is why
-                raise ConflictError(
-                    f"the owner refused the {row.kind} of {execution}: a limit of concurrent executions is reached, "
-                    f"or the execution's history can't be read; its log says which"
-                )
-            if await self.try_to_own() and self.engine is not None:
-                self.engine.look_into_inbox()
-            await asyncio.sleep(GUEST_POLL_SECONDS / 4)
-
-    async def _waits_in_inbox(self, wanted: InboxRow) -> bool:
-        after = 0
-        while rows := await self.store.inbox([wanted.shard], after, 1_000):
-            if any((row.execution, row.input_id) == (wanted.execution, wanted.input_id) for row in rows):
-                return True
-            after = rows[-1].id
-        return False
-
-    async def _events_of(self, execution: str, input_id: str, after: int) -> list[ev.Event]:
-        for row in await self.store.history(execution, after):
-            if row.input_id == input_id:
-                payload = await self.store.get(row.tenant, row.payload_blob) if row.payload_blob else None
-                return decode_row(row, payload)[1]
-        return []
+    async def _take_over_posted(self) -> None:
+        """Should nobody run the executions any more, run them here, beginning with what is in the inbox."""
+        if await self.try_to_own() and self.engine is not None:
+            self.engine.look_into_inbox()
 
     async def find(self, beginning: str) -> ExecutionRow:
         """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""
@@ -445,23 +447,24 @@ class Podium:
 
     async def finished(self, execution: str) -> ExecutionStatus:
         """Wait for an execution's end. A guest takes over if the owner goes away before."""
+        pause = GUEST_POLL_SECONDS
         while True:
-            if self.engine is not None:
+            if (engine := self._runs(execution)) is not None:
                 try:
-                    return await self.engine.finished(execution)
+                    return await engine.finished(execution)
                 except EngineStoppedError:
-                    if self._closed or self.engine.failure is not None:
+                    if self._closed or engine.failure is not None:
                         raise
+                except ShardMovedError:
+                    pause = GUEST_POLL_SECONDS
             row = await self.store.execution(execution)
-            if row is None and not await self._is_posted(execution):
+            if row is None and not await self._posting.is_posted(execution):
                 raise ExecutionNotFoundError(f"there is no execution {execution}")
             if row is not None and ExecutionStatus(row.status) in FINAL_EXECUTION:
                 return ExecutionStatus(row.status)
             await self.try_to_own()
-            await asyncio.sleep(GUEST_POLL_SECONDS)
-
-    async def _is_posted(self, execution: str) -> bool:
-        return any(row.execution == execution for row in await self.store.inbox([shard_of(execution)], 0, 1_000))
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.1, GUEST_POLL_LATER_SECONDS)
 
     async def result(self, execution: str) -> WorkflowResult:
         """Wait for an execution's end and return its result."""
@@ -476,41 +479,47 @@ class Podium:
 
     async def explain(self, execution: str) -> tuple[str, list[Explanation]]:
         """Return a sentence about the execution and why each unfinished task waits; another owner is asked."""
-        if self.engine is None:
-            answer = await self._ask_owner({"op": "explain", "execution": execution})
+        if self._runs(execution) is None:
+            answer = await self._ask({"op": "explain", "execution": execution}, execution)
             if answer is not None and "headline" in answer:
                 return answer["headline"], msgspec.convert(answer["tasks"], list[Explanation])
         follower = await self.follower(execution)
-        now_us = self._clock.now_us()
-        owned = self.engine is not None
-        sources = self._sources() if owned else None
+        now_us, engine = self._clock.now_us(), self._runs(execution)
+        sources = await self._sources(engine, follower.state) if engine is not None else None
+        owned = sources is not None or bool(await self._owners.named(execution))
         return headline(follower.state, now_us, owned), list(explain(follower.state, now_us, sources))
 
-    def _sources(self) -> Sources:
-        engine, agents = self.engine, self.agents
-        stuck = {s.attempt for s in agents.stuck} if agents is not None else set()
+    async def _sources(self, engine: Engine, state: State) -> Sources:
+        if engine.leads:
+            return Sources(self._why_ready, self._how_live)
+        ready = [path for path, task in state.tasks.items() if task.status is TaskStatus.READY][:MOST_EXPLAINED]
+        answer = await self._ask({"op": "why", "execution": state.id, "tasks": ready}) if ready else None
+        known: dict[str, str] = dict(answer.get("why", {})) if answer is not None else {}
+        unknown = "no replica gives tasks to agents at the moment" if answer is None else ""
+        return Sources(lambda execution, task: known.get(task, unknown), self._how_live)
 
-        def why_ready(execution: str, task: str) -> str:
-            why = engine.staffing.placement.why(execution, task) if engine is not None else ""
-            lacking = self._crew.why_missing(why)
-            if stuck and "slots" in why:
-                why += f"; {len(stuck)} of them by timed-out threads that can't be stopped"
-            return f"{why}: {lacking}" if lacking else why
+    def _why_ready(self, execution: str, task: str) -> str:
+        """Say why a ready task has no agent, where this process gives tasks to agents."""
+        why = self.engine.staffing.placement.why(execution, task) if self.engine is not None else ""
+        lacking = self._crew.why_missing(why)
+        stuck = {s.attempt for s in self.agents.stuck} if self.agents is not None else set()
+        if stuck and "slots" in why:
+            why += f"; {len(stuck)} of them by timed-out threads that can't be stopped"
+        return f"{why}: {lacking}" if lacking else why
 
-        def how_live(attempt: str, now_us: int) -> str:
-            lease = engine.staffing.leases.get(attempt) if engine is not None else None
-            if lease is None:
-                return ", not sent yet"
-            if lease.fraction is None:
-                return "" if lease.accepted_us else ", not accepted yet"
-            return f", {lease.fraction:.0%} {lease.message}".rstrip()
-
-        return Sources(why_ready, how_live)
+    def _how_live(self, attempt: str, now_us: int) -> str:
+        """Say how a live attempt of an execution of this process does."""
+        lease = self.engine.staffing.leases.get(attempt) if self.engine is not None else None
+        if lease is None:
+            return ", not sent yet"
+        if lease.fraction is None:
+            return "" if lease.accepted_us else ", not accepted yet"
+        return f", {lease.fraction:.0%} {lease.message}".rstrip()
 
     async def activity(self, execution: str) -> dict[str, dict[str, Any]]:
         """Return what live attempts report by task: agent, fraction (0 to 1) and message. Empty without an owner."""
-        if self.engine is None:
-            answer = await self._ask_owner({"op": "activity", "execution": execution})
+        if (engine := self._runs(execution)) is None:
+            answer = await self._ask({"op": "activity", "execution": execution}, execution)
             return dict(answer.get("tasks", {})) if answer is not None else {}
         return {
             lease.task: {
@@ -519,43 +528,51 @@ class Podium:
                 "fraction": lease.fraction,
                 "message": lease.message,
             }
-            for lease in self.engine.staffing.leases.of_execution(execution)
+            for lease in engine.staffing.leases.of_execution(execution)
         }
 
     async def wake_owner(self) -> None:
-        """Tell the owner that there is something in the inbox. Without an answer it looks by itself soon."""
+        """Tell the owner that there is something in the inbox. Without an answer it looks by itself soon.
+
+        Replicas on PostgreSQL are woken by the store, as soon as it is written.
+        """
+        if self.settings.on_postgres:
+            return
         try:
-            await self._ask_owner({"op": "wake"})
+            await self._ask({"op": "wake"})
         except StoreError as error:
             _log.debug("the owner can't be woken", error=str(error))
 
     async def ask_owner(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """Ask the process that runs the store's executions; None if there is none. Raises StoreError."""
-        return await self._ask_owner(asked)
+        """Ask the process that gives tasks to agents what the fleet is doing; None if there is none. Raises StoreError.
 
-    async def _ask_owner(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        if self._lock is None or self._lock.holder() is None:
-            return None
-        return await call_owner(self._socket_path(), asked)
+        This process is asked too, if it is that one.
+        """
+        if self.engine is not None and self.engine.leads:
+            answer: dict[str, Any] = msgspec.to_builtins(await self._answer(asked))
+            return answer
+        return await self._ask(asked)
 
-    def _socket_path(self) -> Path:
-        from podium.store.ownership import socket_path
-
-        return socket_path(self.settings.database)
+    async def _ask(self, asked: dict[str, Any], execution: str | None = None) -> dict[str, Any] | None:
+        return await self._owners.ask(asked, execution)
 
     async def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Answer another process that asks through the socket."""
+        """Answer another process that asks."""
         try:
             match asked:
                 case {"op": "wake"}:
                     if self.engine is not None:
                         self.engine.look_into_inbox()
                     return {}
+                case {"op": "explain" | "activity", "execution": str(execution)} if self._runs(execution) is None:
+                    return {"error": "the execution is another replica's"}
                 case {"op": "explain", "execution": str(execution)}:
                     said, tasks = await self.explain(execution)
                     return {"headline": said, "tasks": msgspec.to_builtins(tasks)}
                 case {"op": "activity", "execution": str(execution)}:
                     return {"tasks": await self.activity(execution)}
+                case {"op": "why", "execution": str(execution), "tasks": list(tasks)}:
+                    return {"why": {path: self._why_ready(execution, path) for path in tasks[:MOST_EXPLAINED]}}
                 case {"op": str(op)} if op in self.answers:
                     return dict(await self.answers[op](asked))
                 case _:
@@ -574,9 +591,9 @@ class Podium:
             return
         self._closed = True
         seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
-        engine, agents, socket = self.engine, self.agents, self._socket
-        if socket is not None:
-            await socket.close()
+        engine, agents = self.engine, self.agents
+        if not self.settings.on_postgres:
+            await self._owners.close()
         await self._crew.dismiss()
         if engine is not None:
             engine.drain()
@@ -593,6 +610,8 @@ class Podium:
             await agents.stop()
         for finish in self.before_store_closes:
             await finish()
+        await self._posting.close()
+        await self._owners.close()
         self.logs.close()
         await self.store.close()
         if self._lock is not None:

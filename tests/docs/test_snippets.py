@@ -13,11 +13,13 @@ import sysconfig
 import time
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from podium.testing.natsserver import nats_server
+from podium.testing.postgresserver import postgres_server
 from tests.docs.snippets import (
     CONSOLE,
     PYTHON,
@@ -35,6 +37,9 @@ SECONDS_PER_COMMAND = 180
 # What a page may start besides `podium` and `make`: programs that a reader has and that stay in the folder.
 PLAIN_PROGRAMS = frozenset({"cat", "echo", "grep", "head", "ls", "mkdir", "python", "python3", "tail"})
 
+# Pages that suppose a database on PostgreSQL and a bus, which the environment names: they get real servers.
+SERVED = frozenset({"docs/replicas.md"})
+
 BLOCKS = list(all_blocks())
 
 
@@ -47,9 +52,13 @@ class Page:
         self.module = types.ModuleType("__main__")
         self.outcomes: dict[int, BaseException | None] = {}
         self.terminals: list[tuple[Block, subprocess.Popen[bytes]]] = []
+        self.servers = ExitStack()
+        self.environment = environment()
 
     def try_up_to(self, wanted: Block) -> None:
         """Runs the blocks before the wanted one that haven't run yet, then that one; raises what that one raised."""
+        if wanted.page in SERVED and not self.outcomes:
+            self.serve()
         for block in self.blocks:
             if block.line > wanted.line:
                 break
@@ -57,6 +66,12 @@ class Page:
                 self.outcomes[block.line] = self.outcome(block)
         if (error := self.outcomes[wanted.line]) is not None:
             raise error
+
+    def serve(self) -> None:
+        """Starts the servers that the page supposes; the page isn't tried where there are none."""
+        postgres = self.servers.enter_context(postgres_server())
+        bus = self.servers.enter_context(nats_server(self.folder / "nats"))
+        self.environment |= {"DATABASE_URL": postgres.url(), "PODIUM_BUS": bus.url}
 
     def outcome(self, block: Block) -> BaseException | None:
         try:
@@ -93,7 +108,7 @@ class Page:
             process = subprocess.Popen(
                 shlex.split(command),
                 cwd=self.folder,
-                env=environment(),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -108,11 +123,12 @@ class Page:
 
     def close(self) -> None:
         """Ends the other terminals, the newest first; each must end in good order."""
-        while self.terminals:
-            block, process = self.terminals.pop()
-            process.terminate()
-            code = process.wait(60)
-            assert code == block.exit_code, f"{block.id} ended with {code} at SIGTERM"
+        with self.servers:
+            while self.terminals:
+                block, process = self.terminals.pop()
+                process.terminate()
+                code = process.wait(60)
+                assert code == block.exit_code, f"{block.id} ended with {code} at SIGTERM"
 
     def execute(self, block: Block) -> None:
         """Runs Python as an interactive session would: in a module called `__main__` that lasts for the page."""
@@ -156,7 +172,7 @@ class Page:
                 command,
                 shell=True,
                 cwd=folder or self.folder,
-                env=environment(),
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

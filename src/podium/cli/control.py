@@ -65,7 +65,7 @@ def _tell(manners: Manners, given: str, told: Input | tuple[str, Any]) -> int:
         async with looking(manners) as podium:
             row = await found(podium, given)
             message = await _signal(podium, *told) if isinstance(told, tuple) else told
-            owned = podium.owned
+            owned = await podium.who_runs(row.id)
             await podium.command(row.id, message)
             state = (await podium.follower(row.id)).state
             if manners.json:

@@ -13,6 +13,7 @@ from podium.cli.manners import Manners
 if TYPE_CHECKING:
     from podium.cli.durability import Durability
     from podium.settings import Settings
+    from podium.store.postgres.server import Server
 
 
 def version(manners: Manners) -> int:
@@ -40,8 +41,8 @@ def doctor(manners: Manners) -> int:
         "python": f"{platform.python_version()} ({sys.executable})",
         "sqlite": sqlite3.sqlite_version,
         "processors": os.cpu_count(),
-        "database": settings.database,
-        "synchronous": settings.synchronous,
+        "database": settings.shown_database,
+        **({} if settings.on_postgres else {"synchronous": settings.synchronous}),
         **_state(manners, settings),
     }
     if manners.json:
@@ -63,14 +64,33 @@ def _durability(settings: Settings) -> Durability:
     from podium.cli.durability import durability
     from podium.cli.reaching import ask_orchestrator
     from podium.cli.sessions import finish
+    from podium.exceptions import StoreError
     from podium.settings import bus_url
 
-    url = bus_url(settings)
-    answer = None if url else finish(ask_orchestrator(settings, {"op": "promises"}))
+    url, server = bus_url(settings), _server(settings)
+    try:
+        answer = None if url else finish(ask_orchestrator(settings, {"op": "promises"}))
+    except StoreError:  # `state` says why
+        answer = None
     if answer is not None and "promises" in answer:
-        return durability(settings, msgspec.convert(answer["promises"], Promises))
+        return durability(settings, msgspec.convert(answer["promises"], Promises), server=server)
     promises, error = finish(promises_of(settings, url))
-    return durability(settings, promises, foreign=not url.startswith("memory:"), bus_error=error)
+    return durability(settings, promises, foreign=not url.startswith("memory:"), bus_error=error, server=server)
+
+
+def _server(settings: Settings) -> Server | None:
+    """Return what the PostgreSQL server says of itself; None where there is none, or it can't be asked."""
+    from podium.cli.sessions import finish
+    from podium.exceptions import StoreError
+
+    if not settings.on_postgres:
+        return None
+    from podium.store.postgres.server import server_at
+
+    try:
+        return finish(server_at(settings.database))
+    except StoreError:
+        return None
 
 
 def _state(manners: Manners, settings: Settings) -> dict[str, Any]:
@@ -84,16 +104,24 @@ def _state(manners: Manners, settings: Settings) -> dict[str, Any]:
         writable = os.access(near, os.W_OK)
         return {"state": "not made yet" if writable else f"not made yet, and {near} can't be written"}
 
-    size = Path(settings.database).stat().st_size
+    size = _size(settings)
 
     async def look() -> dict[str, Any]:
         async with looking(manners) as podium:
             unfinished = [str(status) for status in ExecutionStatus if status not in FINAL_EXECUTION]
             rows = await podium.store.executions(settings.tenant, unfinished, limit=1_000)
-            owner = podium.holder() if podium.owned else None
-            return {"state": f"readable, {size / 1e6:.1f} MB", "owner": owner or "nobody", "unfinished": len(rows)}
+            owner = await podium.who_runs()
+            return {"state": f"readable{size}", "owner": owner or "nobody", "unfinished": len(rows)}
 
     try:
         return finish(look())
     except PodiumError as error:
         return {"state": str(error)}
+
+
+def _size(settings: Settings) -> str:
+    """Return the database's size in words, as far as it is known."""
+    if not settings.on_postgres:
+        return f", {Path(settings.database).stat().st_size / 1e6:.1f} MB"
+    server = _server(settings)
+    return f", {server.bytes / 1e6:.1f} MB" if server is not None else ""

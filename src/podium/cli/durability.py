@@ -14,6 +14,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from podium.bus.transport import Promises
     from podium.settings import Settings
+    from podium.store.postgres.server import Server
 
 FOREIGN_NOTE = (
     "this server isn't Podium's own: that an agent speaks only for itself is up to the permissions that its operator "
@@ -43,14 +44,21 @@ class Durability(Struct, frozen=True):
 
 
 def durability(
-    settings: Settings, promises: Promises | None = None, *, foreign: bool = False, bus_error: str = ""
+    settings: Settings,
+    promises: Promises | None = None,
+    *,
+    foreign: bool = False,
+    bus_error: str = "",
+    server: Server | None = None,
 ) -> Durability:
     """Return the report for these settings and what the bus's carrier promises.
 
-    `foreign`: the carrier isn't Podium's own, so its permissions aren't either.
+    `foreign`: the carrier isn't Podium's own, so its permissions aren't either. `server` is what a PostgreSQL server
+    says of itself, where the database is on one and that is known.
     """
     bus = None if promises is None else _bus(promises, foreign)
-    return Durability(_store(settings), bus, bus_error)
+    store = _postgres(settings, server) if settings.on_postgres else _store(settings)
+    return Durability(store, bus, bus_error)
 
 
 def sentences(report: Durability) -> Iterator[tuple[str, str]]:
@@ -117,6 +125,44 @@ def _store(settings: Settings) -> Kept:
         + "; a lost disk loses everything, there is one copy",
         amnesia="it holds all that is needed: what the bus forgets is assigned, confirmed and told again from it",
         sync_seconds=0.0 if full else None,
+    )
+
+
+def _postgres(settings: Settings, server: Server | None) -> Kept:
+    kill = (
+        "nothing that was acknowledged is lost: it is committed before the acknowledgement, and the other replicas go "
+        "on from there within seconds; a kill of the server's processes loses nothing either"
+    )
+    amnesia = "it holds all that is needed: what the bus forgets is assigned, confirmed and told again from it"
+    if server is None:
+        return Kept(
+            f"PostgreSQL at {settings.shown_database}",
+            process_kill=kill,
+            machine_loss="not known: the server could not be asked",
+            amnesia=amnesia,
+            sync_seconds=None,
+        )
+    if not server.syncs:
+        loss = (
+            "a power cut of the server loses the last commits, acknowledged ones too"
+            + (", and may leave the database damaged: fsync is off" if not server.fsync else "")
+            + "; synchronous_commit and fsync on would lose none"
+        )
+    else:
+        loss = "a power cut of the server loses nothing that was acknowledged: each commit is synced to the disk first"
+    copies = (
+        f"each commit is on a standby's disk, too ({server.standbys})"
+        if server.awaits_standbys
+        else "a lost disk loses what its standbys or backups don't have: no commit waits for a standby"
+    )
+    return Kept(
+        f"PostgreSQL {server.number} at {settings.shown_database}, synchronous_commit {server.synchronous_commit}"
+        + ("" if server.fsync else ", fsync off"),
+        process_kill=kill,
+        machine_loss=f"{loss}; {copies}",
+        amnesia=amnesia,
+        replicas=2 if server.awaits_standbys else 1,
+        sync_seconds=0.0 if server.syncs else None,
     )
 
 

@@ -77,10 +77,10 @@ def status(manners: Manners, execution: ExecutionId) -> int:
             if manners.json:
                 from podium.cli.ending import document_of
 
-                print_json({**await document_of(follower), "owner": podium.holder() if podium.owned else None})
+                print_json({**await document_of(follower), "owner": await podium.who_runs(row.id) or None})
                 return
             activity = await podium.activity(row.id) if not follower.state.final else {}
-            await _print_status(follower, activity, podium.holder() if podium.owned else "")
+            await _print_status(follower, activity, await podium.who_runs(row.id))
 
     finish(whole())
     return 0
@@ -179,7 +179,7 @@ async def _shown_statuses(podium: Podium, rows: list[ExecutionRow]) -> dict[str,
     """Return the rows' statuses as people are shown them; what hasn't ended is looked into: it may be damaged."""
     from podium.exceptions import CorruptHistoryError
 
-    shown, owned = {row.id: row.status for row in rows}, podium.owned
+    shown, owned = {row.id: row.status for row in rows}, await podium.who_runs()
     for row in rows:
         if row.status in _finished():
             continue

@@ -92,7 +92,7 @@ def top(
             elif once or not sys.stdout.isatty():
                 say(await screen(podium, answer or {}, 10_000))
             else:
-                await _watch(podium, manners)
+                await _watch(podium)
         return 0
 
     try:
@@ -113,12 +113,16 @@ async def screen(podium: Podium, answer: dict[str, Any], height: int | None = No
     return fleet_screen(answer, rows, SystemClock().now_us(), lines)
 
 
-async def _watch(podium: Podium, manners: Manners) -> None:
-    from podium.cli.reaching import ask_orchestrator
+async def _watch(podium: Podium) -> None:
     from podium.cli.screens import Screen
+    from podium.exceptions import StoreError
 
     with Screen() as shown:
         while True:
-            answer = await ask_orchestrator(podium.settings, {"op": "fleet"})
-            shown.draw("the orchestrator is gone; waiting for it" if answer is None else await screen(podium, answer))
+            try:
+                answer = await podium.ask_owner({"op": "fleet"})
+                gone = answer is None or "error" in answer
+                shown.draw("the orchestrator is gone; waiting for it" if gone else await screen(podium, answer or {}))
+            except (StoreError, OSError) as error:
+                shown.draw(f"the database can't be looked into; trying again ({error})")
             await asyncio.sleep(PAUSE_SECONDS)

@@ -23,6 +23,7 @@ from podium.exceptions import EngineStoppedError
 if TYPE_CHECKING:
     from podium.app import Podium
     from podium.engine.following import Follower
+    from podium.settings import Settings
 
 STOPPED_EARLY = "ended at once; `podium ps` lists what was begun"
 _SHARE = 5  # a look may take this part of the time at most
@@ -184,13 +185,16 @@ def _attempts(live: int, whose: str = "") -> str:
     return f"1 live attempt {whose}has" if live == 1 else f"{live} live attempts {whose}have"
 
 
-def say_how_to_go_on(podium: Podium, execution: str, was_owner: bool) -> None:
+async def others_run(podium: Podium, execution: str) -> str:
+    """Return in words who else runs an execution; empty when this process does, and stops."""
+    return "" if podium.owner else await podium.who_runs(execution) or "nobody"
+
+
+def say_how_to_go_on(settings: Settings, execution: str, others: str) -> None:
     """After a stop: say who goes on with the execution, or how a person does."""
-    if podium.settings.in_memory:
+    if settings.in_memory:
         complain("stopped; the database was in memory, nothing is kept")
-    elif was_owner:
+    elif not others:
         complain(wrapped(f"stopped; `podium resume {execution}` goes on with it"))
     else:
-        complain(
-            wrapped(f"no longer followed; {podium.holder()} runs it, `podium status {execution}` tells how far it is")
-        )
+        complain(wrapped(f"no longer followed; {others} runs it, `podium status {execution}` tells how far it is"))

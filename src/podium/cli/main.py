@@ -37,8 +37,11 @@ COMMANDS = {
     "replay": ("podium.cli.replaying", "replay"),
     "agents": ("podium.cli.fleet", "agents"),
     "top": ("podium.cli.fleet", "top"),
+    "replicas": ("podium.cli.replicas", "replicas"),
     "dlq": ("podium.cli.dlq", "dlq"),
     "example": ("podium.cli.examples", "example"),
+    "migrate": ("podium.cli.migrating", "migrate"),
+    "upgrade": ("podium.cli.upgrading", "upgrade"),
     "doctor": ("podium.cli.doctor", "doctor"),
     "version": ("podium.cli.doctor", "version"),
 }

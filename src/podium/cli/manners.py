@@ -35,7 +35,8 @@ class Manners(Struct, frozen=True):
 _OPTIONS = {
     "json": Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")],
     "database": Annotated[
-        str | None, typer.Option("--database", metavar="PATH", help="The database file. [default: .podium/podium.db]")
+        str | None,
+        typer.Option("--database", metavar="PATH|URL", help="A file, or postgresql://… [default: .podium/podium.db]"),
     ],
     "no_color": Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR=1 says the same.")],
     "debug": Annotated[bool, typer.Option("--debug", help="Show tracebacks and Podium's own log.")],

@@ -1,8 +1,9 @@
-"""How a command finds the orchestrator and the bus: through the owner's socket on this machine, or by the settings."""
+"""How a command finds the orchestrator and the bus: through the owner's socket on this machine, through the database
+that replicas share, or by the settings.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.exceptions import SettingsError, StoreError, StoreUnavailableError
@@ -14,23 +15,38 @@ NOBODY = "no orchestrator runs on {database}; start one with `podium up`"
 
 
 async def ask_orchestrator(settings: Settings, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Ask the process that runs the executions of this database; None if there is none, or it can't answer that."""
-    from podium.store.calling import call_owner
-    from podium.store.ownership import FileLock, socket_path
+    """Ask the process that runs the executions of this database; None if there is none, or it can't answer that.
 
-    if not _is_there(settings):
+    Of replicas on PostgreSQL the one that gives tasks to agents is asked. Raises StoreError when that can't be reached.
+    """
+    from podium.cli.sessions import database_exists
+
+    if not database_exists(settings):
         return None
-    try:
-        if FileLock(Path(settings.database)).holder() is None:
-            return None
-        answer = await call_owner(socket_path(settings.database), asked)
-    except (StoreError, OSError):
-        return None
+    answer = await (_asked_replicas if settings.on_postgres else _asked_owner)(settings, asked)
     return answer if answer is not None and "error" not in answer else None
 
 
-def _is_there(settings: Settings) -> bool:
-    return not settings.in_memory and Path(settings.database).exists()
+async def _asked_owner(settings: Settings, asked: dict[str, Any]) -> dict[str, Any] | None:
+    from podium.store.owners import FileOwner
+    from podium.store.ownership import FileLock
+
+    try:
+        return await FileOwner(FileLock(settings.database), settings.database).ask(asked)
+    except (StoreError, OSError):
+        return None
+
+
+async def _asked_replicas(settings: Settings, asked: dict[str, Any]) -> dict[str, Any] | None:
+    from podium.cli.sessions import sharing
+    from podium.store.postgres.owners import ReplicaOwners
+
+    async with sharing(settings) as store:
+        owners = ReplicaOwners.at(settings.database, store)
+        try:
+            return await owners.ask(asked)
+        finally:
+            await owners.close()
 
 
 async def bus_for(settings: Settings) -> str:
@@ -71,4 +87,4 @@ def with_credentials(settings: Settings, file: str | None = None) -> Settings:
 def refuse_unowned(settings: Settings, owned: bool) -> None:
     """Raise StoreUnavailableError when no orchestrator runs."""
     if not owned:
-        raise StoreUnavailableError(NOBODY.format(database=settings.database))
+        raise StoreUnavailableError(NOBODY.format(database=settings.shown_database))

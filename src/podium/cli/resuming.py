@@ -40,7 +40,7 @@ def resume(
     from podium.workflow.model import ExecutionStatus
 
     async def go_on(podium: Podium, row: ExecutionRow, stop: StopRequest) -> Outcome:
-        holder, follower = podium.holder(), await podium.follower(row.id)
+        holder, follower = await podium.who_runs(row.id) or "no process", await podium.follower(row.id)
         paused = follower.state.status in (ExecutionStatus.PAUSED, ExecutionStatus.PAUSING)
         if paused:
             await podium.command(row.id, inp.Resume())
@@ -81,7 +81,14 @@ def _with_execution(
     """Find the execution, become the owner if there is none, do the work, print what is to be printed."""
     from podium.cli.ending import document_of, ending_text, exit_code_of
     from podium.cli.errors import INTERRUPTED
-    from podium.cli.following import STOPPED_EARLY, Outcome, StopRequest, say_how_to_go_on, standard_output_kept
+    from podium.cli.following import (
+        STOPPED_EARLY,
+        Outcome,
+        StopRequest,
+        others_run,
+        say_how_to_go_on,
+        standard_output_kept,
+    )
     from podium.cli.given import capacities
     from podium.cli.printing import print_json, say
     from podium.cli.sessions import finish, found, refuse_missing, running
@@ -107,9 +114,9 @@ def _with_execution(
                 stop.arm(STOPPED_EARLY)
                 await podium.try_to_own()
                 outcome = await work(podium, row, stop)
-                was_owner = podium.owner
+                others = await others_run(podium, row.id)
             if outcome.code == INTERRUPTED:
-                say_how_to_go_on(podium, row.id, was_owner)
+                say_how_to_go_on(settings, row.id, others)
         return outcome
 
     with standard_output_kept(manners.json):

@@ -72,6 +72,7 @@ def run_workflow(
         StopRequest,
         announce,
         follow,
+        others_run,
         say_how_to_go_on,
         standard_output_kept,
     )
@@ -87,9 +88,9 @@ def run_workflow(
                 announce(execution, workflow.name, manners.json)
                 follower = (await podium.follower(execution)).rewound()
                 outcome = await follow(podium, follower, manners, stop)
-                was_owner = podium.owner
+                others = await others_run(podium, execution)
             if outcome.code == 130:
-                say_how_to_go_on(podium, execution, was_owner)
+                say_how_to_go_on(settings, execution, others)
         return outcome
 
     with standard_output_kept(manners.json):

@@ -20,7 +20,8 @@ from podium.exceptions import ExecutionNotFoundError, InvalidInputError, Setting
 if TYPE_CHECKING:
     from podium.app import Podium
     from podium.settings import Settings
-    from podium.store.protocol import ExecutionRow
+    from podium.store.postgres import PostgresStore
+    from podium.store.protocol import Cluster, ExecutionRow
 
 LAST = ("last", "-")
 NOTHING_YET = "no executions yet; `podium run FILE` starts one"
@@ -81,6 +82,26 @@ async def submitting(manners: Manners, settings: Settings) -> AsyncIterator[Podi
         await podium.close(0)
 
 
+@asynccontextmanager
+async def sharing(settings: Settings, debug: bool = False) -> AsyncIterator[PostgresStore]:
+    """Open a store on PostgreSQL alone, to look at the replicas that share it."""
+    from podium.store.postgres import PostgresStore
+
+    configure_log(debug)
+    store = await PostgresStore.open(settings.database)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def cluster_of(settings: Settings, debug: bool = False) -> Cluster:
+    """Return the replicas and shards of a store on PostgreSQL."""
+    async with sharing(settings, debug) as store:
+        cluster: Cluster = await store.cluster()
+        return cluster
+
+
 async def _opened(settings: Settings, **options: Any) -> Podium:
     """Open the store. One that can't be opened is bad input: nothing was begun. Raises SettingsError then."""
     from podium.app import Podium
@@ -92,8 +113,8 @@ async def _opened(settings: Settings, **options: Any) -> Podium:
 
 
 def database_exists(settings: Settings) -> bool:
-    """Whether there is a file to look into."""
-    return not settings.in_memory and Path(settings.database).exists()
+    """Whether there is a database to look into, as far as can be said without opening it."""
+    return settings.on_postgres or (not settings.in_memory and Path(settings.database).exists())
 
 
 def refuse_missing(settings: Settings) -> None:

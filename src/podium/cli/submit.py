@@ -25,7 +25,7 @@ def submit(
     When this returns, it is on disk. Ctrl-C while following stops nothing but the following.
     """
     from podium.api.loading import workflow_from
-    from podium.cli.following import Outcome, StopRequest, announce, say_how_to_go_on
+    from podium.cli.following import Outcome, StopRequest, announce, others_run, say_how_to_go_on
     from podium.cli.following import follow as follow_to_end
     from podium.cli.given import execution_input, seconds
     from podium.cli.printing import print_json, say
@@ -43,7 +43,7 @@ def submit(
     async def whole() -> Outcome:
         settings = manners.settings()
         async with submitting(manners, settings) as podium:
-            refuse_unowned(settings, podium.owned)
+            refuse_unowned(settings, bool(await podium.who_runs()))
             execution = await podium.submit(workflow, value, **options)
             if not follow:
                 document = {"execution_id": execution, "workflow": workflow.name, "status": "submitted"}
@@ -55,7 +55,7 @@ def submit(
                 follower = (await podium.follower(execution)).rewound()
                 outcome = await follow_to_end(podium, follower, manners, stop)
                 if outcome.code == 130:
-                    say_how_to_go_on(podium, execution, False)
+                    say_how_to_go_on(settings, execution, await others_run(podium, execution))
                 return outcome
 
     outcome = finish(whole())

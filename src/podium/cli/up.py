@@ -14,6 +14,7 @@ from podium.cli.run import Agents, CapacityOption
 
 if TYPE_CHECKING:
     from podium.service.service import Service
+    from podium.store.postgres.server import Server
 
 LOOK_SECONDS = 0.5
 
@@ -109,7 +110,8 @@ async def _say_started(service: Service, manners: Manners) -> None:
         promises = await service.transport.promises()
     except PodiumError as problem:
         promises, error = None, str(problem)
-    report = durability(service.settings, promises, foreign=service.nats is None, bus_error=error)
+    server = await _server(service)
+    report = durability(service.settings, promises, foreign=service.nats is None, bus_error=error, server=server)
     for line in report_lines(report, width()):
         say(line)
     say()
@@ -118,6 +120,20 @@ async def _say_started(service: Service, manners: Manners) -> None:
     if "nats" not in service.addresses:
         say(f"{'bus':8}  {service.shown_bus}")
     say()
+
+
+async def _server(service: Service) -> Server | None:
+    """Return what the PostgreSQL server says of itself; None where the store isn't on one, or it can't be asked."""
+    from podium.exceptions import StoreError
+
+    if not service.settings.on_postgres:
+        return None
+    from podium.store.postgres.server import server_at
+
+    try:
+        return await server_at(service.settings.database)
+    except StoreError:
+        return None
 
 
 async def _serve(service: Service, manners: Manners, stop: asyncio.Event) -> BaseException | None:
@@ -143,8 +159,7 @@ async def _draw(service: Service, manners: Manners) -> None:
     with Screen() as shown:
         while True:
             began_us = service.now_us()
-            answer = await service.reporting.answer_fleet({})
-            shown.draw(await screen(service.podium, _plain(answer)))
+            shown.draw(await screen(service.podium, await _fleet_of(service)))
             await asyncio.sleep(_pause(service, began_us))
 
 
@@ -177,8 +192,13 @@ def _pause(service: Service, began_us: int) -> float:
     return max(LOOK_SECONDS, (service.now_us() - began_us) / 1e6 * 100)
 
 
-def _plain(answer: dict[str, Any]) -> dict[str, Any]:
+async def _fleet_of(service: Service) -> dict[str, Any]:
+    """Return the fleet as the replica sees it that gives tasks to agents, beside this one's addresses."""
     import msgspec
 
-    plain: dict[str, Any] = msgspec.to_builtins(answer)
-    return plain
+    own: dict[str, Any] = msgspec.to_builtins(await service.reporting.answer_fleet({}))
+    if service.podium.engine is not None and not service.podium.engine.leads:
+        leading = await service.podium.ask_owner({"op": "fleet"})
+        if leading is not None and "error" not in leading:
+            return {**leading, **{name: own[name] for name in ("addresses", "bus", "up_seconds")}}
+    return own
