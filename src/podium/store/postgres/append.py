@@ -27,6 +27,7 @@ from podium.store.protocol import Append, Blob, ExecutionRow, InboxRow, LogRow
 _SQL = named_blocks("postgres.sql")
 _REFUSALS = frozenset({"PD001", "PD002", "PD003", "23505"})  # a fence, a sequence, a limit; what is unique: an input
 _ARGUMENTS = 69
+_SHARDS_POSTED_TO = -4  # the column of the inbox's shards
 _APPEND = _SQL["append"].replace("{arguments}", ", ".join(f"${n}" for n in range(1, _ARGUMENTS + 1)))
 Definition = tuple[str, str, str, str]  # tenant, workflow, version, hash
 
@@ -34,7 +35,7 @@ Definition = tuple[str, str, str, str]  # tenant, workflow, version, hash
 class Statement:
     """A batch as the arguments of its one statement."""
 
-    __slots__ = ("_batch", "_moves", "arguments", "definitions", "sql")
+    __slots__ = ("_batch", "_moves", "arguments", "definitions", "posted", "sql")
 
     def __init__(self, batch: Append, moves: list[ShardMove], known: set[Definition]) -> None:
         """`known` are the workflows that needn't be written again."""
@@ -54,6 +55,7 @@ class Statement:
             *blob_columns((blob, batch.now_us) for blob in batch.blobs),
             *inbox_columns(batch.inbox),
         ]
+        self.posted: list[int] = self.arguments[_SHARDS_POSTED_TO]
 
     def refused_by(self, error: BaseException) -> bool:
         """Whether the server's error says that the batch doesn't fit what is stored."""

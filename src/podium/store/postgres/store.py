@@ -108,8 +108,8 @@ class PostgresStore(PostgresMembership):
             if len(self._definitions) > _DEFINITIONS_KNOWN:
                 self._definitions.clear()
             self._definitions |= statement.definitions
-        if batch.inbox:
-            self._bell.ring("inbox", (row.shard for row in batch.inbox))
+        if statement.posted:
+            self._bell.ring("inbox", statement.posted)
 
     async def load(self, execution: str) -> Loaded | None:
         """Return the execution's row, newest snapshot and tail."""
@@ -296,6 +296,11 @@ class PostgresStore(PostgresMembership):
     async def model(self, name: str, prefix: str = "", shard: int | None = None, limit: int = 10_000) -> list[ModelRow]:
         """Return a read model's entries in order of key."""
         return await self._list(model_row, "model", name, prefix, prefix + _LAST_CHARACTER, shard, limit)
+
+    async def replace_model(self, name: str, by: str, shard: int) -> bool:
+        """Give a read model the entries and the place of another one."""
+        row = await self._sessions.row(_SQL["replace_model"], name, by, shard, again=False)
+        return bool(row and row[0])
 
     async def drop_model(self, name: str, shard: int | None = None) -> None:
         """Delete a read model's entries and its place."""

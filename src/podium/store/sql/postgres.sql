@@ -155,6 +155,9 @@ SELECT key, value FROM models
 WHERE name = $1 AND key >= $2 AND key < $3 AND ($4::integer IS NULL OR shard = $4)
 ORDER BY key, shard LIMIT $5;
 
+-- name: replace_model
+SELECT podium_replace_model_1($1, $2, $3);
+
 -- name: drop_model
 WITH dropped AS (DELETE FROM models WHERE name = $1 AND ($2::integer IS NULL OR shard = $2))
 DELETE FROM cursors WHERE name = $1 AND ($2::integer IS NULL OR shard = $2);

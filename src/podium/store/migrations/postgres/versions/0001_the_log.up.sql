@@ -378,6 +378,23 @@ BEGIN
 END
 $$;
 
+-- A read model takes the entries and the place of another one; false, and nothing changed, when that one is behind it.
+CREATE FUNCTION podium_replace_model_1(p_name text, p_by text, p_shard integer)
+RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM FROM cursors WHERE name IN (p_name, p_by) AND shard = p_shard ORDER BY name FOR UPDATE;
+    IF coalesce((SELECT position FROM cursors WHERE name = p_by AND shard = p_shard), 0)
+       < coalesce((SELECT position FROM cursors WHERE name = p_name AND shard = p_shard), 0) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM models WHERE name = p_name AND shard = p_shard;
+    DELETE FROM cursors WHERE name = p_name AND shard = p_shard;
+    UPDATE models SET name = p_name WHERE name = p_by AND shard = p_shard;
+    UPDATE cursors SET name = p_name WHERE name = p_by AND shard = p_shard;
+    RETURN true;
+END
+$$;
+
 -- Who is there, and who owns what, as one row of columns in one view of the tables.
 CREATE FUNCTION podium_cluster_1(
     OUT now_us bigint, OUT format integer,
