@@ -571,8 +571,8 @@ class Podium:
                     return {"headline": said, "tasks": msgspec.to_builtins(tasks)}
                 case {"op": "activity", "execution": str(execution)}:
                     return {"tasks": await self.activity(execution)}
-                case {"op": "why", "execution": str(execution), "tasks": list(tasks)}:
-                    return {"why": {path: self._why_ready(execution, path) for path in tasks[:MOST_EXPLAINED]}}
+                case {"op": "why", "execution": str(execution), "tasks": list(paths)}:
+                    return {"why": {path: self._why_ready(execution, path) for path in paths[:MOST_EXPLAINED]}}
                 case {"op": str(op)} if op in self.answers:
                     return dict(await self.answers[op](asked))
                 case _:

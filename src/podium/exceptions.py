@@ -99,6 +99,10 @@ class QueueFullError(BackpressureError):
     """Too many tasks wait already; try again later."""
 
 
+class ShardMovedError(PodiumError):
+    """The execution is another replica's to decide; its inbox takes inputs for it."""
+
+
 class EngineStoppedError(PodiumError):
     """The engine has stopped or is draining; nothing new is accepted."""
 
@@ -131,10 +135,6 @@ class StoreUnavailableError(StoreError):
 
 class SchemaTooNewError(StoreError):
     """The database was written by a newer Podium; upgrade this installation or use another database."""
-
-
-class SchemaTooOldError(StoreError):
-    """The database has no tables of this version of Podium yet; `podium migrate` makes them, and loses nothing."""
 
 
 class NotTheOwnerError(StoreError):

@@ -1,16 +1,21 @@
-"""`podium replicas`, `migrate`, `upgrade`: what they show of replicas, and what they say where the database is a file."""
+"""`podium replicas`, `migrate`, `upgrade`: what they show of replicas, what they say where the database is a file."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
 from podium.cli import replicas as shown
 from podium.cli.upgrading import newest_for_all
 from podium.ids import PLACEMENT_SHARD
+from podium.store.postgres.migrations import HEAD
 from podium.store.protocol import FORMAT, Cluster, Replica, ShardRow
+from podium.testing.postgresserver import PostgresServer, postgres_server
 from tests.cli.conftest import Here
 from tests.cli.support import too_wide
 
+pytestmark = pytest.mark.xdist_group("replicas")
 NOW = 1_700_000_000_000_000
 
 
@@ -93,3 +98,54 @@ def test_a_server_that_is_not_there_is_said_without_its_password(here: Here):
         said = here.refused(*command, "--database", url, code=None)
         assert "hunter2" not in said
         assert "127.0.0.1:1" in said
+
+
+# --- with a real server -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def url(server: PostgresServer, here: Here, request: pytest.FixtureRequest) -> str:
+    """A database of its own, which the environment names."""
+    url = server.create_database(f"cli_{abs(hash(request.node.name))}")
+    request.getfixturevalue("monkeypatch").setenv("DATABASE_URL", url)
+    return url
+
+
+def test_tables_are_made_by_migrate_alone_and_nothing_else_starts_before(here: Here, url: str):
+    for command in (["ps"], ["run", "noop.yaml"], ["up"], ["replicas"]):
+        assert "podium migrate" in here.refused(*command, code=None)
+    assert here.json("migrate", "--check", code=1) == {
+        "before": None, "revision": None, "newest": HEAD, "up_to_date": False
+    }  # fmt: skip
+    assert f"is up to date now ({HEAD})" in " ".join(here("migrate").split())
+    assert f"is up to date ({HEAD})" in " ".join(here("migrate").split())
+    assert here.json("migrate", "--check")["up_to_date"] is True
+    assert here("ps") == "no executions yet; `podium run FILE` starts one\n"
+    assert "there is no" in here.refused("migrate", "--to", "nowhere") or "nowhere" in here.err
+    assert "without tables" in " ".join(here("migrate", "--down", "--to", "base").split())
+    assert "podium migrate" in here.refused("ps", code=None)
+
+
+def test_nobody_is_there_at_first(here: Here, url: str):
+    here("migrate")
+    assert here.json("replicas")["replicas"] == []
+    assert "no orchestrator runs on this database" in here("replicas")
+    assert here.json("upgrade", "status") == {"format": FORMAT, "reads": FORMAT, "can_finish": False, "replicas": []}
+    assert "nothing is to finish" in here("upgrade", "finish")
+    assert "no orchestrator runs" in here.refused("submit", "noop.yaml", code=1)
+
+
+def test_doctor_says_what_the_server_promises(here: Here, url: str):
+    here("migrate")
+    said = " ".join(here("doctor").split())
+    assert "synchronous_commit on, fsync off" in said
+    assert "may leave the database damaged" in said
+    document = here.json("doctor")
+    assert document["database"].startswith("postgresql://…@127.0.0.1")
+    assert document["owner"] == "nobody"

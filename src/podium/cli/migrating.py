@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -55,21 +55,21 @@ def migrate(
     return 1 if check and now != newest else 0
 
 
-async def _migrated(settings: Settings, to: str | None, down: bool, check: bool) -> tuple[Any, Any, str]:
-    """Do it; return the revision before, the one now, and the newest that this version knows."""
+async def _migrated(settings: Settings, to: str | None, down: bool, check: bool) -> tuple[str | None, str | None, str]:
+    """Do it; return the revision before, the one now (None: no tables), and the newest that this version knows."""
     from podium.store.postgres import migrations
 
-    url, newest = settings.database, migrations.newest()
+    url, newest = settings.database, migrations.HEAD
     before = await migrations.current(url)
     if check:
-        return before, before, newest
-    if not down:
-        await migrations.upgrade(url, to or newest)
+        now = before
+    elif not down:
+        now = await migrations.upgrade(url, to or newest)
     else:
         if to == BASE:
             await _refuse_while_used(settings)
-        await migrations.downgrade(url, str(to))
-    return before, await migrations.current(url), newest
+        now = await migrations.downgrade(url, str(to))
+    return before or None, now or None, newest
 
 
 async def _refuse_while_used(settings: Settings) -> None:
