@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from podium.engine.leases import Leases
+from podium.engine.placing import Placing
 from podium.engine.staffing import Staffing
 from podium.fleet.admission import Admission
 from podium.fleet.receipts import Receipts
@@ -135,7 +136,7 @@ def test_a_lease_that_renewals_dont_renew_is_found(monkeypatch):
 
 
 def test_a_slot_that_waits_for_its_freeing_for_ever_is_found(monkeypatch):
-    monkeypatch.setattr(Staffing, "_release_overdue", lambda self, waited, now_us: None)
+    monkeypatch.setattr(Placing, "expire", lambda self, now_us: None)
     assert is_found("slots are held", 300)
 
 

@@ -6,19 +6,29 @@ A batch is what is decided in memory and not yet committed. Its commands, answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.changes import PLACING, Changes, encode_changes
 from podium.engine.codec import encode_events, encode_input
 from podium.engine.commands import Command
 from podium.engine.definition import Definition
 from podium.engine.state import State
 from podium.engine.step import Decision
 from podium.engine.values import INLINE_LIMIT
-from podium.ids import shard_of
-from podium.store.protocol import Append, Blob, CounterChange, ExecutionChange, ExecutionRow, InboxRow, LogRow
+from podium.ids import PLACEMENT_SHARD, shard_of
+from podium.store.protocol import (
+    DEFAULT_TENANT,
+    Append,
+    Blob,
+    CounterChange,
+    ExecutionChange,
+    ExecutionRow,
+    InboxRow,
+    LogRow,
+)
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, TaskStatus
 
 
@@ -69,7 +79,7 @@ class Arrival:
     @property
     def renewable(self) -> bool:
         """Whether the engine makes this input again by itself when it is dropped."""
-        return isinstance(self.given, inp.Grant | inp.Tick)
+        return isinstance(self.given, inp.Grant | inp.Tick) and not self.inbox_id
 
 
 class Decided:
@@ -96,6 +106,10 @@ class Batch:
         self.touched: dict[str, tuple[State, int]] = {}  # with the sequence before
         self.bytes_of: dict[str, int] = {}
         self.status_of: dict[str, ExecutionStatus] = {}  # once sealed; the states themselves move on
+        self.told: list[Changes] = []  # for the replica that places, where that is another one
+        self.posted: list[InboxRow] = []  # inputs for executions of other owners
+        self._drained_of: dict[int, int] = {}  # the shards of those without rows
+        self._guards: set[int] = set()  # shards that it relies on besides those of its rows
         self._positions = positions  # of the shards, moved on by every row
 
     def __len__(self) -> int:
@@ -104,7 +118,7 @@ class Batch:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not self.rows and not self.drained
+        return not (self.rows or self.drained or self.posted or self.told)
 
     def add(self, arrival: Arrival, state: State, before: int, decision: Decision, now_us: int) -> None:
         """Add a decided arrival; `before` is the sequence that its decision began with."""
@@ -138,6 +152,29 @@ class Batch:
         if arrival.inbox_id:
             self.drained.append(arrival.inbox_id)
 
+    def guard(self, shard: int) -> None:
+        """Have the append fail if another owner has taken this shard."""
+        self._guards.add(shard)
+
+    def drain(self, inbox_id: int, shard: int) -> None:
+        """Take a row out of the inbox that needs no row in the log; only the shard's owner may."""
+        self.drained.append(inbox_id)
+        self._drained_of[inbox_id] = shard
+        self._guards.add(shard)
+
+    def carry_over(self, lost: Batch, fences: Mapping[int, int]) -> None:
+        """Keep of a batch that wasn't written what needn't be decided again, where its shards are still ours."""
+        decided = {d.arrival.inbox_id for d in lost.decided}
+        for inbox_id in lost.drained:
+            shard = lost._drained_of.get(inbox_id)
+            if inbox_id not in decided and shard is not None and shard in fences:
+                self.drain(inbox_id, shard)
+        if PLACEMENT_SHARD in fences:
+            grants = [row for row in lost.posted if row.kind != PLACING]
+            self.posted += grants
+            if grants:
+                self.guard(PLACEMENT_SHARD)
+
     def _kept(self, tenant: str, payload: bytes) -> tuple[bytes, str | None]:
         """Return a payload as the row keeps it: one over the limit is a blob."""
         if len(payload) <= INLINE_LIMIT:
@@ -146,14 +183,22 @@ class Batch:
         self.blobs.append(Blob(tenant, digest, payload))
         return b"", digest
 
-    def sealed(self, fences: dict[int, int], now_us: int) -> Append:
-        """Return the append; the states must not have moved on since the last `add`."""
+    def sealed(self, fences: Mapping[int, int], now_us: int, told_id: str = "") -> Append:
+        """Return the append; the states must not have moved on since the last `add`.
+
+        `told_id` is the id of the inbox row that takes the changes to the replica that places.
+        """
+        if self.told:
+            payload = encode_changes(self.told)
+            self.posted.append(InboxRow(PLACING, told_id, DEFAULT_TENANT, PLACEMENT_SHARD, PLACING, payload, now_us))
+            self.told = []
         self.status_of = {execution: state.status for execution, (state, _) in self.touched.items()}
         return Append(
-            fences={row.shard: fences[row.shard] for row in self.rows},
+            fences={shard: fences[shard] for shard in {*self._guards, *(row.shard for row in self.rows)}},
             rows=self.rows,
             executions=[ExecutionChange(row_of(state), before) for state, before in self.touched.values()],
             drained=self.drained,
+            inbox=self.posted,
             blobs=self.blobs,
             counters=self.counters,
             now_us=now_us,

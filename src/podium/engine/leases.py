@@ -120,6 +120,10 @@ class Leases:
         """Return an execution's leases."""
         return [lease for lease in self._leases.values() if lease.execution == execution]
 
+    def attempts_of(self, execution: str) -> list[str]:
+        """Return an execution's attempts that have leases."""
+        return [attempt for attempt, lease in self._leases.items() if lease.execution == execution]
+
     def of_agent_unlike(self, is_here: Callable[[str, str], bool]) -> list[tuple[str, Lease]]:
         """Return the leases of agents that aren't here, asked by agent and incarnation."""
         return [(a, lease) for a, lease in self._leases.items() if not is_here(lease.agent, lease.incarnation)]

@@ -6,7 +6,7 @@ An execution whose history can't be read is set aside, and the others aren't tou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,16 +17,18 @@ from podium.engine.codec import decode_input
 from podium.engine.intake import Intake
 from podium.engine.recovery import Definitions, restore
 from podium.engine.residency import HORIZON_US, Residency
+from podium.engine.shards import OwnedShards
 from podium.engine.staffing import Staffing
 from podium.engine.state import State
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
-from podium.ids import SHARDS
-from podium.store.protocol import Store
+from podium.ids import PLACEMENT_SHARD
+from podium.store.protocol import InboxRow, Store
 from podium.telemetry.logs import get_logger
 
-ALL_SHARDS = tuple(range(SHARDS))
+LOADED_AT_ONCE = 32
 _DUE_PAGE = 10_000
 _INBOX_PAGE = 500
+MOST_UNSETTLED = 10_000  # inbox rows that are read and not drained yet
 _log = get_logger("podium.engine")
 
 
@@ -41,11 +43,15 @@ class Loader:
         staffing: Staffing,
         intake: Intake,
         clock: Clock,
+        shards: OwnedShards,
         *,
         spawn: Callable[[Coroutine[Any, Any, Any], str], object],
         adopted: Callable[[State], None] | None,
         reject: Callable[[Arrival, PodiumError], None],
+        placed: Callable[[InboxRow], None],
+        leads: Callable[[], bool],
     ) -> None:
+        """`placed` takes what other replicas tell of placement, when we lead."""
         self._store = store
         self._definitions = definitions
         self._residency = residency
@@ -55,8 +61,12 @@ class Loader:
         self._spawn = spawn
         self._adopted = adopted
         self._reject = reject
-        self._inbox_after = 0
+        self._shards = shards
+        self._placed = placed
+        self._leads = leads
+        self._unsettled: dict[int, int] = {}  # inbox rows that are read and not drained yet, with their shards
         self.inbox_wake = asyncio.Event()
+        self._timers_wake = asyncio.Event()
 
     def load_for(self, execution: str, waiting: list[Arrival]) -> None:
         """Load an execution and let the inputs that wait for it go on; more may join them meanwhile."""
@@ -111,6 +121,8 @@ class Loader:
             return False
         if found is None:
             return False
+        if execution in self._residency.states or not self._shards.owns(execution):
+            return True
         state, now_us = found[1], self._clock.now_us()
         self._residency.add(state)
         self._staffing.adopt(state, now_us)
@@ -119,20 +131,43 @@ class Loader:
             self._adopted(state)
         return True
 
-    async def load_active(self) -> None:
-        """Load what the owner must hold, at a take-over."""
-        for row in await self._store.active(ALL_SHARDS):
-            await self.load(row.id)
+    async def load_active(self, shards: Sequence[int]) -> None:
+        """Load what the owner of these shards must hold, at a take-over."""
+        rows = await self._intake.retrying(partial(self._store.active, shards)) if shards else []
+        for first in range(0, len(rows), LOADED_AT_ONCE):
+            some = [row.id for row in rows[first : first + LOADED_AT_ONCE]]
+            await asyncio.gather(*(self._load_now(execution) for execution in some))
+
+    async def _load_now(self, execution: str) -> None:
+        if execution not in self._residency.states and execution not in self._residency.loading:
+            self._residency.loading[execution] = []
+            await self._load_for(execution)
+
+    def look_at_once(self) -> None:
+        """Shards have come: look into their inboxes and at their timers."""
+        self.inbox_wake.set()
+        self._timers_wake.set()
+
+    def disown(self, shards: Collection[int]) -> None:
+        """These shards are others' now, and what lies in their inboxes is, too."""
+        self.drained([inbox_id for inbox_id, shard in self._unsettled.items() if shard in shards])
+
+    def drained(self, inbox_ids: Iterable[int]) -> None:
+        """These rows are no longer in the inbox, or no longer ours."""
+        for inbox_id in inbox_ids:
+            self._unsettled.pop(inbox_id, None)
 
     async def load_due(self, poll_seconds: float) -> None:
         """Load, for ever, the executions whose timers are due within the horizon."""
         while True:
+            self._timers_wake.clear()
             until_us = self._clock.now_us() + HORIZON_US
-            rows = await self._intake.retrying(partial(self._store.due, ALL_SHARDS, until_us, _DUE_PAGE))
+            shards = self._shards.ours
+            rows = await self._intake.retrying(partial(self._store.due, shards, until_us, _DUE_PAGE)) if shards else ()
             for row in rows:
                 if row.id not in self._residency.states and row.id not in self._residency.loading:
                     self.load_for(row.id, [])
-            await asyncio.sleep(poll_seconds)
+            await _pause(self._timers_wake, poll_seconds)
 
     async def watch_inbox(self, poll_seconds: float) -> None:
         """Read, for ever, what others wrote to the inbox: at a wake-up, else at each poll if anything has changed."""
@@ -145,24 +180,42 @@ class Loader:
             except StoreUnavailableError as error:
                 unread = True
                 _log.warning("the inbox can't be read", error=str(error))
-            try:
-                async with asyncio.timeout(poll_seconds):
-                    await self.inbox_wake.wait()
-                self.inbox_wake.clear()
-                woken = True
-            except TimeoutError:
-                woken = unread  # nothing says a second time that it has changed
+            woken = await _pause(self.inbox_wake, poll_seconds) or unread  # nothing says it a second time
+            self.inbox_wake.clear()
 
     async def _read_inbox(self) -> bool:
         """Read what is new; True when there may be more than the intake has room for: it waits on the disk."""
-        while rows := await self._store.inbox(ALL_SHARDS, self._inbox_after, _INBOX_PAGE):
-            if self._intake.full:
-                return True
+        while True:
+            shards = (*self._shards.ours, PLACEMENT_SHARD) if self._leads() else self._shards.ours
+            rows = await self._store.inbox(shards, 0, _INBOX_PAGE, tuple(self._unsettled)) if shards else []
             for row in rows:
-                self._inbox_after = row.id
-                try:
-                    self._intake.put_once(posted(row, decode_input(row.payload)))
-                except CorruptHistoryError as error:
-                    _log.error("an input from the inbox can't be read", execution=row.execution, error=str(error))
-                    self._reject(posted(row, inp.Tick()), error)
+                self._take_in(row)
+            if len(rows) < _INBOX_PAGE:
+                return False
+            if self._intake.full or len(self._unsettled) >= MOST_UNSETTLED:
+                return True
+
+    def _take_in(self, row: InboxRow) -> None:
+        if row.shard == PLACEMENT_SHARD:
+            if self._leads():
+                self._unsettled[row.id] = row.shard
+                self._placed(row)
+            return
+        if row.shard not in self._shards.fences:
+            return  # it went while we read
+        self._unsettled[row.id] = row.shard
+        try:
+            self._intake.put_once(posted(row, decode_input(row.payload)))
+        except CorruptHistoryError as error:
+            _log.error("an input from the inbox can't be read", execution=row.execution, error=str(error))
+            self._reject(posted(row, inp.Tick()), error)
+
+
+async def _pause(wake: asyncio.Event, seconds: float) -> bool:
+    """Wait so long, or until it is woken; return whether it was."""
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
         return False
+    return True

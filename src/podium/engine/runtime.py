@@ -3,13 +3,17 @@
 State runs ahead of the disk by one batch: while one append is under way, the next is decided. A failed append discards
 both batches' decisions, keeps their inputs, loads what they touched again and decides anew. Doors, agents and
 watchers see committed facts only. All methods belong to the loop's thread, except `receive`.
+
+It owns all shards from its start, or, where replicas share the store, those that `acquire` brings and `release` takes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -18,14 +22,19 @@ from podium.clock import Clock, SystemClock, seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, Batch, Decided
-from podium.engine.codec import decode_input
+from podium.engine.changes import Ended, Exports, Freed, How, decode_changes
+from podium.engine.codec import decode_input, encode_input
 from podium.engine.decide import NO_SUCH_ATTEMPT
 from podium.engine.dispatch import Dispatcher
+from podium.engine.forwarding import Forwarding
 from podium.engine.intake import Intake, check_same_start
+from podium.engine.leading import Leading
 from podium.engine.leases import Leases
-from podium.engine.loading import ALL_SHARDS, Loader
+from podium.engine.loading import Loader
+from podium.engine.placing import Placing
 from podium.engine.recovery import Definitions, Offload, in_thread, restore
 from podium.engine.residency import Residency
+from podium.engine.shards import ALL_SHARDS, EVERY_SHARD, OwnedShards
 from podium.engine.snapshots import Snapshots
 from podium.engine.staffing import FOREIGN_LEASE_SECONDS, Staffing
 from podium.engine.state import State
@@ -44,16 +53,18 @@ from podium.exceptions import (
     LimitReachedError,
     PodiumError,
     SequenceConflictError,
+    ShardMovedError,
     StoreUnavailableError,
 )
 from podium.fleet import messages as msg
-from podium.ids import IdSource, execution_id_for
+from podium.ids import PLACEMENT_SHARD, IdSource, execution_id_for, shard_of
 from podium.scheduling.placement import Placement
-from podium.store.protocol import DEFAULT_TENANT, CounterChange, Store
+from podium.store.protocol import DEFAULT_TENANT, CounterChange, InboxRow, ShardRow, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
 
 EARLY_ALARM_US = 1_000
+_DONE_AGAIN = (SequenceConflictError, DuplicateInputError, LimitReachedError, StoreUnavailableError)
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 _log = get_logger("podium.engine")
 
@@ -73,10 +84,11 @@ class EngineSettings(Struct, frozen=True):
     agents_end_with_process: bool = True  # in-process agents: what they held is lost at a take-over
     starts_tasks: bool = True  # False: inputs are decided, nothing is given to agents
     foreign_lease_seconds: float = FOREIGN_LEASE_SECONDS  # of agents that don't renew
+    shared: bool = False  # other replicas own shards of this store too
 
 
 class Engine:
-    """The owner of a store's shards."""
+    """The owner of a store's shards, of all or of some."""
 
     def __init__(
         self,
@@ -102,25 +114,36 @@ class Engine:
         self._intake = Intake(store, self._settings.max_arrivals, self._settings.unavailable_pause_seconds, self._spawn)
         self._intake.repeated = self._repeated
         leases = Leases(self._settings.lease_seconds)
-        self.staffing = Staffing(
-            placement or Placement(), leases, self._intake.put_once, self._settings.foreign_lease_seconds
-        )
+        self.placing = Placing(placement or Placement(), leases.length_us)
+        self.staffing = Staffing(self.placing, leases, self._intake.put_once, self._settings.foreign_lease_seconds)
+        self._exports = Exports()
         # Told of what an agent said and can't be recorded: the agent, the attempt, why.
         self.unusable: Callable[[str, str, str], None] = lambda agent, attempt, why: None
         self.landed: list[Callable[[Batch], None]] = []  # called with each batch once it is committed
+        # Called once shards have come or gone: with those that came, and those that went.
+        self.moved: list[Callable[[frozenset[int], frozenset[int]], None]] = []
         self._dispatcher = Dispatcher(
             store, carrier, self.staffing, self._clock,
             arrive=self._intake.put_once, spawn=self._spawn, retrying=self._intake.retrying,
         )  # fmt: skip
+        self._shards = OwnedShards()
         self._loader = Loader(
-            store, self.definitions, self.residency, self.staffing, self._intake, self._clock,
-            spawn=self._spawn, adopted=adopted, reject=self._reject,
+            store, self.definitions, self.residency, self.staffing, self._intake, self._clock, self._shards,
+            spawn=self._spawn, adopted=adopted, reject=self._reject, placed=self._placed, leads=lambda: self._leads,
         )  # fmt: skip
+        self._forwarding = Forwarding(
+            store, self._clock, self._ids,
+            spawn=self._spawn, retrying=self._intake.retrying, done=self._forwarded, reject=self._reject,
+        )  # fmt: skip
+        self._leading = Leading(store, self.definitions, self.placing)
         self._snapshots = Snapshots(store, self.definitions, offload, self._settings.snapshot_bytes)
-        self._fences: dict[int, int] = {}
-        self._positions: dict[int, int] = {}  # as decided
-        self._committed: dict[int, int] = {}
-        self._batch = Batch(self._positions)
+        self._leads = not self._settings.shared
+        self._told = 0  # rows of changes for the replica that places
+        self._token = ""
+        self._quieting = asyncio.Lock()
+        self._held_back = False  # nothing is decided while shards come and go
+        self._calm = asyncio.Event()
+        self._batch = Batch(self._shards.positions)
         self._flying: Batch | None = None
         self._flight: asyncio.Task[None] | None = None
         self._blocked_until_us = 0  # the store was unavailable; it is tried again then
@@ -137,16 +160,18 @@ class Engine:
     # --- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Take the shards over, load what is active, and begin."""
+        """Begin: with all shards, whatever is active in them loaded; with none where replicas share the store."""
         self._thread = threading.get_ident()
         self._loop = asyncio.get_running_loop()
-        rows = await self._store.take(self._ids.token(), ALL_SHARDS, self._clock.now_us())
-        self._fences = {shard: row.fence for shard, row in rows.items()}
-        self._positions.update({shard: row.position for shard, row in rows.items()})
-        self._committed = dict(self._positions)
-        await self._loader.load_active()
-        if self._settings.agents_end_with_process:
-            self.staffing.lose_inherited()
+        self._token = self._ids.token()
+        if self._settings.shared:
+            self.staffing.desk = self._exports
+        else:
+            self._shards.add(await self._store.take(self._token, ALL_SHARDS, self._clock.now_us()))
+            await self._loader.load_active(ALL_SHARDS)
+            if self._settings.agents_end_with_process:
+                self.staffing.lose_inherited()
+        self._store.listen(self._told_of)
         self._main = asyncio.create_task(self._run(), name="podium-engine")
 
     async def stop(self) -> None:
@@ -182,7 +207,7 @@ class Engine:
             "podium-timers": self._loader.load_due(pauses.timer_poll_seconds),
             "podium-snapshots": self._snapshots.write(),
             "podium-leases": self._look_at_leases(),
-            "podium-sweep": sweep_daily(self._store, self._clock),
+            "podium-sweep": sweep_daily(self._store, self._clock, lambda: self._leads),
         }
         try:
             async with asyncio.TaskGroup() as group:
@@ -207,6 +232,7 @@ class Engine:
         error = (
             self._failure if isinstance(self._failure, PodiumError) else EngineStoppedError("the engine has stopped")
         )
+        self._calm.set()
         self._intake.close(error)
         self.watchers.close(error)
 
@@ -241,7 +267,8 @@ class Engine:
         """
         self._check_open()
         definition, encoded = self.definitions.compile(workflow)
-        execution = execution_id_for(tenant, submission_id) if submission_id is not None else self._ids.uuid7()
+        execution = execution_id_for(tenant, submission_id) if submission_id is not None else self.new_execution_id()
+        self._check_ours(execution)
         value, content = value_of(given)
         start = inp.Start(
             workflow.name,
@@ -288,6 +315,7 @@ class Engine:
         self._check_open()
         if input_id is not None and await self._store.recorded([(execution, input_id)]):
             return []
+        self._check_ours(execution)
         kind = given.__struct_config__.tag
         return await self._intake.decided(Arrival(execution, input_id or f"{kind}:{self._ids.token()}", given))
 
@@ -299,12 +327,16 @@ class Engine:
         return found[1]
 
     async def finished(self, execution: str) -> ExecutionStatus:
-        """Wait for an execution's end and return its final status. Raises ExecutionNotFoundError."""
+        """Wait for an execution's end and return its final status.
+
+        Raises ExecutionNotFoundError, ShardMovedError when it isn't this process' execution, or not any more.
+        """
         with self.watchers.watch(execution) as watch:
             state = self.residency.states.get(execution)
             under_way = state is not None and not state.final  # then its end is news yet to come
             status = ExecutionStatus.RUNNING if under_way else await self._status_of(execution)
             while status not in FINAL_EXECUTION:
+                self._check_ours(execution)
                 news = await watch.next()
                 status = news.status if news is not None else await self._status_of(execution)
             return status
@@ -318,6 +350,37 @@ class Engine:
     def watch(self, execution: str) -> Watch:
         """Return a watch of an execution's committed events, a context manager."""
         return self.watchers.watch(execution)
+
+    def new_execution_id(self) -> str:
+        """Return an id for a new execution: of a shard that is ours, so that it needn't go elsewhere."""
+        execution = self._ids.uuid7()
+        while self._shards.ours and not self.owns(execution):
+            execution = self._ids.uuid7()
+        return execution
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The shards that this process owns, the placement shard among them if it leads."""
+        if not self._settings.shared:
+            return frozenset(EVERY_SHARD) if self._shards.fences else frozenset()
+        return frozenset(self._shards.fences)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process places tasks, for all replicas."""
+        return self._leads
+
+    def owns(self, execution: str) -> bool:
+        """Whether an execution is this process' to decide."""
+        return self._shards.owns(execution)
+
+    def _check_ours(self, execution: str) -> None:
+        if not self.owns(execution):
+            raise ShardMovedError(f"execution {execution} is another replica's to decide")
+
+    def _told_of(self, what: str) -> None:
+        if what == "inbox":
+            self.look_into_inbox()
 
     def look_into_inbox(self) -> None:
         """Somebody has written to the inbox: look now instead of at the next poll."""
@@ -337,12 +400,17 @@ class Engine:
             self.unusable(message.agent, getattr(message, "attempt", ""), str(error))
             return True
         if arrival is None:
+            if isinstance(message, msg.Freed) and not self._leads:  # who places may not have heard it
+                self._forwarding.tell(Freed(message.attempt))
             self._intake.wake.set()  # a slot may be free, an agent new
             return True
         if arrival.key in self._intake.known:
             return True
-        if self._intake.full:
+        if self._intake.full or len(self._forwarding) >= self._settings.max_arrivals:
             return False
+        if not self.owns(arrival.execution):
+            self._forward(arrival)
+            return True
         if self.staffing.leases.get(arrival.attempt) is not None:
             self._intake.put(arrival)
         else:
@@ -375,7 +443,9 @@ class Engine:
             now_us = self._clock.now_us()
             if self._flight is not None and self._flight.done():
                 await self._land()
-            if not self._closing:
+            if self._held_back and self._flight is None and self._batch.empty:
+                self._calm.set()
+            if not self._closing and not self._held_back:
                 self._fire_timers(now_us)
                 self._decide_arrivals(now_us)
                 self._place(now_us)
@@ -407,6 +477,9 @@ class Engine:
         state = residency.states.get(execution)
         if state is not None:
             return state
+        if not self.owns(execution):
+            self._forward(arrival)
+            return None
         if execution in residency.loading:
             residency.loading[execution].append(arrival)
         elif execution in residency.quarantined:
@@ -433,6 +506,10 @@ class Engine:
         decision = step(state, given, now_us)
         self._batch.add(arrival, state, before, decision, now_us)
         self.staffing.follow(state, given, decision.events)
+        if not self._leads:
+            changes = self._exports.take()
+            if changes:
+                self._batch.told.append((state.id, state.sequence, changes))
         self.residency.schedule(state)
         if isinstance(given, inp.Start) and arrival.inbox_id and self._adopted is not None:
             self._adopted(state)
@@ -450,10 +527,26 @@ class Engine:
 
     def _place(self, now_us: int) -> None:
         room = self._settings.max_batch - len(self._batch)
-        if self._draining or room <= 0:
+        if self._draining or room <= 0 or not self._leads:
             return
-        for arrival in self.staffing.grants(self._fences[0], room):
-            self._decide(arrival, self.residency.states[arrival.execution], now_us)
+        shard = PLACEMENT_SHARD if self._settings.shared else 0
+        for arrival in self.placing.grants(self._shards.fences[shard], room):
+            if self._settings.shared:
+                self._batch.guard(shard)
+            state = self.residency.states.get(arrival.execution)
+            if state is not None:
+                self._decide(arrival, state, now_us)
+            else:
+                self._batch.posted.append(_inbox_row(arrival, now_us))
+
+    def _placed(self, row: InboxRow) -> None:
+        """Another replica has told us, who place, what has changed."""
+        try:
+            self.placing.apply(decode_changes(row.payload))
+        except CorruptHistoryError as error:
+            _log.error("what another replica told can't be read", error=str(error))
+        self._batch.drain(row.id, PLACEMENT_SHARD)
+        self._intake.wake.set()
 
     def _say_again(self) -> None:
         """What was committed and perhaps never left follows from the history again."""
@@ -497,8 +590,9 @@ class Engine:
     # --- to the store and back ---------------------------------------------------------------------------------
 
     def _launch(self, now_us: int) -> None:
-        self._flying, self._batch = self._batch, Batch(self._positions)
-        append = self._flying.sealed(self._fences, now_us)
+        self._flying, self._batch = self._batch, Batch(self._shards.positions)
+        self._told += 1
+        append = self._flying.sealed(self._shards.fences, now_us, f"{self._token}:{self._told}")
         self._flight = self._loop.create_task(self._store.append(append), name="podium-append")
         self._flight.add_done_callback(self._flown)
 
@@ -516,7 +610,7 @@ class Engine:
         if error is None:
             self._flight = self._flying = None
             self._release(landed)
-        elif isinstance(error, SequenceConflictError | DuplicateInputError | LimitReachedError | StoreUnavailableError):
+        elif isinstance(error, _DONE_AGAIN) or (self._settings.shared and isinstance(error, FenceLostError)):
             _log.warning("an append failed", error=str(error))
             # until then the batch counts as flying: nothing of it leaves the memory
             known = await self._look_up_positions()
@@ -532,7 +626,8 @@ class Engine:
     def _release(self, landed: Batch) -> None:
         """Let out what was waiting for the commit: commands, answers, confirmations, news; put out what has ended."""
         for row in landed.rows:
-            self._committed[row.shard] = row.position
+            self._shards.committed[row.shard] = row.position
+        self._loader.drained(landed.drained)
         for decided in landed.decided:
             for command in decided.commands:
                 self._dispatcher.give(command, decided.state)
@@ -570,26 +665,31 @@ class Engine:
             except StoreUnavailableError as error:
                 _log.warning("the store doesn't answer", error=str(error))
                 if self._closing:
-                    self._batch = Batch(self._positions)
+                    self._batch = Batch(self._shards.positions)
                     return False
                 await asyncio.sleep(self._settings.unavailable_pause_seconds)
+        lost = self._shards.moved(rows)
+        if lost and not self._settings.shared:
+            raise FenceLostError
         for row in rows:
-            if row.fence != self._fences.get(row.shard, row.fence):
-                raise FenceLostError
-            self._committed[row.shard] = row.position
+            if row.shard in self._shards.fences:
+                self._shards.committed[row.shard] = row.position
+        if lost:
+            _log.warning("another replica has taken shards of ours", shards=lost)
+            self._disown(lost)
         return True
 
     def _redo(self, landed: Batch, error: PodiumError) -> None:
         """Discard what the failed append and the batch behind it decided, keep their inputs, decide again."""
         discarded = [*landed.decided, *self._batch.decided]
         touched = {**landed.touched, **self._batch.touched}
-        drained = {*landed.drained, *self._batch.drained} - {d.arrival.inbox_id for d in discarded}
-        self._batch = Batch(self._positions)
-        self._batch.drained += sorted(drained)
-        self._positions.update(self._committed)
+        before, self._batch = self._batch, Batch(self._shards.positions)
+        for lost in (landed, before):
+            self._batch.carry_over(lost, self._shards.fences)
+        self._shards.positions.update(self._shards.committed)
         for execution in touched:
             self.residency.drop(execution)
-            self.staffing.placement.forget(execution)
+            self.placing.forget(execution)
         if isinstance(error, StoreUnavailableError):
             self._blocked_until_us = self._clock.now_us() + seconds_to_us(self._settings.unavailable_pause_seconds)
         arrivals = [d.arrival for d in discarded]
@@ -599,7 +699,11 @@ class Engine:
         self._intake.put_first([a for a in kept if a.execution in begun_anew])
         for execution in touched:
             if execution not in begun_anew:
-                self._loader.load_for(execution, [a for a in kept if a.execution == execution])
+                again = [a for a in kept if a.execution == execution]
+                if self.owns(execution):
+                    self._loader.load_for(execution, again)
+                for arrival in () if self.owns(execution) else again:
+                    self._forward(arrival)
         self.watchers.unsure(touched)
 
     def _keeps(self, arrival: Arrival, error: PodiumError, over: Arrival | None) -> bool:
@@ -622,18 +726,108 @@ class Engine:
 
     def _repeated(self, arrival: Arrival) -> None:
         """The input is recorded already: drop it, and let whoever sent it know that it counts."""
-        if arrival.inbox_id:
-            self._batch.drained.append(arrival.inbox_id)
+        self._drain(arrival)
         self._intake.settle(arrival, [])
         self._dispatcher.confirm(arrival, accepted=True)
 
     def _reject(self, arrival: Arrival, error: PodiumError) -> None:
-        if arrival.inbox_id:
-            self._batch.drained.append(arrival.inbox_id)
+        self._drain(arrival)
+        if isinstance(arrival.given, inp.Grant) and not self._leads:  # their slots come back
+            for grant in arrival.given.grants:
+                self._forwarding.tell(Ended(f"{arrival.execution}:1:{grant.task}:{grant.number}", How.NOT_BEGUN))
         self._intake.reject(arrival, error)
         self._intake.wake.set()
         if arrival.agent:
             self.unusable(arrival.agent, arrival.attempt, str(error))
+
+    def _drain(self, arrival: Arrival) -> None:
+        """Take out of the inbox what needs no row, if it is ours to take."""
+        if arrival.inbox_id and self.owns(arrival.execution):
+            self._batch.drain(arrival.inbox_id, shard_of(arrival.execution))
+
+    # --- shards that come and go -------------------------------------------------------------------------------
+
+    async def acquire(self, rows: Mapping[int, ShardRow]) -> None:
+        """Own these shards from now on, as the store gave them, with whatever is active in them."""
+        async with self._quiet():
+            self._shards.add(rows)
+        await self._loader.load_active([shard for shard in rows if shard != PLACEMENT_SHARD])
+        if PLACEMENT_SHARD in rows:
+            await self._take_lead()
+        self._loader.look_at_once()
+        self._tell_moved(acquired=rows)
+
+    async def release(self, shards: Iterable[int]) -> dict[int, int]:
+        """Decide nothing more for these shards, once what is decided is committed; return their fences."""
+        async with self._quiet():
+            fences = {shard: self._shards.fences[shard] for shard in shards if shard in self._shards.fences}
+            self._disown(fences)
+        return fences
+
+    def _disown(self, shards: Iterable[int]) -> None:
+        """Put out of memory what other replicas own now."""
+        gone = self._shards.remove(shards)
+        if PLACEMENT_SHARD in gone:
+            self._leads = False
+            self.staffing.desk = self._exports
+            self.placing.forget_all()
+        theirs = [execution for execution in self.residency.states if shard_of(execution) in gone]
+        for execution in theirs:
+            self.residency.drop(execution)
+            self._snapshots.forget(execution)
+            self.staffing.disown(execution)
+        self._loader.disown(gone)
+        self.watchers.unsure(theirs)
+        self._tell_moved(released=gone)
+
+    def _tell_moved(self, acquired: Iterable[int] = (), released: Iterable[int] = ()) -> None:
+        for tell in self.moved:
+            tell(frozenset(acquired), frozenset(released))
+
+    @asynccontextmanager
+    async def _quiet(self) -> AsyncIterator[None]:
+        """Hold decisions back until everything decided is committed; what arrives meanwhile waits in the queue."""
+        async with self._quieting:
+            self._calm.clear()
+            self._held_back = True
+            self._intake.wake.set()
+            try:
+                await self._calm.wait()
+                self._check_open()
+                yield
+            finally:
+                self._held_back = False
+                self._intake.wake.set()
+
+    async def _take_lead(self) -> None:
+        """Place for all from now on: with the queue and the slots as the store's executions have them."""
+        pending = await self._intake.retrying(self._leading.pending)
+        await self._intake.retrying(partial(self._leading.rebuild, self.owns))
+        async with self._quiet():
+            if PLACEMENT_SHARD not in self._shards.fences:
+                return  # taken from us meanwhile
+            self._leads = True
+            self.staffing.desk = self.placing
+            for state in self.residency.states.values():
+                self.placing.adopt(state)
+            for execution, grant in pending.grants:
+                self.placing.granted_before(execution, grant)
+            for inbox_id in pending.told:
+                self._batch.drain(inbox_id, PLACEMENT_SHARD)
+
+    def _forward(self, arrival: Arrival) -> None:
+        """An input of an execution that isn't ours goes to its owner."""
+        if arrival.inbox_id or arrival.renewable:
+            self._intake.known.pop(arrival.key, None)  # it lies there already, or follows from the history
+        elif arrival.waiter is not None or not arrival.agent:
+            self._intake.reject(arrival, ShardMovedError(f"execution {arrival.execution} is another replica's now"))
+        else:
+            self._intake.known[arrival.key] = arrival
+            self._forwarding.put(arrival)
+
+    def _forwarded(self, arrival: Arrival) -> None:
+        self._intake.settle(arrival, [])
+        self._dispatcher.confirm(arrival, accepted=True)
 
 
 def _pin(state: State, arrival: Arrival) -> None:
@@ -653,6 +847,13 @@ def _over_limit(arrivals: list[Arrival], touched: dict[str, tuple[State, int]], 
         if counts and str(error).startswith(f"{_limit_key(state)} of tenant {state.tenant} "):
             return arrival
     return None
+
+
+def _inbox_row(arrival: Arrival, now_us: int) -> InboxRow:
+    """Return a grant as it goes to the owner of its execution."""
+    kind = str(arrival.given.__struct_config__.tag)
+    shard, payload = shard_of(arrival.execution), encode_input(arrival.given)
+    return InboxRow(arrival.execution, arrival.input_id, DEFAULT_TENANT, shard, kind, payload, now_us)
 
 
 def _limit_key(state: State) -> str:

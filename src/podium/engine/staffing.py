@@ -1,30 +1,30 @@
-"""Between executions and agents: ready tasks into the queue, grants out of it, leases of what is live, what agents say.
+"""Between executions and agents: leases of what is live, what agents say, and word of it all to the desk that places.
 
-Placement is fed with what has been decided, before it is committed, so that a slot is taken in the batch that made
-the task ready; messages to agents leave only afterwards, when the engine says so.
+The desk is told of what has been decided, before it is committed; messages to agents leave only afterwards, when the
+engine says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import assert_never
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
+from podium.engine.changes import How
 from podium.engine.leases import Lease, Leases
+from podium.engine.placing import Desk, Placing, enqueue_ready
 from podium.engine.state import State, TaskState
 from podium.engine.values import value_of
 from podium.exceptions import InvalidInputError
 from podium.fleet import messages as msg
-from podium.scheduling.placement import Agent, Placement, ReadyTask
-from podium.scheduling.resources import vector_of
+from podium.scheduling.placement import Placement
 from podium.telemetry.logs import get_logger
-from podium.workflow.model import ExecutionStatus, TaskStatus
+from podium.workflow.model import TaskStatus
 
 FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
 REMINDERS = 3  # a lease has so many parts, after each of which an agent is told again what it hasn't accepted
-FREED_KEPT = 10_000
 UNDELIVERED = "undelivered"  # why an attempt is lost of which its agent never said that it has begun
 MAX_ERROR_TEXT = 8 * 1024
 MAX_TRACEBACK = 16 * 1024
@@ -54,38 +54,38 @@ class Member:
 
 
 class Staffing:
-    """The queue, the leases and the registered agents of one owner."""
+    """The leases and the registered agents of one owner, and the way to the desk that places."""
 
     def __init__(
         self,
-        placement: Placement,
+        placing: Placing,
         leases: Leases,
         arrive: Callable[[Arrival], None],
         foreign_lease_seconds: float = FOREIGN_LEASE_SECONDS,
     ) -> None:
         self._foreign_lease_seconds = foreign_lease_seconds
-        self.placement = placement
+        self.placing = placing
+        self.desk: Desk = placing  # another one, while another replica places
         self.leases = leases
         self.members: dict[str, Member] = {}
         self._arrive = arrive
         # Whether agents elsewhere can be heard at all; while they can't, their silence says nothing.
         self.reachable: Callable[[], bool] = lambda: True
-        self._turn = 0
-        self._freed: dict[str, None] = {}  # attempts whose threads have returned, the latest of them
         self._reunited: list[Lease] = []  # live attempts whose agent may not have heard what we said
-        # slots of attempts that we ended, and until when we wait for their agents' word
-        self._lingering: dict[str, int] = {}
-        # slots of threads that outlive their attempts, and until when that is believed without another renewal
-        self._stuck: dict[str, int] = {}
 
-    # --- from executions to the queue --------------------------------------------------------------------------
+    @property
+    def placement(self) -> Placement:
+        """The queue and the slots."""
+        return self.placing.placement
+
+    # --- from executions to the desk ---------------------------------------------------------------------------
 
     def follow(self, state: State, given: inp.Input, events: list[ev.Event]) -> None:
-        """Bring the queue and the slots up to what was just decided."""
+        """Bring the desk and the leases up to what was just decided."""
         for event in events:
             kind = type(event)
             if kind is ev.TasksReady:
-                self._enqueue_all(state, event.tasks)  # type: ignore[union-attr]
+                enqueue_ready(self.desk, state, event.tasks)  # type: ignore[union-attr]
             elif kind in _ENDS_ATTEMPT:
                 self._end_attempt(state, given, event)  # type: ignore[arg-type]
             else:
@@ -94,62 +94,54 @@ class Staffing:
     def _follow_rarer(self, state: State, given: inp.Input, event: ev.Event) -> None:
         match event:
             case ev.InstancesReady(task, first, stop):
-                self._enqueue_all(state, (f"{task}[{i}]" for i in range(first, stop)))
+                enqueue_ready(self.desk, state, (f"{task}[{i}]" for i in range(first, stop)))
             case ev.InputIgnored(task=task, number=number) if isinstance(given, inp.Grant):
-                self.placement.release(state.attempt_id(task, number))
+                self._ignore_grant(state, task, number)
             case ev.InputIgnored(task=task, number=number) if task:
-                self._release_unless_held(state, given, task, number)
+                self.desk.end(state.attempt_id(task, number), _how(given))
             case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task):
-                self.placement.withdraw(state.id, task)
+                self.desk.withdraw(state.id, task)
             case ev.ExecutionResumed() | ev.ExecutionRetried():
-                self._enqueue_all(state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
+                enqueue_ready(self.desk, state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
             case _ if isinstance(event, _STOPS_STARTING):
-                self.placement.withdraw_all(state.id)
+                self.desk.withdraw_all(state.id)
             case _:
                 pass
+
+    def _ignore_grant(self, state: State, path: str, number: int) -> None:
+        """Let the slot of a grant that came too late go; if it came twice, the first one's counts."""
+        task = state.tasks.get(path)
+        live = (task.live or {}).get(number) if task is not None else None
+        attempt = state.attempt_id(path, number)
+        if task is None or live is None:
+            self.desk.end(attempt, How.NOT_BEGUN)
+        else:
+            self.desk.keep(attempt, state.id, live.agent, live.incarnation, task.compiled.needs)
 
     def _end_attempt(
         self, state: State, given: inp.Input, event: ev.TaskCompleted | ev.AttemptFailed | ev.AttemptReturned
     ) -> None:
-        self.leases.end(state.attempt_id(event.task, event.number))
-        self._release_unless_held(state, given, event.task, event.number)
+        attempt = state.attempt_id(event.task, event.number)
+        self.leases.end(attempt)
+        self.desk.end(attempt, _how(given))
         if isinstance(event, ev.AttemptReturned) and state.tasks[event.task].status is TaskStatus.READY:
-            self._enqueue_all(state, (event.task,))
-
-    def _release_unless_held(self, state: State, given: inp.Input, task: str, number: int) -> None:
-        """Give the slot back, unless the agent hasn't said so: a timed-out thread keeps its slot until it returns.
-
-        Of an attempt that ends by our own word the agent's is awaited, but not for ever: what we said may be lost.
-        """
-        attempt = state.attempt_id(task, number)
-        if isinstance(given, inp.Tick | inp.Cancel):
-            self._lingering[attempt] = 0
-            return
-        self._lingering.pop(attempt, None)
-        if isinstance(given, inp.Failed) and given.holds_slot and attempt not in self._freed:
-            self._stuck[attempt] = 0
-            return  # decided again after a failed append, its slot may have come back meanwhile
-        self.placement.release(attempt)
-
-    def _enqueue_all(self, state: State, paths: Iterable[str]) -> None:
-        if state.status is not ExecutionStatus.RUNNING:
-            return
-        for path in paths:
-            task = state.tasks[path]
-            if task.status is TaskStatus.READY:
-                self.placement.enqueue(_ready_task(state, task))
+            enqueue_ready(self.desk, state, (event.task,))
 
     def adopt(self, state: State, now_us: int) -> None:
-        """Queue and hold what a loaded execution has ready and live; its leases begin anew."""
-        self._enqueue_all(state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
+        """Hold what a loaded execution has live; its leases begin anew."""
+        if self.desk is self.placing:
+            self.placing.adopt(state)
         for task in state.tasks.values():
             for attempt in (task.live or {}).values():
-                attempt_id = state.attempt_id(task.path, attempt.number)
-                self.placement.hold(attempt_id, state.id, attempt.agent, attempt.incarnation, task.compiled.needs)
                 self.begin_lease(state, task, attempt.number, now_us)
-                lease = self.leases.get(attempt_id)
+                lease = self.leases.get(state.attempt_id(task.path, attempt.number))
                 if lease is not None and self._is_here(attempt.agent, attempt.incarnation):
                     self._reunited.append(lease)
+
+    def disown(self, execution: str) -> None:
+        """Another replica has this execution now: its leases are that one's."""
+        for attempt in self.leases.attempts_of(execution):
+            self.leases.end(attempt)
 
     @property
     def has_to_say(self) -> bool:
@@ -160,20 +152,6 @@ class Staffing:
         """Return, once, the attempts found live whose agent is here: what we last told it may never have left."""
         found, self._reunited = self._reunited, []
         return found
-
-    def grants(self, fence: int, limit: int) -> list[Arrival]:
-        """Return what placement decides now, an input for each execution."""
-        found: dict[str, list[inp.Granted]] = {}
-        for slot in self.placement.place(limit):
-            found.setdefault(slot.execution, []).append(
-                inp.Granted(slot.task, slot.number, slot.agent, slot.incarnation)
-            )
-        arrivals = []
-        for execution, granted in found.items():
-            self._turn += 1
-            given = inp.Grant(fence, self._turn, tuple(granted))
-            arrivals.append(Arrival(execution, f"grant:{fence}:{self._turn}", given))
-        return arrivals
 
     def begin_lease(self, state: State, task: TaskState, number: int, now_us: int) -> None:
         """Begin the lease of a live attempt; without effect for one that has ended meanwhile."""
@@ -216,15 +194,10 @@ class Staffing:
             case msg.Leaving():
                 self.placement.leave(message.agent)
             case msg.Freed():
-                self._stuck.pop(message.attempt, None)
-                self.placement.release(message.attempt)
-                self._freed[message.attempt] = None
-                if len(self._freed) > FREED_KEPT:
-                    del self._freed[next(iter(self._freed))]
+                self.placing.free(message.attempt)
             case msg.Renewal():
                 self.leases.renew(message.attempts, now_us)
-                for attempt in self._stuck.keys() & message.attempts if self._stuck else ():
-                    self._stuck[attempt] = now_us + self.leases.length_us
+                self.placing.renewed(message.attempts, now_us)
             case msg.Accepted():
                 self._note(message.attempt, accepted_us=now_us)
             case msg.Progress():
@@ -307,8 +280,7 @@ class Staffing:
 
     def expire(self, now_us: int) -> None:
         """Turn leases that have ended into inputs, and give back the slots whose agents say nothing of them."""
-        for waited in (self._lingering, self._stuck):
-            self._release_overdue(waited, now_us)
+        self.placing.expire(now_us)
         if not len(self.leases):
             self.leases.rest()
             return
@@ -335,14 +307,6 @@ class Staffing:
         began_us = lease.expires_us - (lease.length_us or self.leases.length_us)
         return not lease.accepted_us and member.seen_us > began_us
 
-    def _release_overdue(self, waited: dict[str, int], now_us: int) -> None:
-        for attempt, until_us in list(waited.items()):
-            if not until_us:
-                waited[attempt] = now_us + self.leases.length_us
-            elif until_us <= now_us:
-                del waited[attempt]
-                self.placement.release(attempt)
-
     def lose_inherited(self, reason: str = "owner_died") -> None:
         """Give up the attempts whose agent isn't registered: after a take-over of agents that lived in the process."""
         for attempt, lease in self.leases.of_agent_unlike(self._is_here):
@@ -367,18 +331,7 @@ class Staffing:
                 self._reunited.append(lease)
         self.members[registration.agent] = Member(registration, now_us)
         lives_here = not registration.incarnation.startswith((msg.REMOTE, msg.FOREIGN))
-        self.placement.add_agent(
-            Agent(
-                registration.agent,
-                registration.type,
-                registration.incarnation,
-                max(registration.slots, 1),
-                vector_of(registration.resources),
-                frozenset(registration.capabilities),
-                frozenset(registration.functions),
-                self.placement.here if lives_here else None,
-            )
-        )
+        self.placing.register(registration, lives_here)
 
     def _gone(self, agent: str, incarnation: str, reason: str) -> None:
         member = self.members.get(agent)
@@ -403,22 +356,21 @@ class Staffing:
             lease.fraction, lease.message = fraction, text
 
 
-def _ready_task(state: State, task: TaskState) -> ReadyTask:
-    compiled = task.compiled
-    number = task.number + 1
-    return ReadyTask(
-        state.id,
-        task.path,
-        number,
-        state.attempt_id(task.path, number),
-        compiled.agent_type,
-        compiled.priority if compiled.priority is not None else state.priority,
-        task.ready_us,
-        compiled.needs,
-        compiled.capabilities,
-        compiled.function,
-        state.preferred_agent,
-    )
+def _how(given: inp.Input) -> How:
+    """Return how the attempt ended that this input ended."""
+    match given:
+        case inp.Tick() | inp.Cancel():
+            return How.ENDED_BY_US
+        case inp.Failed(holds_slot=True):
+            return How.HOLDS_SLOT
+        case inp.Lost():
+            return How.LOST
+        case inp.Refused(reason="draining"):
+            return How.DRAINING
+        case inp.Refused(reason="full"):
+            return How.REFUSED
+        case _:
+            return How.BY_AGENT
 
 
 def _input_of(message: msg.Succeeded | msg.Failed | msg.Refused | msg.HandedBack | msg.Saved) -> Arrival:

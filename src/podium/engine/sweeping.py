@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from podium.clock import SECOND, Clock
 from podium.exceptions import StoreError
@@ -32,10 +33,12 @@ async def sweep(store: Store, now_us: int) -> int:
     return await store.sweep(mentioned, now_us - DAY_SECONDS * SECOND)
 
 
-async def sweep_daily(store: Store, clock: Clock) -> None:
-    """Sweep once a day, for ever."""
+async def sweep_daily(store: Store, clock: Clock, wanted: Callable[[], bool] = lambda: True) -> None:
+    """Sweep once a day, for ever, when it is wanted then: of several replicas, one does."""
     while True:
         await asyncio.sleep(DAY_SECONDS)
+        if not wanted():
+            continue
         try:
             swept = await sweep(store, clock.now_us())
         except (StoreError, KeyError) as error:

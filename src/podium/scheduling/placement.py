@@ -12,6 +12,7 @@ preferred agent gets it if it is free; otherwise another one does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -238,6 +239,8 @@ class Placement:
             gone.together.agents.pop(agent_id, None)
         for attempt in list(self._holds_by.get(agent_id, ())):
             self.release(attempt)
+        if gone is not None:  # what only it could take is found out now, and not at somebody's next word
+            self._stirred.update((name, None) for name in self._queues_of(gone) if self._lengths.get(name))
 
     def refuse(self, agent_id: str) -> None:
         """An agent said that it is full: nothing goes there until it is heard of again."""
@@ -331,6 +334,34 @@ class Placement:
         if was_full and not together.full:
             for agent in together.agents.values():
                 self._offer(agent)
+
+    def holder(self, attempt: str) -> tuple[str, str] | None:
+        """Return agent and incarnation of the slot that an attempt holds; None if it holds none."""
+        hold = self._holds.get(attempt)
+        return (hold.agent, hold.incarnation) if hold is not None else None
+
+    def held_as(self, agent_id: str) -> str:
+        """Return the incarnation under which an agent holds slots; empty if it holds none."""
+        for attempt in self._holds_by.get(agent_id, ()):
+            return self._holds[attempt].incarnation
+        return ""
+
+    def ready_task(self, execution: str, task: str) -> ReadyTask | None:
+        """Return a task that is queued."""
+        return self._ready.get(execution, {}).get(task)
+
+    def attempts_of(self, execution: str) -> list[str]:
+        """Return an execution's attempts that hold slots."""
+        return list(self._holds_of.get(execution, ()))
+
+    def executions(self) -> set[str]:
+        """Return the executions that have tasks queued or slots taken."""
+        return {*self._ready, *self._holds_of}
+
+    def clear(self) -> None:
+        """Forget all executions; the agents stay."""
+        for execution in self.executions():
+            self.forget(execution)
 
     def forget(self, execution: str) -> None:
         """Forget an execution: queued tasks and held slots. Who reloads it enqueues and holds again."""
@@ -475,6 +506,29 @@ class Placement:
             if entries is not None and len(entries) > 2 * length + _FEW:
                 entries[:] = [entry for entry in entries if entry[3].queued]
                 heapify(entries)
+
+    # --- what nobody could take --------------------------------------------------------------------------------
+
+    def set_aside(self) -> Iterator[ReadyTask]:
+        """Yield the tasks that no registered agent could ever take, of those that were looked at in their turn."""
+        for entries in self._impossible.values():
+            yield from (entry[3] for entry in entries if entry[3].queued)
+
+    def queues_without_agents(self) -> list[str]:
+        """Return the queues that have tasks, and that no registered agent serves."""
+        names = [name for name, length in self._lengths.items() if length]
+        if not names:
+            return []
+        served = {agent.type for agent in self.agents.values()}
+        if self._functions:
+            anything = any(not agent.functions for agent in self.agents.values())
+            answered = {function for agent in self.agents.values() for function in agent.functions}
+            served.update(queue for function, queue in self._functions.items() if anything or function in answered)
+        return [name for name in names if name not in served]
+
+    def queued_in(self, queue: str) -> Iterator[ReadyTask]:
+        """Yield a queue's tasks, in no order, those that were set aside left out."""
+        yield from (entry[3] for entry in self._queues.get(queue, ()) if entry[3].queued)
 
     # --- for people --------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import row_of
 from podium.engine.codec import decode_row, encode_events
 from podium.engine.explain import Sources, explain, headline
-from podium.engine.loading import ALL_SHARDS
+from podium.engine.shards import ALL_SHARDS
 from podium.engine.recovery import Definitions, restore
 from podium.engine.runtime import Engine
 from podium.engine.snapshot import encode_state

@@ -1,0 +1,72 @@
+"""Taking over placement: the queue and the slots of all replicas' executions, read from the store.
+
+What earlier leaders granted is in there: recorded in the executions, or still in the inboxes. Nothing that they write
+later counts, since the placement shard's fence has moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from podium.engine import inputs as inp
+from podium.engine.codec import decode_input
+from podium.engine.placing import Placing
+from podium.engine.recovery import Definitions, restore
+from podium.engine.shards import ALL_SHARDS, EVERY_SHARD
+from podium.exceptions import CorruptHistoryError
+from podium.ids import PLACEMENT_SHARD
+from podium.store.protocol import Store
+from podium.telemetry.logs import get_logger
+
+READ_AT_ONCE = 32
+_PAGE = 1_000
+_log = get_logger("podium.engine")
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """What lies in the inboxes: rows that told the leader before, and grants that aren't recorded yet."""
+
+    told: tuple[int, ...]
+    grants: tuple[tuple[str, inp.Grant], ...]
+
+
+class Leading:
+    """Reads what a new leader must know. Each of its steps may be done again."""
+
+    def __init__(self, store: Store, definitions: Definitions, placing: Placing) -> None:
+        self._store = store
+        self._definitions = definitions
+        self._placing = placing
+
+    async def pending(self) -> Pending:
+        """Return what lies in the inboxes; to be read before the executions, which have what was told by then."""
+        told: list[int] = []
+        grants: list[tuple[str, inp.Grant]] = []
+        after = 0
+        while rows := await self._store.inbox(EVERY_SHARD, after, _PAGE):
+            after = rows[-1].id
+            told += [row.id for row in rows if row.shard == PLACEMENT_SHARD]
+            for row in rows:
+                if row.shard != PLACEMENT_SHARD and row.kind == "grant":
+                    given = decode_input(row.payload)
+                    if isinstance(given, inp.Grant):
+                        grants.append((row.execution, given))
+        return Pending(tuple(told), tuple(grants))
+
+    async def rebuild(self, ours: Callable[[str], bool]) -> None:
+        """Queue and hold what is ready and live in the executions of others; ours are in memory."""
+        rows = [row for row in await self._store.active(ALL_SHARDS) if not ours(row.id)]
+        for first in range(0, len(rows), READ_AT_ONCE):
+            await asyncio.gather(*(self._read(row.id) for row in rows[first : first + READ_AT_ONCE]))
+
+    async def _read(self, execution: str) -> None:
+        try:
+            found = await restore(self._store, self._definitions, execution)
+        except (CorruptHistoryError, KeyError) as error:
+            _log.error("an execution can't be placed: its history can't be read", execution=execution, error=str(error))
+            return
+        if found is not None:
+            self._placing.adopt(found[1])

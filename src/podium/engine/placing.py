@@ -1,0 +1,259 @@
+"""Who places: the queue, the agents' slots, and the grants that come of them. It belongs to one replica at a time.
+
+Executions bring what has changed to a `Desk`: to this one where their owner places too, else to `Exports`, which goes
+to the placing replica through its inbox. Every replica keeps the agents, so that whoever takes over can place at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from podium.engine import inputs as inp
+from podium.engine.arrivals import Arrival
+from podium.engine.changes import Change, Changes, Ended, Freed, How, Kept, Queued, Withdrawn, WithdrawnAll
+from podium.engine.state import State, TaskState
+from podium.fleet import messages as msg
+from podium.scheduling.placement import Agent, Placement, ReadyTask
+from podium.scheduling.resources import Vector, vector_of
+from podium.workflow.model import ExecutionStatus, TaskStatus
+
+FREED_KEPT = 10_000
+
+
+class Desk(Protocol):
+    """Takes what changes for placement. An attempt is named by its id."""
+
+    def enqueue(self, ready: ReadyTask) -> None:
+        """A task waits for an agent."""
+        ...
+
+    def withdraw(self, execution: str, task: str) -> None:
+        """A task waits no more."""
+        ...
+
+    def withdraw_all(self, execution: str) -> None:
+        """Nothing of an execution waits any more."""
+        ...
+
+    def end(self, attempt: str, how: How) -> None:
+        """An attempt has ended, or its grant came too late: its slot comes back, at once or when its agent says so."""
+        ...
+
+    def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
+        """An attempt is live with this agent, whatever another grant of it said."""
+        ...
+
+
+class Placing:
+    """The queue and the slots of the replica that leads; at the others, only its agents are up to date."""
+
+    def __init__(self, placement: Placement, lease_us: int) -> None:
+        """`lease_us`: how long an agent's word about a slot is waited for."""
+        self.placement = placement
+        self._lease_us = lease_us
+        self._turn = 0
+        self._freed: dict[str, None] = {}  # attempts whose threads have returned, the latest of them
+        # slots of attempts that we ended, and until when we wait for their agents' word
+        self._lingering: dict[str, int] = {}
+        # slots of threads that outlive their attempts, and until when that is believed without another renewal
+        self._stuck: dict[str, int] = {}
+        self._known: dict[str, int] = {}  # executions as they were read, by sequence: what is older says nothing new
+
+    # --- from executions ---------------------------------------------------------------------------------------
+
+    def enqueue(self, ready: ReadyTask) -> None:
+        """Queue a task; one that is queued already is replaced."""
+        self.placement.enqueue(ready)
+
+    def withdraw(self, execution: str, task: str) -> None:
+        """Take a task out of the queue."""
+        self.placement.withdraw(execution, task)
+
+    def withdraw_all(self, execution: str) -> None:
+        """Take an execution's tasks out of the queue."""
+        self.placement.withdraw_all(execution)
+
+    def end(self, attempt: str, how: How) -> None:
+        """Give the slot back, unless the agent hasn't said so: a timed-out thread keeps its slot until it returns.
+
+        Of an attempt that ends by our own word the agent's is awaited, but not for ever: what we said may be lost.
+        """
+        if how is How.ENDED_BY_US:
+            self._lingering[attempt] = 0
+            return
+        self._lingering.pop(attempt, None)
+        if how is How.HOLDS_SLOT and attempt not in self._freed:
+            self._stuck[attempt] = 0
+            return  # decided again after a failed append, its slot may have come back meanwhile
+        self.placement.release(attempt)
+
+    def _note(self, attempt: str, how: How) -> None:
+        """What the end of an attempt says about its agent: this replica hasn't heard it itself, perhaps."""
+        holder = self.placement.holder(attempt)
+        if holder is None:
+            return
+        agent, incarnation = holder
+        known = self.placement.agents.get(agent)
+        if known is None or known.incarnation != incarnation:
+            return
+        match how:
+            case How.LOST | How.REFUSED:
+                self.placement.refuse(agent)
+            case How.DRAINING:
+                self.placement.leave(agent)
+            case How.BY_AGENT:
+                self.placement.heard_of(agent)
+            case _:
+                pass
+
+    def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
+        """Count a live attempt against its agent's slots."""
+        if self.placement.holder(attempt) not in (None, (agent, incarnation)):
+            self.placement.release(attempt)
+        self.placement.hold(attempt, execution, agent, incarnation, needs)
+
+    def adopt(self, state: State) -> None:
+        """Queue and hold what an execution has ready and live, instead of what was known of it."""
+        self.forget(state.id)
+        self._known[state.id] = state.sequence
+        enqueue_ready(self, state, (p for p, t in state.tasks.items() if t.status is TaskStatus.READY))
+        for task in state.tasks.values():
+            for attempt in (task.live or {}).values():
+                attempt_id = state.attempt_id(task.path, attempt.number)
+                self.placement.hold(attempt_id, state.id, attempt.agent, attempt.incarnation, task.compiled.needs)
+
+    def forget(self, execution: str) -> None:
+        """Forget what waits and what is live of an execution; slots whose agents' word is awaited stay."""
+        self.placement.withdraw_all(execution)
+        for attempt in self.placement.attempts_of(execution):
+            if attempt not in self._lingering and attempt not in self._stuck:
+                self.placement.release(attempt)
+
+    def granted_before(self, execution: str, given: inp.Grant) -> None:
+        """Hold what an earlier placing replica granted and the execution's owner hasn't recorded yet."""
+        for grant in given.grants:
+            ready = self.placement.ready_task(execution, grant.task)
+            if ready is not None and ready.number == grant.number:
+                self.placement.withdraw(execution, grant.task)
+                self.placement.hold(ready.attempt, execution, grant.agent, grant.incarnation, ready.needs)
+
+    # --- from other replicas -----------------------------------------------------------------------------------
+
+    def apply(self, told: Iterable[Changes]) -> None:
+        """Take what executions of other replicas brought, in the order in which they were committed."""
+        for execution, sequence, changes in told:
+            known = self._known.get(execution, 0)
+            if sequence and known:
+                if sequence <= known:
+                    continue  # it was read with the execution
+                del self._known[execution]
+            for change in changes:
+                self._apply(execution, change)
+
+    def _apply(self, execution: str, change: Change) -> None:
+        match change:
+            case Queued():
+                self.enqueue(change.ready_task(execution))
+            case Withdrawn(task):
+                self.withdraw(execution, task)
+            case WithdrawnAll():
+                self.withdraw_all(execution)
+            case Ended(attempt, how):
+                self._note(attempt, how)
+                self.end(attempt, how)
+            case Kept(attempt, agent, incarnation, needs):
+                self.keep(attempt, execution, agent, incarnation, needs)
+            case Freed(attempt):
+                self.free(attempt)
+
+    def forget_all(self) -> None:
+        """This replica doesn't lead any more: only its agents stay."""
+        self.placement.clear()
+        for waited in (self._lingering, self._stuck, self._freed, self._known):
+            waited.clear()
+
+    # --- from agents -------------------------------------------------------------------------------------------
+
+    def register(self, registration: msg.Registration, lives_here: bool) -> None:
+        """Take an agent in, or what it says anew of itself."""
+        self.placement.add_agent(
+            Agent(
+                registration.agent,
+                registration.type,
+                registration.incarnation,
+                max(registration.slots, 1),
+                vector_of(registration.resources),
+                frozenset(registration.capabilities),
+                frozenset(registration.functions),
+                self.placement.here if lives_here else None,
+            )
+        )
+
+    def free(self, attempt: str) -> None:
+        """The thread of an attempt that has ended has returned."""
+        self._stuck.pop(attempt, None)
+        self.placement.release(attempt)
+        self._freed[attempt] = None
+        if len(self._freed) > FREED_KEPT:
+            del self._freed[next(iter(self._freed))]
+
+    def renewed(self, attempts: tuple[str, ...], now_us: int) -> None:
+        """An agent is alive, and these have slots there."""
+        for attempt in self._stuck.keys() & attempts if self._stuck else ():
+            self._stuck[attempt] = now_us + self._lease_us
+
+    def expire(self, now_us: int) -> None:
+        """Give back the slots whose agents say nothing of them."""
+        for waited in (self._lingering, self._stuck):
+            for attempt, until_us in list(waited.items()):
+                if not until_us:
+                    waited[attempt] = now_us + self._lease_us
+                elif until_us <= now_us:
+                    del waited[attempt]
+                    self.placement.release(attempt)
+
+    # --- the decision ------------------------------------------------------------------------------------------
+
+    def grants(self, fence: int, limit: int) -> list[Arrival]:
+        """Return what placement decides now, an input for each execution."""
+        found: dict[str, list[inp.Granted]] = {}
+        for slot in self.placement.place(limit):
+            found.setdefault(slot.execution, []).append(
+                inp.Granted(slot.task, slot.number, slot.agent, slot.incarnation)
+            )
+        arrivals = []
+        for execution, granted in found.items():
+            self._turn += 1
+            given = inp.Grant(fence, self._turn, tuple(granted))
+            arrivals.append(Arrival(execution, f"grant:{fence}:{self._turn}", given))
+        return arrivals
+
+
+def enqueue_ready(desk: Desk, state: State, paths: Iterable[str]) -> None:
+    """Queue those of the tasks that are ready, if the execution may start any."""
+    if state.status is not ExecutionStatus.RUNNING:
+        return
+    for path in paths:
+        task = state.tasks[path]
+        if task.status is TaskStatus.READY:
+            desk.enqueue(ready_task(state, task))
+
+
+def ready_task(state: State, task: TaskState) -> ReadyTask:
+    """Return a ready task as placement knows it: with the attempt to come."""
+    compiled = task.compiled
+    number = task.number + 1
+    return ReadyTask(
+        state.id,
+        task.path,
+        number,
+        state.attempt_id(task.path, number),
+        compiled.agent_type,
+        compiled.priority if compiled.priority is not None else state.priority,
+        task.ready_us,
+        compiled.needs,
+        compiled.capabilities,
+        compiled.function,
+        state.preferred_agent,
+    )
