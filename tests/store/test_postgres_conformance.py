@@ -12,36 +12,37 @@ import pytest
 
 from podium.store.postgres import PostgresStore
 from podium.store.protocol import Store
-from podium.testing.postgresserver import PostgresServer
 from podium.testing.store import MembershipConformance, StoreConformance, StoreFactory
 from podium.testing.store_membership import SharedStore
 from podium.testing.store_tools import asynchronous, opened
 
 pytestmark = pytest.mark.xdist_group("postgres")
+_SET_BACK = "UPDATE replicas SET started_us = started_us - $1, lease_until_us = lease_until_us - $1"
 
 
 class _Postgres:
-    """Each store has a database of its own, a copy of one with the tables."""
+    """A test's first store is in one database, its second in another; the next test finds them emptied."""
 
     shared = True
-    _count = itertools.count(1)
 
-    def __init__(self, server: PostgresServer) -> None:
-        self._server = server
+    def __init__(self, databases: Any) -> None:
+        self._databases = databases
+        self._count = itertools.count(1)
 
     def fresh(self) -> SharedStore:
-        url = self._server.create_database(f"conformance_{next(self._count)}", template="podium_tables")
-        return cast(SharedStore, _now(PostgresStore.open(url)))
+        return _opened(_now(self._databases.empty(f"conformance_{next(self._count)}")))
 
     def reopen(self, store: Store) -> SharedStore:
         assert isinstance(store, PostgresStore)
-        return cast(SharedStore, _now(PostgresStore.open(store._address.url)))
+        return _opened(store._address.url)
 
     async def elapse(self, store: SharedStore, us: int) -> None:
         assert isinstance(store, PostgresStore)
-        await store._sessions.rows(
-            "UPDATE replicas SET started_us = started_us - $1::bigint, lease_until_us = lease_until_us - $1::bigint", us
-        )
+        await store._sessions.rows(_SET_BACK, us)
+
+
+def _opened(url: str) -> SharedStore:
+    return cast(SharedStore, _now(PostgresStore.open(url)))
 
 
 def _now(work: Coroutine[Any, Any, Any]) -> Any:
@@ -55,8 +56,8 @@ def _now(work: Coroutine[Any, Any, Any]) -> Any:
 
 class TestPostgres(StoreConformance, MembershipConformance):
     @pytest.fixture
-    def store_factory(self, podium_tables: PostgresServer) -> _Postgres:
-        return _Postgres(podium_tables)
+    def store_factory(self, podium_databases: Any) -> _Postgres:
+        return _Postgres(podium_databases)
 
     @asynchronous
     async def test_changed_tells_of_other_processes_only(self, store_factory: StoreFactory) -> None:
