@@ -20,6 +20,7 @@ from podium.store.protocol import LogRow
 
 UPCASTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
+_NO_INPUT = inp.Tick()
 _encode = msgspec.json.Encoder().encode
 _input_decoder: msgspec.json.Decoder[inp.Input] = msgspec.json.Decoder(inp.Input)
 _events_decoder: msgspec.json.Decoder[list[ev.Event]] = msgspec.json.Decoder(list[ev.Event])
@@ -68,6 +69,11 @@ def decode_events(encoded: bytes, given: inp.Input) -> list[ev.Event]:
     if isinstance(given, inp.Succeeded):
         events = [_with_result(event, given) for event in events]
     return events
+
+
+def decode_facts(row: LogRow) -> list[ev.Event]:
+    """Return a row's events without the value that stands in its input: for who counts them."""
+    return decode_events(row.events, _NO_INPUT)
 
 
 def _decode_old(encoded: bytes) -> list[ev.Event]:

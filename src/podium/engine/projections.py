@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from podium.engine import events as ev
 from podium.engine.arrivals import Batch
-from podium.exceptions import StoreUnavailableError
+from podium.exceptions import ConflictError, StoreUnavailableError
 from podium.ids import SHARDS
 from podium.store.protocol import LogRow, Store
 from podium.telemetry.logs import get_logger
@@ -27,6 +27,7 @@ LET_FINISH_SECONDS = 1.0  # what is being taken when its shard goes
 _BEGUN = "begun"  # the cursor that says that a reader's place in all shards was set once
 _log = get_logger("podium.engine")
 
+T = TypeVar("T")
 Row = tuple[LogRow, list[ev.Event] | None]  # with its events where they are at hand
 Take = Callable[[Sequence[Row]], Awaitable[None]]
 
@@ -190,14 +191,27 @@ class Projection:
     async def begin_again(self, shard: int) -> None:
         """Read a shard from its saved place once more: what is there isn't what this reader left."""
         async with self._turn:
-            if self._places.pop(shard, None) is not None:
+            self._begin_at_its_place(shard)
+
+    async def begin_again_after(self, shard: int, change: Callable[[], Awaitable[T]]) -> T:
+        """Have what is kept of a shard changed while this reader stands still, and go on from there.
+
+        Raises ConflictError if the shard isn't this reader's any more.
+        """
+        async with self._turn:
+            if shard not in self._places:
+                raise ConflictError(f"shard {shard} is another replica's now")
+            try:
+                return await change()
+            finally:
                 self._begin_at_its_place(shard)
 
     def _begin_at_its_place(self, shard: int) -> None:
-        self._saved.pop(shard, None)
-        self._behind.pop(shard, None)
-        self._kept.forget(shard)
-        self.own([shard])
+        if self._places.pop(shard, None) is not None:
+            self._saved.pop(shard, None)
+            self._behind.pop(shard, None)
+            self._kept.forget(shard)
+            self.own([shard])
 
     # --- how far it is -----------------------------------------------------------------------------------------
 
