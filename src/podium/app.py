@@ -51,6 +51,7 @@ from podium.workflow.validation import validate
 if TYPE_CHECKING:
     from podium.agents.local import LocalAgents
     from podium.agents.sdk import AgentDefinition
+    from podium.engine.readmodels import ReadModels
     from podium.engine.state import State
     from podium.fleet.messages import Carrier, ToAgent
     from podium.scheduling.resources import Vector
@@ -119,6 +120,7 @@ class Podium:
         self._taking = asyncio.Lock()
         self.engine: Engine | None = None
         self.agents: LocalAgents | None = None
+        self.read_models: ReadModels | None = None
         self._posting = Posting(store, settings.tenant, self._clock)
         self._kept_out: NotTheOwnerError | None = None  # why it could not join the replicas
         self._closed = False
@@ -313,7 +315,18 @@ class Podium:
         self._definitions = engine.definitions
         await engine.start()
         self.engine = engine
+        await self._keep_read_models(engine)
         await self._owners.answer("", self._answer)
+
+    async def _keep_read_models(self, engine: Engine) -> None:
+        from podium.engine.readmodels import ReadModels
+
+        models = self.read_models = ReadModels(self.store)
+        engine.landed.append(models.landed)
+        engine.moved.append(models.moved)
+        self.before_store_closes.append(models.stop)
+        self.answers["rebuild"] = models.answer_rebuild
+        await models.start(engine.owned)
 
     def _own_logs(self) -> None:
         """Write attempts' logs from now on; a guest only reads them."""
@@ -543,15 +556,16 @@ class Podium:
         except StoreError as error:
             _log.debug("the owner can't be woken", error=str(error))
 
-    async def ask_owner(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """Ask the process that gives tasks to agents what the fleet is doing; None if there is none. Raises StoreError.
+    async def ask_owner(self, asked: dict[str, Any], execution: str | None = None) -> dict[str, Any] | None:
+        """Ask the process that runs this execution; without one the process that gives tasks to agents, and so knows
+        the fleet. None if there is none. Raises StoreError.
 
         This process is asked too, if it is that one.
         """
-        if self.engine is not None and self.engine.leads:
+        if self.engine is not None and (self.engine.leads if execution is None else self.engine.owns(execution)):
             answer: dict[str, Any] = msgspec.to_builtins(await self._answer(asked))
             return answer
-        return await self._ask(asked)
+        return await self._ask(asked, execution)
 
     async def _ask(self, asked: dict[str, Any], execution: str | None = None) -> dict[str, Any] | None:
         return await self._owners.ask(asked, execution)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from podium.engine import events as ev
 from podium.engine.arrivals import Batch
@@ -121,9 +121,13 @@ class Projection:
         """Go on where this reader was, in these shards."""
         await self._kept.begin()
         self.own(shards)
-        loop = asyncio.get_running_loop()
-        self._reading = loop.create_task(self._read(self._patience_seconds), name=f"podium-projection-{self.name}")
-        self._saving = loop.create_task(self._save_now_and_then(), name=f"podium-projection-{self.name}-saves")
+        self._reading = self._begun(self._read(self._patience_seconds), "reads")
+        self._saving = self._begun(self._save_now_and_then(), "saves")
+
+    def _begun(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=f"podium-projection-{self.name}-{part}")
+        task.add_done_callback(_say_failure)
+        return task
 
     async def stop(self) -> None:
         """Read no more, and save the place. Safe twice."""
@@ -162,7 +166,7 @@ class Projection:
         finally:
             self._turn.release()
             if stopped and self._reading is not None:
-                self._reading = asyncio.create_task(self._read(0.0), name=f"podium-projection-{self.name}")
+                self._reading = self._begun(self._read(0.0), "reads")
 
     async def _have_turn(self) -> bool:
         """Wait for what is being taken; False: it was broken off, and is to be given again."""
@@ -360,3 +364,8 @@ class Projection:
         if not self._waiting:
             self._behind.update((s, None) for s, place in self._places.items() if self._heads.get(s, 0) > place)
             self._wake.set()
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("a reader of the log ended", part=task.get_name(), exc_info=task.exception())
