@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from podium.clock import SECOND, SystemClock, VirtualClock, seconds_to_us
+from podium.clock import SECOND, SlewedClock, SystemClock, VirtualClock, seconds_to_us
 
 
 def test_the_systems_clock_is_the_walls_time_and_never_goes_backwards():
@@ -35,3 +35,36 @@ def test_a_virtual_clock_stands_still_until_it_is_advanced():
 )
 def test_seconds_become_whole_microseconds(seconds, us):
     assert seconds_to_us(seconds) == us
+
+
+def test_a_slewed_clock_takes_the_stores_time_over_at_once():
+    own = VirtualClock(1_000 * SECOND)
+    clock = SlewedClock(own)
+    clock.observe(5_000 * SECOND, own.now_us(), own.now_us())
+    own.advance(SECOND)
+    assert clock.now_us() == 5_001 * SECOND
+
+
+def test_a_store_whose_clock_jumps_slews_it_and_never_makes_anything_early():
+    own = VirtualClock(1_000 * SECOND)
+    clock = SlewedClock(own)
+    clock.observe(1_000 * SECOND, own.now_us(), own.now_us())
+    for jump in (3_600, -3_600):
+        begun_us, before_us = own.now_us(), clock.now_us()
+        for _ in range(100):
+            own.advance(SECOND)
+            clock.observe(own.now_us() + jump * SECOND, own.now_us(), own.now_us())
+            assert clock.now_us() >= before_us
+            gained_us = clock.now_us() - before_us - (own.now_us() - begun_us)
+            assert abs(gained_us) <= (own.now_us() - begun_us) * SlewedClock.SLEW + 100
+
+
+def test_an_answer_that_took_long_says_nothing_about_less_than_half_of_that():
+    own = VirtualClock(1_000 * SECOND)
+    clock = SlewedClock(own)
+    clock.observe(1_000 * SECOND, own.now_us(), own.now_us())
+    asked_us = own.now_us()
+    own.advance(10 * SECOND)
+    clock.observe(asked_us + 9 * SECOND, asked_us, own.now_us())
+    own.advance(1_000 * SECOND)
+    assert clock.now_us() == own.now_us()

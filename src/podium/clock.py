@@ -36,6 +36,50 @@ class SystemClock:
         return time.monotonic_ns() // 1_000 + self._offset_us
 
 
+class SlewedClock:
+    """The time of a store that several processes share: taken over once, then moved on by our own monotonic clock.
+
+    Later observations only slew it, by half a millisecond a second at most: should the store's clock jump, nothing is
+    early. Never backwards.
+    """
+
+    SLEW = 1 / 2_000
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        """`clock` is what moves it on."""
+        self._clock = clock or SystemClock()
+        self._offset_us = 0  # to our own clock, at `_since_us`
+        self._error_us = 0  # how much of it is still to be slewed away
+        self._since_us = 0
+        self._observed = False
+        self._last_us = 0
+
+    def observe(self, there_us: int, asked_us: int, answered_us: int) -> None:
+        """The store said its time; we asked and had the answer at these times of `raw_us`."""
+        middle_us = (asked_us + answered_us) // 2
+        if not self._observed:
+            self._observed, self._offset_us, self._since_us = True, there_us - middle_us, answered_us
+            return
+        self._offset_us += self._slewed_us(answered_us)
+        self._since_us = answered_us
+        error_us = there_us - middle_us - self._offset_us
+        self._error_us = 0 if abs(error_us) <= (answered_us - asked_us) // 2 else error_us
+
+    def raw_us(self) -> int:
+        """Return the time by our own clock."""
+        return self._clock.now_us()
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch, as the store has them; before the first observation our own."""
+        raw_us = self._clock.now_us()
+        self._last_us = max(raw_us + self._offset_us + self._slewed_us(raw_us), self._last_us)
+        return self._last_us
+
+    def _slewed_us(self, raw_us: int) -> int:
+        most_us = int((raw_us - self._since_us) * self.SLEW)
+        return max(-most_us, min(self._error_us, most_us))
+
+
 class VirtualClock:
     """A clock that stands still until it is advanced."""
 

@@ -374,6 +374,10 @@ class Engine:
         """Whether an execution is this process' to decide."""
         return self._shards.owns(execution)
 
+    def taken_away(self, rows: Iterable[ShardRow]) -> list[int]:
+        """Return those of our shards that others have taken, as these rows of the store say."""
+        return [row.shard for row in rows if row.fence > self._shards.fences.get(row.shard, row.fence)]
+
     def _check_ours(self, execution: str) -> None:
         if not self.owns(execution):
             raise ShardMovedError(f"execution {execution} is another replica's to decide")
@@ -752,6 +756,8 @@ class Engine:
         async with self._quiet():
             self._shards.add(rows)
         await self._loader.load_active([shard for shard in rows if shard != PLACEMENT_SHARD])
+        if self._settings.agents_end_with_process:
+            self.staffing.lose_inherited()
         if PLACEMENT_SHARD in rows:
             await self._take_lead()
         self._loader.look_at_once()

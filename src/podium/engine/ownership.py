@@ -1,0 +1,243 @@
+"""A replica's place among the others: its lease, and the shards that it claims for its engine and gives back.
+
+One statement renews the lease and brings the whole picture; what follows from it is decided by `scheduling.sharing`.
+The store's clock alone counts. A replica that lost its lease (its process stood still) has lost its shards too as soon
+as others claim them; the fences see to it that it can't write, and it joins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from podium.clock import SlewedClock, seconds_to_us
+from podium.engine.runtime import Engine
+from podium.engine.shards import EVERY_SHARD
+from podium.exceptions import EngineStoppedError, PodiumError, StoreUnavailableError
+from podium.ids import IdSource
+from podium.scheduling.sharing import Moves, moves_of
+from podium.store.protocol import Cluster, Membership, Replica, Store
+from podium.telemetry.logs import get_logger
+
+_log = get_logger("podium.engine")
+
+
+class SharedStore(Store, Membership, Protocol):
+    """A store that replicas share."""
+
+
+class OwnershipSettings(Struct, frozen=True):
+    """Times in seconds."""
+
+    lease_seconds: float = 4.5
+    renew_seconds: float = 1.5
+    pause_seconds: float = 0.5  # after the store didn't answer
+
+
+class Ownership:
+    """Joins with `start`, then keeps the lease and the engine's shards until `stop`."""
+
+    def __init__(
+        self,
+        store: SharedStore,
+        engine: Engine,
+        replica: Replica,
+        *,
+        ids: IdSource,
+        clock: SlewedClock | None = None,
+        settings: OwnershipSettings = OwnershipSettings(),
+    ) -> None:
+        """`clock` is the engine's, which follows the store's; its id is given to the replica at each joining."""
+        self._store = store
+        self._engine = engine
+        self._replica = replica
+        self._ids = ids
+        self._clock = clock
+        self._settings = settings
+        self._cluster: Cluster | None = None
+        self._current = True  # whether that was asked for after the last move
+        self._look = asyncio.Event()
+        self._seen = asyncio.Event()  # there is a new picture
+        self._task: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
+        self._draining = False
+        self._moves = 0  # a picture that was asked for before the last of them says nothing
+        self._settled = asyncio.Event()
+        self.joined = 0  # how often: more than once means that the lease was lost
+        self.taken_over = 0  # shards that had another owner, who was gone
+        store.listen(self._told_of)
+
+    @property
+    def replica(self) -> Replica:
+        """This replica, as it joined."""
+        return self._replica
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """What was there at the last renewal."""
+        return self._cluster
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why this replica can't take part any more, if so."""
+        for task in (self._task, self._moving):
+            if task is not None and task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    async def start(self) -> None:
+        """Join. Shards come soon. Raises NotTheOwnerError, SchemaTooNewError, StoreUnavailableError."""
+        await self._join()
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._keep(), name="podium-replica")
+        self._moving = loop.create_task(self._move(), name="podium-shards")
+
+    async def stop(self) -> None:
+        """Give everything back and leave. Safe twice."""
+        tasks = [task for task in (self._task, self._moving) if task is not None]
+        self._task = self._moving = None
+        self._draining = True
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not tasks:
+            return
+        try:
+            await self._store.renew(self._replica.id, self._lease_us, draining=True)
+            await self._give_back(self._engine.owned)
+            await self._store.leave(self._replica.id)
+        except (StoreUnavailableError, EngineStoppedError) as error:
+            _log.warning("the shards could not be given back; their lease will end", error=str(error))
+
+    async def settled(self) -> None:
+        """Return once this replica has, for the first time, what it should have."""
+        while not self._settled.is_set():
+            failure = self.failure
+            if failure is not None:
+                raise failure
+            try:
+                async with asyncio.timeout(self._settings.renew_seconds):
+                    await self._settled.wait()
+            except TimeoutError:
+                continue
+
+    # --- the lease ---------------------------------------------------------------------------------------------
+
+    @property
+    def _lease_us(self) -> int:
+        return seconds_to_us(self._settings.lease_seconds)
+
+    def _told_of(self, what: str) -> None:
+        if what == "replicas":
+            self._look.set()
+
+    async def _join(self) -> None:
+        """Be a new replica: an earlier incarnation's shards aren't ours."""
+        await self._engine.release(self._engine.owned)
+        self._replica = replace(self._replica, id=self._ids.token())
+        self._note(await self._asked(self._store.join(self._replica, self._lease_us)))
+        self.joined += 1
+
+    async def _asked(self, asking: object) -> Cluster | None:
+        """Await an answer of the store's, and learn its time from it."""
+        raw = self._clock.raw_us if self._clock is not None else lambda: 0
+        asked_us, moves = raw(), self._moves
+        cluster: Cluster | None = await asking  # type: ignore[misc]
+        if cluster is not None and self._clock is not None:
+            self._clock.observe(cluster.now_us, asked_us, raw())
+        self._current = moves == self._moves
+        return cluster
+
+    def _note(self, cluster: Cluster | None) -> None:
+        self._cluster = cluster
+        if self._current:
+            self._seen.set()
+        else:
+            self._look.set()
+
+    async def _keep(self) -> None:
+        """Renew the lease for ever, and look at once when others have moved."""
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.renew_seconds):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            try:
+                cluster = await self._asked(self._store.renew(self._replica.id, self._lease_us))
+                if cluster is None:
+                    _log.warning("this replica was taken for dead; it joins anew", replica=self._replica.name)
+                    await self._join()
+                else:
+                    self._note(cluster)
+            except StoreUnavailableError as error:
+                _log.warning("the lease can't be renewed", error=str(error))
+                await asyncio.sleep(self._settings.pause_seconds)
+
+    # --- the shards --------------------------------------------------------------------------------------------
+
+    async def _move(self) -> None:
+        """Do what each new picture asks for."""
+        while True:
+            await self._seen.wait()
+            self._seen.clear()
+            try:
+                await self._settle()
+            except StoreUnavailableError as error:
+                _log.warning("shards can't be moved now", error=str(error))
+                await asyncio.sleep(self._settings.pause_seconds)
+                self._look.set()
+
+    async def _settle(self) -> None:
+        cluster, me = self._cluster, self._replica.id
+        if cluster is None:
+            return
+        live = {replica.id: replica for replica in cluster.replicas if cluster.live(replica)}
+        owners = {row.shard: row.owner for row in cluster.shards if row.owner in live}
+        lost = self._engine.taken_away(cluster.shards)
+        if lost:  # while we stood still
+            self._moves += 1
+            await self._engine.release(lost)
+        if me not in live or self._draining:
+            return
+        strays = [shard for shard, owner in owners.items() if owner == me and shard not in self._engine.owned]
+        takers = [name for name, replica in live.items() if not replica.draining]
+        moves = moves_of(me, takers, owners, EVERY_SHARD)
+        await self._give_back(moves.release)
+        await self._claim(cluster, moves, strays)
+        if not moves.claim:
+            self._settled.set()
+
+    async def _give_back(self, shards: Collection[int]) -> None:
+        if not shards:
+            return
+        self._moves += 1
+        fences = await self._engine.release(shards)
+        await self._store.release(self._replica.id, fences)
+        _log.info("shards given back", shards=len(fences))
+
+    async def _claim(self, cluster: Cluster, moves: Moves, strays: Collection[int]) -> None:
+        rows = {row.shard: row for row in cluster.shards}
+        if strays or moves.claim:
+            self._moves += 1
+            self._look.set()  # for the picture afterwards
+        if strays:  # a claim whose answer was lost: given back, and claimed again
+            await self._store.release(self._replica.id, {shard: rows[shard].fence for shard in strays})
+        if not moves.claim:
+            return
+        wanted = {shard: rows[shard].fence if shard in rows else 0 for shard in moves.claim}
+        got = await self._store.claim(self._replica.id, wanted)
+        if not got:
+            return
+        self.taken_over += sum(1 for shard in got if shard in rows and rows[shard].owner)
+        try:
+            await self._engine.acquire(got)
+        except PodiumError:
+            await self._store.release(self._replica.id, {shard: row.fence for shard, row in got.items()})
+            raise
+        _log.info("shards taken", shards=len(got), replica=self._replica.name)
