@@ -103,6 +103,13 @@ class LocalAgents:
 
     async def _grow(self, definition: AgentDefinition) -> None:
         number = self._counts.get(definition.type, 0) + 1
+        agent_id = await self._have(definition, number)
+        self._counts[definition.type] = number
+        for tell in self.arrived:
+            tell(agent_id, definition)
+
+    async def _have(self, definition: AgentDefinition, number: int) -> str:
+        """Have one more agent of a definition, started and registered; return its id."""
         agent_id = f"{definition.type}-{number}"
         host = AgentHost(
             definition,
@@ -117,9 +124,7 @@ class LocalAgents:
         )
         await host.start()
         self._hosts[agent_id] = host
-        self._counts[definition.type] = number
-        for tell in self.arrived:
-            tell(agent_id, definition)
+        return agent_id
 
     async def add(self, definition: AgentDefinition, agent_id: str, incarnation: str) -> AgentHost:
         """Have one agent under an id and an incarnation of its own, started and registered."""

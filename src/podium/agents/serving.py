@@ -1,5 +1,5 @@
-"""A process that is agents and nothing else: `podium agent`. It joins the fleet over the bus, works, and leaves in
-good order when it is asked to.
+"""Agents of a process that are reached over the bus: those of `podium agent`, which is nothing else, and those of an
+orchestrator that shares its work with others. They join the fleet, work, and leave in good order when they are asked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from podium.agents.sdk import AgentDefinition
 from podium.agents.wire import AgentLines, AgentWire
 from podium.bus.names import check_agent_id
 from podium.clock import Clock, SystemClock
-from podium.exceptions import PodiumError
+from podium.exceptions import PodiumError, TransportClosedError
 from podium.ids import IdSource
 from podium.telemetry.logs import get_logger
 
@@ -25,7 +25,10 @@ _log = get_logger("podium.agents")
 
 
 class ServedAgents:
-    """Agents of one process on one connection. `start` them, await their `ended`, `stop` them."""
+    """Agents of one process on one connection. `start` them, await their `ended`, `stop` them.
+
+    Or `open` the connection, and `serve` one after the other.
+    """
 
     def __init__(
         self,
@@ -77,36 +80,46 @@ class ServedAgents:
         `start` fails, InvalidInputError for a name that can't be one.
         """
         wanted = [definition for definition in definitions for _ in range(count)]
-        ids = list(names) or [self._made_up(d, n % count + 1) for n, d in enumerate(wanted)]
+        ids = list(names) or [self.id_for(d, n % count + 1) for n, d in enumerate(wanted)]
         for agent in ids:
             check_agent_id(agent)
-        await self.wire.open()
+        await self.open()
         try:
-            await self._start(wanted, ids, concurrency, more)
+            for definition, agent in zip(wanted, ids, strict=True):
+                sized = replace(definition, slots=concurrency) if concurrency is not None else definition
+                await self.serve(sized, agent, **more)
         except BaseException:
             await self.abandon()  # all of them or none: nobody would know of the others
             raise
 
-    async def _start(
-        self, wanted: Sequence[AgentDefinition], ids: Sequence[str], concurrency: int | None, more: dict[str, Any]
-    ) -> None:
-        for definition, agent in zip(wanted, ids, strict=True):
-            sized = replace(definition, slots=concurrency) if concurrency is not None else definition
-            host = AgentHost(
-                sized,
-                agent,
-                self.incarnation,
-                self.wire,
-                self._clock,
-                AgentLines(self.wire, agent),
-                renewer=self._renewer,
-                limits=self._limits,
-            )
-            self.hosts[agent] = host
-            await self.wire.attach(agent, host.deliver, **more)
-            await host.start()
+    async def open(self) -> None:
+        """Connect. Raises TransportUnavailableError."""
+        await self.wire.open()
 
-    def _made_up(self, definition: AgentDefinition, number: int) -> str:
+    async def serve(self, definition: AgentDefinition, agent: str, **more: Any) -> AgentHost:
+        """Have one more agent, under this id; `more` are fields of its registration.
+
+        Raises AgentError when its own `start` fails, TransportClosedError when they have been stopped.
+        """
+        if self._over.is_set():
+            raise TransportClosedError("these agents have left")
+        host = AgentHost(
+            definition,
+            agent,
+            self.incarnation,
+            self.wire,
+            self._clock,
+            AgentLines(self.wire, agent),
+            renewer=self._renewer,
+            limits=self._limits,
+        )
+        self.hosts[agent] = host
+        await self.wire.attach(agent, host.deliver, **more)
+        await host.start()
+        return host
+
+    def id_for(self, definition: AgentDefinition, number: int) -> str:
+        """Return an id that no other process has: of the type, this start of the process, and a number."""
         return f"{definition.type[:96]}-{self.incarnation}-{number}"
 
     async def registered(self) -> None:

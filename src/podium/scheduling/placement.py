@@ -19,7 +19,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from podium.fleet.breaker import Circuit
 from podium.scheduling.resources import NOTHING, Capacity, Vector
+from podium.workflow.model import CircuitBreaker
 
 ANY_TYPE = "*"
 PATIENCE = 100  # grants that may pass a task which doesn't fit
@@ -34,6 +36,7 @@ class ReadyTask:
         "agent_type",
         "attempt",
         "capabilities",
+        "circuit",
         "execution",
         "function",
         "needs",
@@ -60,6 +63,7 @@ class ReadyTask:
         capabilities: frozenset[str] = frozenset(),
         function: str = "",
         preferred: str = "",
+        circuit: CircuitBreaker | None = None,
     ) -> None:
         self.execution = execution
         self.task = task
@@ -73,6 +77,7 @@ class ReadyTask:
         self.capabilities = capabilities
         self.function = function
         self.preferred = preferred  # an agent's id, if one is
+        self.circuit = circuit  # its workflow's own policy for agents at which tasks fail in a row
         self.passed_by = 0
         self.queued = True
 
@@ -108,7 +113,7 @@ class Agent:
     """An agent as placement sees it: slots, resources, what it holds."""
 
     __slots__ = (
-        "capabilities", "capacity", "full", "functions", "held", "id", "incarnation", "leaving", "offers", "slots",
+        "capabilities", "capacity", "circuit", "full", "functions", "held", "id", "incarnation", "leaving", "offers", "slots",
         "together", "type",
     )  # fmt: skip
 
@@ -128,12 +133,15 @@ class Agent:
         self.held = 0
         self.full = False  # it refused; until it is heard of again it gets nothing
         self.leaving = False
+        self.circuit: Circuit | None = None  # of one at which tasks have failed in a row
         self.offers: set[tuple[str, float]] = set()  # the lists, by type, and ranks under which it stands there
 
     @property
     def open(self) -> bool:
         """Whether it can be given something."""
         if self.held >= self.slots or self.full or self.leaving:
+            return False
+        if self.circuit is not None and not self.circuit.admits(None):
             return False
         return self.together is None or not self.together.full
 
@@ -254,6 +262,12 @@ class Placement:
             agent.full = False
             self._offer(agent)
 
+    def reconsider(self, agent_id: str) -> None:
+        """What an agent may be given has changed."""
+        agent = self.agents.get(agent_id)
+        if agent is not None:
+            self._offer(agent)
+
     def leave(self, agent_id: str) -> None:
         """An agent drains: it keeps what it has and gets nothing new."""
         if agent_id in self.agents:
@@ -319,6 +333,9 @@ class Placement:
         if hold.needs:
             self.pool.give_back(hold.needs)
             self._stirred.update(dict.fromkeys(self._queues))
+        known = self.agents.get(hold.agent)
+        if known is not None and known.circuit is not None:
+            known.circuit.released(attempt)
         agent = hold.counted_by
         if agent is not None:
             agent.held -= 1
@@ -422,6 +439,8 @@ class Placement:
             del self._ready[ready.execution]
         self._unqueue(ready)
         self.hold(ready.attempt, ready.execution, agent.id, agent.incarnation, ready.needs)
+        if agent.circuit is not None:
+            agent.circuit.granted(ready.attempt, ready.circuit)
         return Slot(ready.execution, ready.task, ready.number, ready.attempt, agent.id, agent.incarnation)
 
     def _choose(self, ready: ReadyTask) -> Agent | None:
@@ -453,6 +472,8 @@ class Placement:
     @staticmethod
     def _fits(agent: Agent, ready: ReadyTask) -> bool:
         if ready.capabilities and not ready.capabilities <= agent.capabilities:
+            return False
+        if agent.circuit is not None and not agent.circuit.admits(ready.circuit):
             return False
         return not ready.needs or not agent.capacity.lacking(ready.needs)
 
@@ -580,6 +601,9 @@ class Placement:
             return f"every agent {_kind(ready)} is leaving"
         if self.here is not None and self.here.full and all(a.together is self.here for a in able):
             return f"the agents of this process hold {self.here.held} tasks, as many as they may (max_concurrent_tasks)"
+        off = [a for a in able if a.circuit is not None and not a.circuit.admits(ready.circuit)]
+        if off and not any(a.open for a in able if a not in off):
+            return f"{_why_off(off[0], ready, len(off))}; {busy}"
         if not any(a.open for a in able) and any(a.full and a.held < a.slots for a in able):
             return f"every agent with a free slot has refused, and hasn't been heard of since; {busy}"
         if any(a.open for a in able) and ready.needs:
@@ -589,6 +613,17 @@ class Placement:
 
 def _kind(ready: ReadyTask) -> str:
     return f"that answers to {ready.function}" if ready.agent_type == ANY_TYPE else f"of type {ready.agent_type}"
+
+
+def _why_off(agent: Agent, ready: ReadyTask, number: int) -> str:
+    circuit = agent.circuit
+    assert circuit is not None
+    others = f", {number - 1} more likewise" if number > 1 else ""
+    seconds = circuit.seconds_left(ready.circuit)
+    then = f"it is tried again in {seconds:.0f} s" if seconds else "one task is with it, as a trial"
+    return (
+        f"{circuit.failures} tasks in a row failed at agent {agent.id}, it gets nothing more for now ({then}){others}"
+    )
 
 
 def _amounts(amounts: Vector) -> str:

@@ -2,6 +2,8 @@
 
 Order is what matters here. The store's lock comes first, then the bus, then those who listen; at the stop, who listens
 goes first and the store last. Nothing in here decides about work.
+
+Where replicas share the store, one of them leads: what is everybody's to know or to be answered once, it says.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from podium.exceptions import MessageBusError, PodiumError, SettingsError
 from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.admission import LinkSettings
+from podium.fleet.audience import Audience
 from podium.fleet.identity import identified_by
 from podium.fleet.link import FleetLink
 from podium.fleet.presence import Presence
@@ -34,6 +37,7 @@ from podium.service.announcing import Announcer, events_stream
 from podium.service.awaiting import awaiting_agent
 from podium.service.door import Door
 from podium.service.listening import SystemEvents
+from podium.service.moves import Moves
 from podium.service.reporting import Reporting
 from podium.service.subjects import SubjectsDoor
 from podium.service.submissions import AWAITING
@@ -99,6 +103,7 @@ class Service:
         self._door: SubjectsDoor
         self._doors: list[Door] = []
         self._projection: Projection
+        self._moves: Moves | None = None
         self._teller: Teller
         self._reporting: Reporting
         self._lag = LoopLag(self.metrics)
@@ -213,11 +218,12 @@ class Service:
             set_aside=set_aside,
             suspend=engine.suspend,
             doubt=engine.doubt_deliveries,
-            held_as=engine.staffing.held_as,
+            held_as=self._held_as,
             identify=identified_by(self._authority, registry, self._clock) if self._authority is not None else None,
             may_answer=may_answer,
             presence=presence,
             taken=self._lives_here,
+            audience=Audience(self._leads, engine.owns),
             logs=self.podium.logs,
             metrics=self.metrics,
         )
@@ -234,6 +240,7 @@ class Service:
             may_answer=may_answer,
             clock=self._clock,
             submitting=self.submitting,
+            leads=self._leads,
             health_seconds=settings.health_check_interval_seconds,
             metrics=self.metrics,
         )
@@ -273,8 +280,10 @@ class Service:
             self.transport, podium.store, self._workflow_of, self._message_id, self._reporting.agents_for, self._events
         )
         self._projection = Projection(podium.store, "announcer", announcer.take)
-        await self._projection.start()
         engine.landed.append(self._projection.landed)
+        self._moves = Moves(engine, self.link, self._projection, self.metrics)
+        engine.moved.append(self._moves.moved)
+        await self._projection.start(engine.owned)
         podium.before_store_closes.append(self._finish_announcing)
         podium.answers["fleet"] = self._reporting.answer_fleet
         podium.answers["audit"] = self._reporting.answer_audit
@@ -297,6 +306,8 @@ class Service:
         metrics, reporting = self.metrics, self._reporting
         EngineCounting(self._engine, metrics, self._clock).begin()
         self._lag.start()
+        if self._moves is not None:
+            self._moves.count()
         metrics.watch("message_bus_connections", lambda: float(self.transport.connected))
         metrics.watch("registry_agents_total", reporting.agents_by_status)
         metrics.watch("registry_agent_health", reporting.health_by_agent)
@@ -393,6 +404,8 @@ class Service:
                 await undo()
             except (PodiumError, OSError) as error:
                 _log.warning("a part did not stop in good order", error=str(error))
+        if self._moves is not None:
+            await self._moves.stop()
         await self._lag.stop()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
@@ -430,6 +443,14 @@ class Service:
     def _engine(self) -> Any:
         assert self.podium.engine is not None
         return self.podium.engine
+
+    def _leads(self) -> bool:
+        return bool(self._engine.leads)
+
+    def _held_as(self, agent: str) -> str:
+        """Return the incarnation under which an agent holds attempts, of whatever replica's executions."""
+        staffing = self._engine.staffing
+        return str(staffing.held_as(agent) or staffing.placement.held_as(agent))
 
     def _lives_elsewhere(self, agent_type: str) -> bool:
         """Whether an agent type needs no code here: some agent on the bus registered as it."""

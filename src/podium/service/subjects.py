@@ -2,6 +2,9 @@
 
 It turns messages into calls of the application and answers them; it decides nothing. Each request is handled by a task
 of its own, of which there are only so many: who comes when all are busy is told at once to come back.
+
+Of several replicas one gets each task that is submitted or asked for, whichever it is. How the system stands, the one
+says that leads: it alone knows how many tasks wait.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from podium.telemetry.logs import get_logger
 from podium.telemetry.metrics import Metrics
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, WorkflowResult
 
+GROUP = "orchestrators"  # of the replicas, one of which gets each request
 MOST_AT_ONCE = 2_000  # requests that are being handled
 RETRY_AFTER_MS = round(RETRY_AFTER_SECONDS * 1_000)
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
@@ -56,11 +60,13 @@ class SubjectsDoor:
         may_answer: Callable[[str], bool] = lambda reply: True,
         clock: Clock,
         submitting: Submitting,
+        leads: Callable[[], bool] = lambda: True,
         health_seconds: float = 30.0,
         metrics: Metrics | None = None,
     ) -> None:
         """`status` is the system's; `malformed` is told of what can't be read; `may_answer` says whether a reply
-        subject may be answered on; `submitting` takes tasks; the system's status is told every `health_seconds`.
+        subject may be answered on; `submitting` takes tasks; the system's status is told every `health_seconds`, by
+        the replica that leads.
         """
         self._may_answer = may_answer
         self._podium = podium
@@ -70,6 +76,7 @@ class SubjectsDoor:
         self._malformed = malformed
         self._clock = clock
         self._submitting = submitting
+        self._leads = leads
         self._health_seconds = health_seconds
         self._metrics = metrics or Metrics()
         self._subscriptions: list[Subscription] = []
@@ -78,13 +85,13 @@ class SubjectsDoor:
 
     async def start(self) -> None:
         """Listen from now on. Raises TransportUnavailableError."""
-        doors: tuple[tuple[str, Handle], ...] = (
-            (wire.SUBMIT, self._submit),
-            (wire.TASK_STATUS, self._task_status),
-            (wire.HEALTH, self._health),
+        doors: tuple[tuple[str, Handle, str], ...] = (
+            (wire.SUBMIT, self._submit, GROUP),
+            (wire.TASK_STATUS, self._task_status, GROUP),
+            (wire.HEALTH, self._health, ""),
         )
-        for subject, handle in doors:
-            subscription = await self._transport.subscribe(subject)
+        for subject, handle, group in doors:
+            subscription = await self._transport.subscribe(subject, group=group)
             self._subscriptions.append(subscription)
             self._begin(self._listen(subscription, handle), f"podium-door-{subject}", self._tasks)
         self._begin(self._tell_health(), "podium-door-tells-health", self._tasks)
@@ -113,8 +120,8 @@ class SubjectsDoor:
             except TransportClosedError:
                 return
             for delivery in deliveries:
-                if handle == self._health and not delivery.reply:
-                    continue  # it is what we say ourselves to everybody
+                if handle == self._health and not (delivery.reply and self._leads()):
+                    continue  # it is what one of us says to everybody, or another one's to answer
                 if len(self._handling) >= MOST_AT_ONCE:
                     self._metrics.counter("podium_submissions_refused_total", "busy").inc()
                     busy = BackpressureError("too many requests are being handled; try again")
@@ -190,6 +197,8 @@ class SubjectsDoor:
         """Say the system's status to everybody, now and then. Our own ear hears it too, and there is no reply to it."""
         while True:
             await asyncio.sleep(self._health_seconds)
+            if not self._leads():
+                continue
             message = wire.SystemStatusMessage(**self._head(), status=self._status())
             try:
                 await self._transport.publish(wire.HEALTH, wire.encoded(message), _JSON_HEADERS)

@@ -99,6 +99,10 @@ _TABLE = (
     Family("podium_malformed_messages_total", _COUNTER, "Messages that couldn't be read", ("subject",)),
     Family("podium_bus_reconnects_total", _COUNTER, "Lost connections to the bus that were made again"),
     Family("podium_bus_lost_messages_total", _COUNTER, "Messages that a slow subscriber has dropped", ("subject",)),
+    Family("podium_shards_owned", _GAUGE, "Shards of executions that this replica owns, of 64"),
+    Family("podium_placement_leads", _GAUGE, "1 at the replica that gives tasks to agents for all, 0 at the others"),
+    Family("podium_shards_moved_total", _COUNTER, "Shards that came to this replica or left it", ("direction",)),
+    Family("podium_take_overs_total", _COUNTER, "Times that this replica began to give tasks to agents for all"),
     Family("podium_event_loop_lag_seconds", _HISTOGRAM, "How late the event loop wakes up", (), "", _LAG),
     Family("podium_metrics_left_out", _GAUGE, "Label values beyond a metric's limit, which aren't shown", ("metric",)),
 )
