@@ -53,6 +53,17 @@ def test_a_replica_is_asked_and_answers(server):
     asyncio.run(scenario())
 
 
+def test_a_replica_that_joined_anew_answers_under_its_new_id_alone(server):
+    async def scenario() -> None:
+        async with Ends(server) as ends:
+            await ends.answering.answer_as("r1", echo)
+            await ends.answering.answer_as("r2", echo)
+            assert await ends.asking.ask("r2", {}) == {"heard": {}}
+            assert await ends.asking.ask("r1", {}, 0.2) is None
+
+    asyncio.run(scenario())
+
+
 def test_messages_far_beyond_a_payload_of_notify_arrive_whole(server):
     async def large(asked: dict[str, Any]) -> dict[str, Any]:
         return {"rows": [f"{asked['seed'] * (number + 1):x}" for number in range(150_000)]}

@@ -67,11 +67,15 @@ class Calls:
             del self._awaited[call]
 
     async def answer_as(self, replica: str, answer: Answer) -> None:
-        """From now on, answer questions to this replica, over lost connections too. Raises StoreUnavailableError."""
+        """From now on, answer questions to this replica, over lost connections too. Raises StoreUnavailableError.
+
+        To be called again when the replica has another id.
+        """
         self._address, self._answer = replica, answer
         await self._drop()  # it listened under another address
         await self._connected()
-        self._staying = asyncio.create_task(self._stay_connected(), name="podium-replica-answers")
+        if self._staying is None:
+            self._staying = asyncio.create_task(self._stay_connected(), name="podium-replica-answers")
 
     async def close(self) -> None:
         """Answer nothing more, let go. Safe twice."""
