@@ -311,6 +311,7 @@ class Service:
         metrics.watch("message_bus_connections", lambda: float(self.transport.connected))
         metrics.watch("registry_agents_total", reporting.agents_by_status)
         metrics.watch("registry_agent_health", reporting.health_by_agent)
+        metrics.watch("podium_projection_lag", self._reading_lag)
         metrics.watch("podium_bus_lost_messages_total", lambda: {"agents": float(self.link.lost)})
 
         async def look_at_lag() -> None:
@@ -342,6 +343,10 @@ class Service:
     def announcements_waiting(self) -> int:
         """How many committed rows wait to be announced."""
         return self._projection.lag
+
+    def _reading_lag(self) -> dict[str, float]:
+        models = self.podium.read_models
+        return {self._projection.name: float(self._projection.lag), **(models.lag() if models is not None else {})}
 
     def _lives_here(self, agent: str) -> bool:
         """Whether an id is that of an agent of this process, or kept for the orchestrator's own."""
