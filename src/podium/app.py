@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from podium.agents.crew import Crew
-from podium.clock import Clock, SystemClock
+from podium.clock import Clock, SlewedClock, SystemClock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.explain import Explanation, Sources, explain, headline
@@ -42,7 +42,7 @@ from podium.scheduling.placement import Placement
 from podium.settings import Settings
 from podium.store.memory import MemoryStore
 from podium.store.owners import FileOwner, NoOwners, Owners
-from podium.store.protocol import Blob, ExecutionRow, Store
+from podium.store.protocol import Blob, ExecutionRow, Replica, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.inputs import check_input
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, TaskStatus, Workflow, WorkflowResult
@@ -51,6 +51,7 @@ from podium.workflow.validation import validate
 if TYPE_CHECKING:
     from podium.agents.local import LocalAgents
     from podium.agents.sdk import AgentDefinition
+    from podium.engine.ownership import Ownership, SharedStore
     from podium.engine.readmodels import ReadModels
     from podium.engine.state import State
     from podium.fleet.messages import Carrier, ToAgent
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 
 VALID_KEPT = 64  # workflows that needn't be validated again
 GUEST_POLL_SECONDS = 0.1
+FILE_POLL_SECONDS = 0.25
+SHARED_POLL_SECONDS = 5.0  # between looks into the inbox, where others ring when they put something into it
 GUEST_POLL_LATER_SECONDS = 1.0  # of what takes long
 MOST_EXPLAINED = 10_000  # ready tasks of an execution about which another replica is asked
 MAX_INPUT = 64 << 20  # bytes of JSON
@@ -99,8 +102,14 @@ class Podium:
         elsewhere: bool = False,
         may_own: bool = True,
         placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
+        shared: SharedStore | None = None,
+        bus: str = "",
+        agents_are_shared: bool = False,
     ) -> None:
         self.settings = settings
+        self._shared = shared
+        self._bus = bus
+        self._agents_are_shared = agents_are_shared
         self._placement = placement
         self._may_own = may_own
         self.store = store
@@ -114,6 +123,7 @@ class Podium:
         self.before_store_closes: list[Callable[[], Awaitable[None]]] = []  # for who reads the log to its end
         self._clock = clock or SystemClock()
         self._ids = ids or IdSource(self._clock)
+        self.ownership: Ownership | None = None  # its place among the replicas that share the store
         self._works = works
         self._definitions = Definitions(store)
         self._valid: dict[int, tuple[Workflow, Workflow]] = {}  # as given and as validated, by the object's id
@@ -138,6 +148,9 @@ class Podium:
         elsewhere: bool = False,
         may_own: bool = True,
         placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
+        bus: str = "",
+        agents_are_shared: bool = False,
+        store: SharedStore | None = None,
     ) -> Self:
         """Open the store, as its owner if that is wanted and possible.
 
@@ -145,12 +158,20 @@ class Podium:
         work decides inputs, should it become the owner, but starts no task. `elsewhere`: agents come over a bus, and a
         type without code here is no mistake. One that may not own never becomes the owner. Raises NotTheOwnerError if
         `must_own` and another process has the lock, or the replicas that are there are on another bus.
+
+        Replicas that share a database have a `bus` in common; one that has none must be alone. With `agents_are_shared`
+        the agents of this process work for all of them. `store` is one that is at hand and shared, in place of the
+        settings' database.
         """
         options: dict[str, Any] = {
             "agents": tuple(agents), "definitions": tuple(definitions), "works": works, "elsewhere": elsewhere,
-            "may_own": may_own, "placement": placement,
+            "may_own": may_own, "placement": placement, "bus": bus, "agents_are_shared": agents_are_shared,
         }  # fmt: skip
-        if settings.on_postgres:
+        if store is not None:
+            from podium.store.logs import MemoryLogs
+
+            podium = cls(settings, store, MemoryLogs(), shared=store, **options)
+        elif settings.on_postgres:
             podium = await cls._on_postgres(settings, **options)
         else:
             make = cls._in_memory if settings.in_memory else cls._on_disk
@@ -199,6 +220,7 @@ class Podium:
             store,
             PostgresLogs(settings.database),
             owners=ReplicaOwners.at(settings.database, store),
+            shared=store,
             **options,
         )
 
@@ -223,7 +245,8 @@ class Podium:
     @property
     def failure(self) -> BaseException | None:
         """Why this process' engine ended by itself, if it did."""
-        return self.engine.failure if self.engine is not None else None
+        failure = self.engine.failure if self.engine is not None else None
+        return failure or (self.ownership.failure if self.ownership is not None else None)
 
     @property
     def live_attempts(self) -> int:
@@ -260,21 +283,46 @@ class Podium:
                 return True
             if self._closed or not self._may_own:
                 return False
-            if self.settings.on_postgres:
-                return await self._own_on_postgres()
+            if self._shared is not None:
+                return await self._join(self._shared)
             if self._lock is not None and not self._lock.try_acquire():
                 return False
             try:
-                await self._start()
+                await self._start(self._clock)
+                await self._owners.answer("", self._answer)
             except BaseException:
                 if self._lock is not None:
                     self._lock.release()
                 raise
             return True
 
-    async def _own_on_postgres(self) -> bool:
-        """Join the replicas that share the store, and run executions with them."""
-        return False
+    async def _join(self, store: SharedStore) -> bool:
+        """Become one of the replicas that share the store; False where those that are there don't let it in."""
+        from podium.engine.ownership import Ownership
+        from podium.store.replicas import replica_here, why_kept_out
+
+        cluster = await store.cluster()
+        if not self._bus and any(cluster.live(replica) for replica in cluster.replicas):
+            self._kept_out = NotTheOwnerError(why_kept_out(cluster, self._bus))
+            return False
+        clock = SlewedClock(self._clock)
+        engine = await self._start(clock)
+        ownership = Ownership(store, engine, replica_here(self._bus), ids=self._ids, clock=clock)
+        ownership.joined_as.append(self._answer_as)
+        try:
+            await ownership.start()
+        except BaseException as error:
+            self.engine = None
+            await engine.stop()
+            if not isinstance(error, NotTheOwnerError):
+                raise
+            self._kept_out = NotTheOwnerError(why_kept_out(await store.cluster(), self._bus))
+            return False
+        self.ownership = ownership
+        return True
+
+    async def _answer_as(self, replica: Replica) -> None:
+        await self._owners.answer(replica.id, self._answer)
 
     def _adopted(self, state: State) -> None:
         """The engine has taken an execution in: see to it that its agents are here."""
@@ -284,9 +332,10 @@ class Podium:
         """Return the engine, if it is here that this execution is run."""
         return self.engine if self.engine is not None and self.engine.owns(execution) else None
 
-    async def _start(self) -> None:
+    async def _start(self, clock: Clock) -> Engine:
         from podium.agents.local import LocalAgents
         from podium.agents.renewal import INTERVAL_SECONDS, ThreadRenewer
+        from podium.agents.shared import SharedAgents
         from podium.scheduling.resources import vector_of_amounts
 
         self._own_logs()
@@ -295,10 +344,12 @@ class Podium:
         engine = Engine(
             self.store,
             carrier,
-            clock=self._clock,
+            clock=clock,
             ids=self._ids,
             settings=EngineSettings(
                 lease_seconds=lease,
+                shared=self._shared is not None,
+                inbox_poll_seconds=SHARED_POLL_SECONDS if self._shared is not None else FILE_POLL_SECONDS,
                 lease_check_seconds=min(1.0, lease / 4, self.settings.foreign_lease_seconds / 4),
                 starts_tasks=self._works,
                 foreign_lease_seconds=self.settings.foreign_lease_seconds,
@@ -308,7 +359,8 @@ class Podium:
         )
         if self._elsewhere:  # of agents elsewhere nothing can be heard before there is a link
             engine.staffing.reachable = lambda: carrier.elsewhere is not None
-        self.agents = carrier.agents = LocalAgents(
+        have_agents = SharedAgents if self._agents_are_shared else LocalAgents
+        self.agents = carrier.agents = have_agents(
             {}, engine, self.logs, clock=self._clock, ids=self._ids, renewer=renewer
         )
         self._crew.lead(self.agents)
@@ -316,7 +368,7 @@ class Podium:
         await engine.start()
         self.engine = engine
         await self._keep_read_models(engine)
-        await self._owners.answer("", self._answer)
+        return engine
 
     async def _keep_read_models(self, engine: Engine) -> None:
         from podium.engine.readmodels import ReadModels
@@ -596,6 +648,16 @@ class Podium:
 
     # --- the end -----------------------------------------------------------------------------------------------
 
+    async def hand_over(self, drain_seconds: float) -> None:
+        """Give this replica's shards to the others, if there are any, and let the agents of this process that work for
+        all finish what they have. To be called while the bus is still heard, before `close`.
+        """
+        if self.ownership is not None and self.ownership.others:
+            await self.ownership.stop()
+        if self.agents is not None and self._agents_are_shared:
+            await self._crew.dismiss()
+            await self.agents.drain(drain_seconds)
+
     async def close(self, drain_seconds: float | None = None) -> None:
         """Stop: live attempts may finish within the time, what doesn't is handed back. Safe twice.
 
@@ -606,7 +668,7 @@ class Podium:
         self._closed = True
         seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
         engine, agents = self.engine, self.agents
-        if not self.settings.on_postgres:
+        if self._shared is None:
             await self._owners.close()
         await self._crew.dismiss()
         if engine is not None:
@@ -619,6 +681,8 @@ class Podium:
                     await engine.settled()
             except TimeoutError:
                 _log.warning("attempts were still live at the stop; they are made good at the next start")
+            if self.ownership is not None:
+                await self.ownership.stop()
             await engine.stop()
         if agents is not None:
             await agents.stop()

@@ -8,7 +8,7 @@ as others claim them; the fences see to it that it can't write, and it joins ane
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from msgspec import Struct
@@ -69,6 +69,8 @@ class Ownership:
         self._settled = asyncio.Event()
         self.joined = 0  # how often: more than once means that the lease was lost
         self.taken_over = 0  # shards that had another owner, who was gone
+        self.joined_as: list[Callable[[Replica], Awaitable[None]]] = []  # who is told its id, at each joining
+        self._renewed_at = float("-inf")  # by the loop's clock: when the last renewal was asked for
         store.listen(self._told_of)
 
     @property
@@ -80,6 +82,19 @@ class Ownership:
     def cluster(self) -> Cluster | None:
         """What was there at the last renewal."""
         return self._cluster
+
+    @property
+    def others(self) -> list[Replica]:
+        """The other replicas that were alive at the last renewal and stay."""
+        cluster = self._cluster
+        if cluster is None:
+            return []
+        return [r for r in cluster.replicas if cluster.live(r) and not r.draining and r.id != self._replica.id]
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long the lease holds still, by what the store said last and our own clock since; at least 0."""
+        return max(0.0, self._settings.lease_seconds - (asyncio.get_running_loop().time() - self._renewed_at))
 
     @property
     def failure(self) -> BaseException | None:
@@ -141,14 +156,18 @@ class Ownership:
         self._replica = replace(self._replica, id=self._ids.token())
         self._note(await self._asked(self._store.join(self._replica, self._lease_us)))
         self.joined += 1
+        for tell in self.joined_as:
+            await tell(self._replica)
 
     async def _asked(self, asking: object) -> Cluster | None:
         """Await an answer of the store's, and learn its time from it."""
         raw = self._clock.raw_us if self._clock is not None else lambda: 0
-        asked_us, moves = raw(), self._moves
+        asked_us, moves, asked_at = raw(), self._moves, asyncio.get_running_loop().time()
         cluster: Cluster | None = await asking  # type: ignore[misc]
         if cluster is not None and self._clock is not None:
             self._clock.observe(cluster.now_us, asked_us, raw())
+        if cluster is not None:
+            self._renewed_at = asked_at
         self._current = moves == self._moves
         return cluster
 

@@ -1,0 +1,40 @@
+"""How this process presents itself to the replicas that share a store, and why they don't let it in."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import msgspec
+
+from podium import __version__
+from podium.store.protocol import FORMAT, Cluster, Replica
+
+EMBEDDED = "embedded:"  # begins the bus of a replica with a NATS server of its own, which ends with it
+
+
+def replica_here(bus: str, token: str = "") -> Replica:
+    """Return this process as a replica on a bus (empty: it has none). `token` tells apart several in one process."""
+    host, pid = platform.node() or "localhost", os.getpid()
+    name = f"{host}/{pid}" + (f"/{token}" if token else "")
+    return Replica("", name, bus, __version__, FORMAT, details=msgspec.json.encode({"host": host, "pid": pid}))
+
+
+def why_kept_out(cluster: Cluster, bus: str) -> str:
+    """Return in a sentence why a replica on this bus can't join those that are there, and what to do."""
+    there = [replica for replica in cluster.replicas if cluster.live(replica)]
+    names = ", ".join(sorted(replica.name for replica in there)) or "nobody"
+    theirs = sorted({replica.bus for replica in there})
+    if "" in theirs:
+        return f"{names} works on this database without a bus; start this replica when that has ended"
+    if any(each.startswith(EMBEDDED) for each in theirs):
+        return (
+            f"{names} runs on this database with a NATS server of its own, which ends with it: for several replicas "
+            f"start a NATS server, and each of them with --bus nats://host:4222"
+        )
+    shared = ", ".join(theirs)
+    if not bus or bus.startswith(EMBEDDED):
+        return f"the replicas of this database ({names}) share the bus {shared}; start this one with --bus {shared}"
+    return (
+        f"the replicas of this database ({names}) share the bus {shared}, not {bus}; start this one with --bus {shared}"
+    )
