@@ -153,6 +153,7 @@ async def status(store: MemoryStore, execution: str) -> ExecutionStatus:
 
 async def sound(store: MemoryStore, engine: Engine | None = None, at_rest: bool = True) -> None:
     """Assert what the oracle says."""
-    assert await Examination(store.reopen(), at_rest=at_rest).examine() == []
+    found = await Examination(store.reopen(), at_rest=at_rest).examine()
+    assert found == []
     if engine is not None and at_rest:
         assert unreturned(engine) == []

@@ -65,6 +65,7 @@ class Loader:
         self._placed = placed
         self._leads = leads
         self._unsettled: dict[int, int] = {}  # inbox rows that are read and not drained yet, with their shards
+        self._twice: set[int] = set()  # inbox rows whose inputs were under way already
         self.inbox_wake = asyncio.Event()
         self._timers_wake = asyncio.Event()
 
@@ -150,12 +151,15 @@ class Loader:
 
     def disown(self, shards: Collection[int]) -> None:
         """These shards are others' now, and what lies in their inboxes is, too."""
+        self._twice.clear()  # those that are still ours are read again
         self.drained([inbox_id for inbox_id, shard in self._unsettled.items() if shard in shards])
 
     def drained(self, inbox_ids: Iterable[int]) -> None:
         """These rows are no longer in the inbox, or no longer ours."""
         for inbox_id in inbox_ids:
             self._unsettled.pop(inbox_id, None)
+        if self._twice:
+            self.inbox_wake.set()
 
     async def load_due(self, poll_seconds: float) -> None:
         """Load, for ever, the executions whose timers are due within the horizon."""
@@ -185,9 +189,11 @@ class Loader:
 
     async def _read_inbox(self) -> bool:
         """Read what is new; True when there may be more than the intake has room for: it waits on the disk."""
+        seen: list[int] = []  # in this look
         while True:
             shards = (*self._shards.ours, PLACEMENT_SHARD) if self._leads() else self._shards.ours
-            rows = await self._store.inbox(shards, 0, _INBOX_PAGE, tuple(self._unsettled)) if shards else []
+            rows = await self._store.inbox(shards, 0, _INBOX_PAGE, (*self._unsettled, *seen)) if shards else []
+            seen += [row.id for row in rows]
             for row in rows:
                 self._take_in(row)
             if len(rows) < _INBOX_PAGE:
@@ -203,12 +209,22 @@ class Loader:
             return
         if row.shard not in self._shards.fences:
             return  # it went while we read
-        self._unsettled[row.id] = row.shard
         try:
-            self._intake.put_once(posted(row, decode_input(row.payload)))
+            arrival = posted(row, decode_input(row.payload))
         except CorruptHistoryError as error:
+            self._unsettled[row.id] = row.shard
             _log.error("an input from the inbox can't be read", execution=row.execution, error=str(error))
             self._reject(posted(row, inp.Tick()), error)
+            return
+        if arrival.key in self._intake.known:  # it came another way, too: this row is looked at when that is recorded
+            self._twice.add(row.id)
+            return
+        self._unsettled[row.id] = row.shard
+        if row.id in self._twice:
+            self._twice.discard(row.id)
+            self._intake.doubt(arrival)
+        else:
+            self._intake.put(arrival)
 
 
 async def _pause(wake: asyncio.Event, seconds: float) -> bool:

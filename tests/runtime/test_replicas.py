@@ -1,0 +1,184 @@
+"""Several replicas on one store: each decides for its shards, one places for all, and whoever goes is missed by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec import Raw
+
+from podium.engine import inputs as inp
+from podium.engine.shards import EVERY_SHARD
+from podium.exceptions import ShardMovedError
+from podium.fleet import messages as msg
+from podium.workflow.model import ResourceRequirements, Task
+from tests.runtime.replicas import Cluster
+from tests.runtime.support import ONE, TWO, sound, until, virtual, workflow
+
+CHAIN = workflow(*(Task(id=f"t{n}", agent="hand", dependencies=(f"t{n - 1}",) if n else ()) for n in range(5)))
+
+
+@virtual
+async def test_replicas_share_the_shards_and_one_of_them_leads():
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+            await cluster.balanced()
+        assert set().union(*(p.engine.owned for p in cluster.processes)) == set(EVERY_SHARD)
+
+
+@virtual
+async def test_executions_of_all_replicas_get_agents_from_the_one_that_leads():
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        for n in range(2):
+            cluster.join(f"hand-{n}")
+        executions = await cluster.submit(CHAIN, 60)
+        assert len({process.engine.owned for process in cluster.processes}) == 3
+        await cluster.ended(executions)
+        await until(lambda: not cluster.leader.engine.placing.placement.held())
+        await sound(cluster.store)
+        assert not cluster.store._data.inbox
+        assert all(member.most <= member.slots and not member.refused for member in cluster.fleet.members.values())
+
+
+@virtual
+async def test_an_execution_of_another_replica_is_refused_by_name():
+    async with Cluster() as cluster:
+        one, two = await cluster.start(), await cluster.start()
+        await cluster.balanced()
+        (execution,) = await cluster.submit(ONE)
+        assert one.engine.owns(execution)
+        with pytest.raises(ShardMovedError):
+            await two.engine.finished(execution)
+
+
+@virtual
+@pytest.mark.parametrize("leads", [True, False])
+async def test_a_replica_that_is_killed_loses_nothing(leads):
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        for n in range(3):
+            cluster.join(f"hand-{n}")
+        executions = await cluster.submit(CHAIN, 90)
+        await asyncio.sleep(0.3)
+        victim = next(process for process in cluster.processes if process.engine.leads is leads)
+        await cluster.kill(victim)
+        await cluster.ended(executions)
+        await cluster.balanced()
+        await until(lambda: not cluster.leader.engine.placing.placement.held())
+        await sound(cluster.store)
+        assert all(member.most <= member.slots for member in cluster.fleet.members.values())
+
+
+@virtual
+async def test_a_rolling_restart_loses_nothing_and_begins_nothing_twice():
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        for n in range(3):
+            cluster.join(f"hand-{n}")
+        executions = await cluster.submit(CHAIN, 60)
+        for process in list(cluster.processes):
+            await cluster.start()
+            await cluster.stop(process)
+            executions += await cluster.submit(CHAIN, 10)
+            await cluster.balanced()
+        await cluster.ended(executions)
+        await sound(cluster.store)
+        done = [attempt for member in cluster.fleet.members.values() for attempt in member.done]
+        assert len(done) == len(set(done)) == 5 * len(executions)
+
+
+@virtual
+async def test_a_replica_that_stood_still_writes_nothing_more_of_what_others_have():
+    async with Cluster() as cluster:
+        one, two = await cluster.start(), await cluster.start()
+        await cluster.balanced()
+        member = cluster.join("hand-1", working=False)
+        executions = await cluster.submit(TWO, 8)
+        await until(lambda: len(member.live) == 4)
+        cluster.freeze(one)
+        await until(lambda: two.engine.owned == frozenset(EVERY_SHARD), 60)
+        for attempt in list(member.live):  # what it would still like to record
+            one.engine.receive(msg.Succeeded(member.agent, attempt, Raw(b"2")))
+        member.finish_all()
+        cluster.thaw(one)
+        await cluster.ended(executions)
+        await cluster.balanced()
+        assert one.ownership.failure is None
+        await cluster.quiet()
+        await sound(cluster.store)
+
+
+@virtual
+async def test_priority_holds_before_during_and_after_a_take_over_of_placement():
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        member = cluster.join("hand-1", slots=1, working=False)
+        low = await cluster.submit(ONE, 9, priority=10)
+        high = await cluster.submit(ONE, 9, priority=90)
+        await asyncio.sleep(1)
+        begun = len(member.live)
+        await cluster.kill(cluster.leader)
+        await cluster.balanced()
+        member.finish_all()
+        await cluster.ended([*low, *high])
+        order = [attempt.partition(":")[0] for attempt in member.done][begun:]
+        assert order == [*[e for e in order if e in high], *[e for e in order if e in low]]
+        assert member.most == 1
+        assert not member.refused
+
+
+@virtual
+async def test_a_pool_holds_for_all_replicas_across_a_take_over():
+    heavy = workflow(Task(id="a", agent="hand", resources=ResourceRequirements(cpu_cores=1.0)))
+    async with Cluster(cpu_cores=3.0) as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        members = [cluster.join(f"hand-{n}", working=False) for n in range(3)]
+        executions = await cluster.submit(heavy, 12)
+        await asyncio.sleep(1)
+        assert sum(len(member.live) for member in members) == 3
+        await cluster.kill(cluster.leader)
+        await cluster.balanced()
+        await asyncio.sleep(10)
+        assert sum(len(member.live) for member in members) == 3
+        for member in members:
+            member.finish_all()
+        await cluster.ended(executions)
+        await sound(cluster.store)
+
+
+@virtual
+async def test_a_second_grant_of_one_attempt_changes_nothing():
+    """A leader that is gone granted it, and its successor couldn't see that in the execution yet."""
+    async with Cluster() as cluster:
+        for _ in range(2):
+            await cluster.start()
+        await cluster.balanced()
+        members = [cluster.join(f"hand-{n}", slots=1, working=False) for n in range(2)]
+        executions = await cluster.submit(ONE, 2)
+        await until(lambda: sum(len(member.live) for member in members) == 2)
+        for member in members:
+            (attempt,) = member.live
+            owner = next(p for p in cluster.processes if p.engine.owns(attempt.partition(":")[0]))
+            other = next(m for m in members if m is not member)
+            again = inp.Grant(9, 1, (inp.Granted("a", 1, other.agent, f"{msg.REMOTE}1"),))
+            await owner.engine.command(attempt.partition(":")[0], again, input_id="grant:9:1")
+        await cluster.quiet()
+        placement = cluster.leader.engine.placing.placement
+        assert {a.id: a.held for a in placement.agents.values()} == {"hand-0": 1, "hand-1": 1}
+        for member in members:
+            member.finish_all()
+        await cluster.ended(executions)
+        await until(lambda: not placement.held())
+        await sound(cluster.store)
