@@ -1,4 +1,4 @@
-"""Several replicas on one store: each decides for its shards, one places for all, and whoever goes is missed by nobody."""
+"""Several replicas on one store: each decides for its shards, one places for all, and who goes leaves nothing behind."""
 
 from __future__ import annotations
 
