@@ -23,12 +23,13 @@ def moves_of(replica: str, takers: Collection[str], owners: Mapping[int, str], s
     """Return what `replica` should do. `takers` are the live replicas that own shards and don't drain; `owners` has the
     owner of each shard that a live replica holds, one that drains included.
     """
-    mine = sorted(shard for shard in shards if owners.get(shard) == replica)
+    # The last one goes last: it is placement's, and who places anew must read what all replicas have.
+    mine = sorted((shard for shard in shards if owners.get(shard) == replica), reverse=True)
     if replica not in takers:
-        return Moves(release=tuple(mine))
+        return Moves(release=tuple(sorted(mine)))
     share = shares(takers, owners, shards)
     if len(mine) > share[replica]:
-        return Moves(release=tuple(mine[share[replica] :]))
+        return Moves(release=tuple(sorted(mine[share[replica] :])))
     free = [shard for shard in sorted(shards) if shard not in owners]
     return Moves(claim=_picked(free, replica, _wanted(share, owners)))
 
