@@ -21,7 +21,7 @@ def circuit(*signs: Sign, at_us: int = 0, usual: CircuitBreaker | None = USUAL) 
     """A circuit after these ends, each of another task."""
     made = Circuit(usual)
     for number, sign in enumerate(signs):
-        made.ended(f"a{number}", f"t{number}", sign, at_us, "crash")
+        made.ended(f"a{number}", f"t{number}", sign, at_us)
     return made
 
 

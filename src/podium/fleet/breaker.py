@@ -47,7 +47,7 @@ class Circuit:
     `usual` holds for all tasks; None: only policies of their own hold. A task with one is admitted if both allow it.
     """
 
-    __slots__ = ("_now_us", "_row", "_since_us", "_usual", "state", "trial", "why")
+    __slots__ = ("_now_us", "_row", "_since_us", "_usual", "state", "trial")
 
     def __init__(self, usual: CircuitBreaker | None) -> None:
         self._usual = usual
@@ -56,14 +56,13 @@ class Circuit:
         self._now_us = 0
         self.state = CircuitState.CLOSED  # under the usual policy, as of the latest look
         self.trial = ""  # the attempt that is under way as one
-        self.why = ""  # what the latest failure was
 
     @property
     def failures(self) -> int:
         """How many tasks have failed in a row."""
         return len(self._row)
 
-    def ended(self, attempt: str, task: str, sign: Sign, now_us: int, why: str = "") -> None:
+    def ended(self, attempt: str, task: str, sign: Sign, now_us: int) -> None:
         """An attempt of a task has ended at this agent."""
         self.released(attempt)
         match sign:
@@ -71,7 +70,6 @@ class Circuit:
                 self._row.clear()
             case Sign.BAD:
                 self._since_us = now_us
-                self.why = why
                 if len(self._row) < ROW_KEPT:
                     self._row[task] = None
             case Sign.NOTHING:

@@ -113,8 +113,8 @@ class Agent:
     """An agent as placement sees it: slots, resources, what it holds."""
 
     __slots__ = (
-        "capabilities", "capacity", "circuit", "full", "functions", "held", "id", "incarnation", "leaving", "offers", "slots",
-        "together", "type",
+        "capabilities", "capacity", "circuit", "full", "functions", "held", "id", "incarnation", "leaving", "offers",
+        "slots", "together", "type",
     )  # fmt: skip
 
     def __init__(
