@@ -23,6 +23,7 @@ class OwnedShards:
         self.positions: dict[int, int] = {}  # as decided
         self.committed: dict[int, int] = {}
         self.ours: tuple[int, ...] = ()  # those of executions
+        self._all = False  # of them
 
     def add(self, rows: Mapping[int, ShardRow]) -> None:
         """Take shards in, as the store gave them."""
@@ -43,10 +44,11 @@ class OwnedShards:
 
     def _note(self) -> None:
         self.ours = tuple(sorted(shard for shard in self.fences if shard != PLACEMENT_SHARD))
+        self._all = len(self.ours) == SHARDS
 
     def owns(self, execution: str) -> bool:
         """Whether an execution's shard is among them."""
-        return shard_of(execution) in self.fences
+        return self._all or shard_of(execution) in self.fences
 
     def moved(self, rows: Iterable[ShardRow]) -> list[int]:
         """Return those of our shards that somebody else has taken, as these rows of the store say."""
