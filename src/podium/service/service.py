@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, Self
 
 from podium.agents.sdk import AgentDefinition
+from podium.agents.serving import ServedAgents
+from podium.agents.shared import SharedAgents
 from podium.app import Podium
 from podium.bus.dead_letters import DeadLetters
 from podium.bus.names import is_inbox
@@ -22,12 +25,14 @@ from podium.bus.opening import transport_for
 from podium.bus.transport import Delivery, Happening, Promises, Transport
 from podium.clock import Clock, SystemClock
 from podium.engine.counting import EngineCounting, MeasuredPlacement
+from podium.engine.ownership import SharedStore
 from podium.engine.projections import Projection
 from podium.exceptions import MessageBusError, PodiumError, SettingsError
 from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.admission import LinkSettings
 from podium.fleet.audience import Audience
+from podium.fleet.connections import connection_name
 from podium.fleet.identity import identified_by
 from podium.fleet.link import FleetLink
 from podium.fleet.presence import Presence
@@ -38,6 +43,7 @@ from podium.service.awaiting import awaiting_agent
 from podium.service.door import Door
 from podium.service.listening import SystemEvents
 from podium.service.moves import Moves
+from podium.service.opening import Opening
 from podium.service.reporting import Reporting
 from podium.service.subjects import SubjectsDoor
 from podium.service.submissions import AWAITING
@@ -70,12 +76,14 @@ class Service:
         most_here: int | None = None,
         events: SystemEvents | None = None,
         clock: Clock | None = None,
+        store: SharedStore | None = None,
     ) -> None:
         """`agents` are specs of agents that live in this process, `definitions` such agents as objects, `most_here` is
         how many tasks they hold at once; `url` is the bus (None: as the settings say, else an embedded NATS server);
         `transport` one that is at hand, to be started and stopped here. `doors` make further ways in, opened once it
         hears the bus, such as `http_door`. `alone`: nobody else is on the bus, so an agent type without code, that
-        nobody registered as, is a mistake. `events` hears the system events that are told, here.
+        nobody registered as, is a mistake. `events` hears the system events that are told, here. `store` is one that is
+        at hand and that replicas share, in place of the settings' database.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -96,6 +104,7 @@ class Service:
         self._clock = clock or SystemClock()
         self._ids = IdSource(self._clock)
         self._incarnation = self._ids.token()
+        self._opening = Opening(settings, self._url, alone, self._incarnation, self._clock, store)
         self.started_us = self._clock.now_us()
         self._authority: Authority | None = None
         self._access: SystemAccess | None = None  # to the events of a server of our own
@@ -130,18 +139,18 @@ class Service:
             raise
 
     async def _start(self) -> None:
-        self.podium = await Podium.open(
-            self.settings,
-            agents=self._agents,
-            definitions=self._definitions,
-            must_own=True,
-            elsewhere=not self.alone,
-            placement=lambda pool: MeasuredPlacement(self.metrics, self._clock, pool=pool, most_here=self._most_here),
-        )
-        self._undo = [self._close_podium]
-        self.transport = self._given or await self._carrier()
-        self._undo = [self._stop_nats, self.transport.stop, self._close_podium]
-        await self.transport.start()
+        if self._opening.agents_are_shared:  # shards come at once: they are for a replica that can be reached
+            self.transport = await self._carrier()
+            self._undo = [self.transport.stop]
+            await self.transport.start()
+            self.podium = await self._opened()
+            self._undo.append(self._close_podium)
+        else:
+            self.podium = await self._opened()
+            self._undo = [self._close_podium]
+            self.transport = self._given or await self._carrier()
+            self._undo = [self._stop_nats, self.transport.stop, self._close_podium]
+            await self.transport.start()
         if not self.alone:
             await self.transport.declare(events_stream(self.settings.event_retention_hours))
         self._make_parts()
@@ -155,11 +164,36 @@ class Service:
         await self._door.start()
         self._count()
         await self._open_doors()
+        self._tell_started()
+        if isinstance(self.podium.agents, SharedAgents):
+            await self._have_agents(self.podium.agents)
+        self._ready = True
+
+    async def _opened(self) -> Podium:
+        return await self._opening.podium(
+            agents=self._agents,
+            definitions=self._definitions,
+            placement=lambda pool: MeasuredPlacement(self.metrics, self._clock, pool=pool, most_here=self._most_here),
+        )
+
+    @property
+    def replica(self) -> str:
+        """The name of this replica; `single` where it shares its store with nobody."""
+        ownership = self.podium.ownership
+        return ownership.replica.name if ownership is not None else "single"
+
+    def _tell_started(self) -> None:
         self._teller.tell(
             wire.SystemEventType.ORCHESTRATOR_STARTED,
-            {"incarnation": self._incarnation, "replica": "single", "agentTypes": []},
+            {"incarnation": self._incarnation, "replica": self.replica, "agentTypes": []},
         )
-        self._ready = True
+
+    async def _have_agents(self, agents: SharedAgents) -> None:
+        """Have the agents that were given here on a connection of their own, since they work for all replicas."""
+        incarnation = self._ids.token()
+        connect = partial(transport_for, self.url, self.settings, name=connection_name(incarnation))
+        await agents.board(ServedAgents(connect, incarnation=incarnation))
+        await self.podium.hire()
 
     async def _carrier(self) -> Transport:
         """Return the transport that the settings name; where they name none, one to a server of our own."""
@@ -290,8 +324,9 @@ class Service:
         podium.answers["promises"] = self._reporting.answer_promises
         podium.expect(self._lives_elsewhere)
         assert podium.agents is not None
-        podium.agents.arrived.append(self._arrived)
-        await podium.hire()
+        if not self._opening.agents_are_shared:
+            podium.agents.arrived.append(self._arrived)
+            await podium.hire()
         await podium.agents.add(awaiting_agent(AWAITING, podium.result), f"{AWAITING}-1", f"{msg.REMOTE}{AWAITING}")
 
     async def _open_doors(self) -> None:
@@ -393,8 +428,11 @@ class Service:
         seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
         if self._ready:
             self._ready = False
-            self._teller.tell(wire.SystemEventType.ORCHESTRATOR_STOPPING, {"incarnation": self._incarnation})
+            self._teller.tell(
+                wire.SystemEventType.ORCHESTRATOR_STOPPING, {"incarnation": self._incarnation, "replica": self.replica}
+            )
             await self._door.stop()
+            await self.podium.hand_over(seconds)
             if agents:
                 await self._stop_agents(seconds)
             try:
@@ -509,6 +547,8 @@ class Service:
                 self.metrics.counter("podium_bus_reconnects_total").inc()
                 self._engine.doubt_deliveries()
                 self._teller.tell(wire.SystemEventType.ORCHESTRATOR_STARTED, {"incarnation": self._incarnation})
+                if not self._leads():
+                    self._begin(self.link.ask_again(), "podium-link-asks-again")
             case Happening.AMNESIA:
                 _log.warning("the bus has forgotten; what is missing is said again", details=details)
                 self._engine.doubt_deliveries()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 
 import msgspec
 
@@ -18,6 +19,18 @@ def replica_here(bus: str, token: str = "") -> Replica:
     host, pid = platform.node() or "localhost", os.getpid()
     name = f"{host}/{pid}" + (f"/{token}" if token else "")
     return Replica("", name, bus, __version__, FORMAT, details=msgspec.json.encode({"host": host, "pid": pid}))
+
+
+def bus_named(url: str) -> str:
+    """Return a bus as replicas compare it: without users, passwords and parameters, with its ports, in one order."""
+    found = []
+    for part in re.split(r",(?=\w+://)|,", url.strip()):
+        scheme, _, rest = part.rpartition("://")
+        place = rest.rpartition("@")[2].partition("?")[0].rstrip("/").lower()
+        if scheme in ("nats", "tls", "") and not re.search(r":\d+$", place):
+            place += ":4222"
+        found.append(f"{scheme}://{place}" if scheme else f"nats://{place}")
+    return ",".join(sorted(found))
 
 
 def why_kept_out(cluster: Cluster, bus: str) -> str:
