@@ -5,8 +5,8 @@ Pure: rows' events in, counts out. `readmodels` keeps the counts in the store, e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -17,8 +17,6 @@ from podium.store.protocol import LogRow, ModelRow
 NAME = "statistics"
 MOST_TASKS = 1_000  # of one version that are counted apart, in each shard
 OTHER_TASKS = "*"  # the key of those beyond
-
-T = TypeVar("T", bound="Counts")
 
 
 class Counts(Struct):
@@ -120,40 +118,44 @@ class Opened(Struct):
     def take(self, now_us: int, events: Sequence[ev.Event], group: Group) -> None:
         """Count what one row brought."""
         for event in events:
-            match event:
-                case ev.AttemptGranted():
-                    self.granted[event.task, event.number] = now_us
-                    group.of_task(event.task).attempts += 1
-                case ev.AttemptReturned():
-                    if self.granted.pop((event.task, event.number), None) is not None:
-                        group.of_task(event.task).attempts -= 1
-                case ev.TaskCompleted():
-                    if (event.task, event.number) in self.granted:
-                        counts = group.of_task(event.task)
-                        counts.completed += 1
-                        self._ran(counts, event.task, event.number, now_us)
-                case ev.AttemptFailed():
-                    counts = group.of_task(event.task)
-                    counts.failures += 1
-                    counts.lost += event.how == "lost"
-                    self._ran(counts, event.task, event.number, now_us)
-                case ev.ExecutionStarted():
-                    group.of_execution().started += 1
-                case ev.ExecutionRetried():
-                    group.of_execution().retried += 1
-                    self.began_us, self.ended = now_us, False
-                case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
-                    self._end(event, now_us, group.of_execution())
-                case _:
-                    pass
+            count = _COUNTED.get(type(event))
+            if count is not None:
+                count(self, event, now_us, group)
+
+    def _granted(self, event: ev.AttemptGranted, now_us: int, group: Group) -> None:
+        self.granted[event.task, event.number] = now_us
+        group.of_task(event.task).attempts += 1
+
+    def _returned(self, event: ev.AttemptReturned, now_us: int, group: Group) -> None:
+        if self.granted.pop((event.task, event.number), None) is not None:
+            group.of_task(event.task).attempts -= 1
+
+    def _completed(self, event: ev.TaskCompleted, now_us: int, group: Group) -> None:
+        if (event.task, event.number) in self.granted:
+            counts = group.of_task(event.task)
+            counts.completed += 1
+            self._ran(counts, event.task, event.number, now_us)
+
+    def _failed(self, event: ev.AttemptFailed, now_us: int, group: Group) -> None:
+        counts = group.of_task(event.task)
+        counts.failures += 1
+        counts.lost += event.how == "lost"
+        self._ran(counts, event.task, event.number, now_us)
 
     def _ran(self, counts: TaskCounts, task: str, number: int, now_us: int) -> None:
         took_us = now_us - self.granted.pop((task, number), now_us)
         counts.run_us += took_us
         counts.longest_us = max(counts.longest_us, took_us)
 
-    def _end(self, event: ev.Event, now_us: int, counts: ExecutionCounts) -> None:
-        took_us = now_us - self.began_us
+    def _started(self, event: ev.Event, now_us: int, group: Group) -> None:
+        group.of_execution().started += 1
+
+    def _retried(self, event: ev.Event, now_us: int, group: Group) -> None:
+        group.of_execution().retried += 1
+        self.began_us, self.ended = now_us, False
+
+    def _end(self, event: ev.Event, now_us: int, group: Group) -> None:
+        counts, took_us = group.of_execution(), now_us - self.began_us
         counts.completed += isinstance(event, ev.ExecutionCompleted)
         counts.failed += isinstance(event, ev.ExecutionFailed)
         counts.cancelled += isinstance(event, ev.ExecutionCancelled)
@@ -163,6 +165,19 @@ class Opened(Struct):
             counts.last_us, counts.last_ended_us = took_us, now_us
         self.ended = True
         self.granted.clear()
+
+
+_COUNTED: dict[type, Callable[[Opened, Any, int, Group], None]] = {
+    ev.AttemptGranted: Opened._granted,
+    ev.AttemptReturned: Opened._returned,
+    ev.TaskCompleted: Opened._completed,
+    ev.AttemptFailed: Opened._failed,
+    ev.ExecutionStarted: Opened._started,
+    ev.ExecutionRetried: Opened._retried,
+    ev.ExecutionCompleted: Opened._end,
+    ev.ExecutionFailed: Opened._end,
+    ev.ExecutionCancelled: Opened._end,
+}
 
 
 def opened(row: LogRow, events: Sequence[ev.Event]) -> Opened | None:
