@@ -26,9 +26,7 @@ from podium.store.protocol import Append, Blob, ExecutionRow, InboxRow, LogRow
 
 _SQL = named_blocks("postgres.sql")
 _REFUSALS = frozenset({"PD001", "PD002", "PD003", "23505"})  # a fence, a sequence, a limit; what is unique: an input
-_ARGUMENTS = 69
 _SHARDS_POSTED_TO = -4  # the column of the inbox's shards
-_APPEND = _SQL["append"].replace("{arguments}", ", ".join(f"${n}" for n in range(1, _ARGUMENTS + 1)))
 Definition = tuple[str, str, str, str]  # tenant, workflow, version, hash
 
 
@@ -41,7 +39,7 @@ class Statement:
         """`known` are the workflows that needn't be written again."""
         self._batch = batch
         self._moves = moves
-        self.sql = _APPEND
+        self.sql = _SQL["append"]
         created = [change.row for change in batch.executions if change.expected_sequence == 0]
         self.definitions = {(row.tenant, row.workflow, row.version, row.definition) for row in created} - known
         self.arguments: list[Any] = [
@@ -145,25 +143,25 @@ def _shards(batch: Append, moves: list[ShardMove]) -> list[list[Any]]:
     ]
 
 
-def _created(rows: Sequence[ExecutionRow]) -> list[list[Any]]:
+def _created(rows: Sequence[ExecutionRow]) -> list[Any]:
     return [
         [row.id for row in rows],
-        [row.tenant for row in rows],
-        [row.shard for row in rows],
-        [row.workflow for row in rows],
-        [row.version for row in rows],
-        [row.definition for row in rows],
-        [row.status for row in rows],
-        [row.run for row in rows],
-        [row.sequence for row in rows],
-        [row.wake_at_us for row in rows],
-        [row.active for row in rows],
-        [row.created_us for row in rows],
-        [row.updated_us for row in rows],
-        [row.finished_us for row in rows],
-        [row.priority for row in rows],
-        [row.parent for row in rows],
-        [row.summary for row in rows],
+        _once([row.tenant for row in rows]),
+        _numbers(row.shard for row in rows),
+        _once([row.workflow for row in rows]),
+        _once([row.version for row in rows]),
+        _once([row.definition for row in rows]),
+        _once([row.status for row in rows]),
+        _once([row.run for row in rows]),
+        _numbers(row.sequence for row in rows),
+        _or_none([row.wake_at_us for row in rows]),
+        _once([row.active for row in rows]),
+        _once([row.created_us for row in rows]),
+        _once([row.updated_us for row in rows]),
+        _or_none([row.finished_us for row in rows]),
+        _once([row.priority for row in rows]),
+        _or_none([row.parent for row in rows]),
+        _once([row.summary for row in rows]),
     ]
 
 
@@ -177,42 +175,42 @@ def _definitions(definitions: Sequence[Definition]) -> list[list[Any]]:
     ]
 
 
-def _moved(batch: Append) -> list[list[Any]]:
+def _moved(batch: Append) -> list[Any]:
     changes = [change for change in batch.executions if change.expected_sequence != 0]
     rows = [change.row for change in changes]
     return [
         [row.id for row in rows],
-        [change.expected_sequence for change in changes],
-        [row.version for row in rows],
-        [row.definition for row in rows],
-        [row.status for row in rows],
-        [row.run for row in rows],
-        [row.sequence for row in rows],
-        [row.wake_at_us for row in rows],
-        [row.active for row in rows],
-        [row.updated_us for row in rows],
-        [row.finished_us for row in rows],
-        [row.priority for row in rows],
-        [row.summary for row in rows],
+        _numbers(change.expected_sequence for change in changes),
+        _once([row.version for row in rows]),
+        _once([row.definition for row in rows]),
+        _once([row.status for row in rows]),
+        _once([row.run for row in rows]),
+        _numbers(row.sequence for row in rows),
+        _or_none([row.wake_at_us for row in rows]),
+        _once([row.active for row in rows]),
+        _once([row.updated_us for row in rows]),
+        _or_none([row.finished_us for row in rows]),
+        _once([row.priority for row in rows]),
+        _once([row.summary for row in rows]),
     ]
 
 
-def _log(rows: Sequence[LogRow]) -> list[list[Any]]:
+def _log(rows: Sequence[LogRow]) -> list[Any]:
     return [
-        [row.shard for row in rows],
-        [row.position for row in rows],
-        [row.tenant for row in rows],
+        _numbers(row.shard for row in rows),
+        _numbers(row.position for row in rows),
+        _once([row.tenant for row in rows]),
         [row.execution for row in rows],
-        [row.sequence for row in rows],
-        [row.event_count for row in rows],
+        _numbers(row.sequence for row in rows),
+        _once([row.event_count for row in rows]),
         [row.input_id for row in rows],
-        [row.kind for row in rows],
-        [row.now_us for row in rows],
+        _once([row.kind for row in rows]),
+        _once([row.now_us for row in rows]),
         [row.payload for row in rows],
         [row.events for row in rows],
-        [row.payload_blob for row in rows],
-        [row.format for row in rows],
-        [row.checksum or row.computed_checksum() for row in rows],
+        _or_none([row.payload_blob for row in rows]),
+        _once([row.format for row in rows]),
+        _numbers(row.checksum or row.computed_checksum() for row in rows),
     ]
 
 
@@ -224,3 +222,18 @@ def _counters(batch: Append) -> list[list[Any]]:
         [change.delta for change in changes],
         [change.limit for change in changes],
     ]
+
+
+def _once(column: list[Any]) -> list[Any]:
+    """Return a column with its value once, where that is the same in all rows."""
+    return column[:1] if column.count(column[0] if column else None) == len(column) else column
+
+
+def _or_none(column: list[Any]) -> list[Any]:
+    """Return a column that may hold None, empty where it holds nothing else."""
+    return [] if column.count(None) == len(column) else column
+
+
+def _numbers(column: Iterable[int]) -> str:
+    """Return a column of numbers as PostgreSQL writes an array."""
+    return f"{{{','.join(map(str, column))}}}"

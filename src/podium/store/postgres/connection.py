@@ -43,6 +43,8 @@ _REASONS = {
     "58": "the server's system reports an error",
     "XX": "the server reports an internal error or damaged contents",
 }
+# Everything here is a look-up by an index; where a table is new, or its statistics are old, the planner can't know.
+_LOOK_UPS = {"jit": "off", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 SCHEMA_MISSING = frozenset({"42P01", "42883", "3F000"})  # no such table, function, schema
 GAVE_WAY = frozenset({"40001", "40P01"})  # rolled back for another's sake: may be tried again as it is
 READ_ONLY = "25006"
@@ -68,7 +70,7 @@ class Address(Struct, frozen=True):
         chosen = {
             "application_name": self.application,
             "default_transaction_isolation": "read committed",
-            "jit": "off",
+            **_LOOK_UPS,
             "statement_timeout": str(round(self.statement_timeout_seconds * 1_000)),
             **settings,
         }

@@ -20,7 +20,7 @@ from podium.store.named_sql import named_blocks
 from podium.store.postgres.connection import Address, Connection, asyncpg, state_of, translated
 from podium.store.postgres.sessions import ended
 
-HEAD = "0001"  # what this Podium's statements need; a test holds it against the newest file
+HEAD = "0002"  # what this Podium needs; a test holds it against the newest file
 _FOLDER = Path(str(files("podium.store"))) / "migrations" / "postgres"
 _SQL = named_blocks("postgres.sql")
 _LOCK_TIMEOUT = "2s"  # for each lock; whoever asks for the table meanwhile waits behind us
@@ -80,7 +80,7 @@ async def check_schema(address: Address) -> str:
             f"{address}: the schema is at revision {found}, this Podium needs {HEAD}; bring it up to date with: "
             "podium migrate --database URL"
         )
-    if oldest > HEAD:
+    if (oldest or "") > HEAD:
         raise SchemaTooNewError(
             f"{address}: the schema is at revision {found}, which needs a Podium that knows revision {oldest}; this "
             f"one knows {HEAD}. Upgrade this installation or use another database; nothing was changed."

@@ -89,7 +89,8 @@ class Writer:
 
     async def _execute(self, statement: Statement) -> None:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._address.connect()
+            # What the lists hold is never a reason for another plan, and to make one takes longer than a small append.
+            self._connection = await self._address.connect(plan_cache_mode="force_generic_plan")
         try:
             await self._connection.fetchrow(statement.sql, *statement.arguments)
         except BaseException as error:

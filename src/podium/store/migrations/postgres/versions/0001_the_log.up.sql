@@ -53,6 +53,7 @@ CREATE INDEX executions_tenant ON executions (tenant, created_us, id);
 CREATE INDEX executions_created ON executions (created_us, id);
 CREATE INDEX executions_status ON executions (status, created_us, id);
 CREATE INDEX executions_workflow ON executions (workflow, created_us);
+CREATE INDEX executions_started ON executions (to_timestamp(created_us::double precision / 1000000));
 
 -- 65 rows, each rewritten by every append that moves it: pages nearly empty, and swept all the time.
 CREATE TABLE shards (
@@ -190,7 +191,9 @@ $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 CREATE FUNCTION podium_post_1(
     p_execution text[], p_input_id text[], p_tenant text[], p_shard integer[], p_kind text[], p_payload bytea[],
     p_posted_us bigint[]
-) RETURNS SETOF bigint LANGUAGE sql VOLATILE AS $$
+) RETURNS SETOF bigint LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY
     WITH given AS MATERIALIZED (
         SELECT nextval('inbox_id_seq') AS id, sorted.*
         FROM (SELECT * FROM unnest(p_execution, p_input_id, p_tenant, p_shard, p_kind, p_payload, p_posted_us)
@@ -205,23 +208,28 @@ CREATE FUNCTION podium_post_1(
         ON CONFLICT (execution, input_id) DO NOTHING
         RETURNING id
     )
-    SELECT given.nth FROM written JOIN given USING (id)
+    SELECT given.nth FROM written JOIN given USING (id);
+END
 $$;
 
 -- Blobs, each once; those that are there have their age renewed.
 CREATE FUNCTION podium_put_1(p_tenant text[], p_hash text[], p_content bytea[], p_written_us bigint[])
-RETURNS void LANGUAGE sql VOLATILE AS $$
+RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
     INSERT INTO blobs (tenant, hash, content, written_us)
     SELECT DISTINCT ON (tenant, hash) tenant, hash, content, written_us
     FROM unnest(p_tenant, p_hash, p_content, p_written_us) AS each (tenant, hash, content, written_us)
     ORDER BY tenant, hash, written_us DESC
     ON CONFLICT (tenant, hash) DO UPDATE SET written_us = excluded.written_us
-    WHERE blobs.written_us < excluded.written_us
+    WHERE blobs.written_us < excluded.written_us;
+END
 $$;
 
 -- A whole append in one statement, which is its transaction. Locks are taken in one order: the shards' rows ascending,
 -- what the shards guard, counters, blobs, inbox. It refuses with an SQLSTATE of its own, in the order of the guards:
 -- PD001 a fence or position, PD002 a sequence, PD003 a limit; an input that is there already is a unique_violation, 23505.
+-- A column that may not be null holds one value where it is the same for all rows; one that may be null, none where all
+-- are null. So what nearly always is the same costs nothing.
 CREATE FUNCTION podium_append_1(
     -- of each shard its fence, and the positions before and after (null where only the fence is asked)
     s_shard integer[], s_fence bigint[], s_before bigint[], s_after bigint[],
@@ -267,10 +275,11 @@ BEGIN
 
     IF cardinality(m_id) > 0 THEN
         UPDATE executions
-        SET version = moved.version, definition = moved.definition, status = moved.status, run = moved.run,
-            sequence = moved.sequence, wake_at_us = moved.wake_at_us, active = moved.active,
-            updated_us = moved.updated_us, finished_us = moved.finished_us, priority = moved.priority,
-            summary = moved.summary
+        SET version = coalesce(moved.version, m_version[1]), definition = coalesce(moved.definition, m_definition[1]),
+            status = coalesce(moved.status, m_status[1]), run = coalesce(moved.run, m_run[1]),
+            sequence = moved.sequence, wake_at_us = moved.wake_at_us, active = coalesce(moved.active, m_active[1]),
+            updated_us = coalesce(moved.updated_us, m_updated_us[1]), finished_us = moved.finished_us,
+            priority = coalesce(moved.priority, m_priority[1]), summary = coalesce(moved.summary, m_summary[1])
         FROM unnest(m_id, m_expected, m_version, m_definition, m_status, m_run, m_sequence, m_wake_at_us, m_active,
                     m_updated_us, m_finished_us, m_priority, m_summary)
              AS moved (id, expected, version, definition, status, run, sequence, wake_at_us, active, updated_us,
@@ -284,9 +293,15 @@ BEGIN
     IF cardinality(c_id) > 0 THEN
         INSERT INTO executions (id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us,
                                 active, created_us, updated_us, finished_us, priority, parent, summary)
-        SELECT * FROM unnest(c_id, c_tenant, c_shard, c_workflow, c_version, c_definition, c_status, c_run, c_sequence,
-                             c_wake_at_us, c_active, c_created_us, c_updated_us, c_finished_us, c_priority, c_parent,
-                             c_summary)
+        SELECT id, coalesce(tenant, c_tenant[1]), shard, coalesce(workflow, c_workflow[1]),
+               coalesce(version, c_version[1]), coalesce(definition, c_definition[1]), coalesce(status, c_status[1]),
+               coalesce(run, c_run[1]), sequence, wake_at_us, coalesce(active, c_active[1]),
+               coalesce(created_us, c_created_us[1]), coalesce(updated_us, c_updated_us[1]), finished_us,
+               coalesce(priority, c_priority[1]), parent, coalesce(summary, c_summary[1])
+        FROM unnest(c_id, c_tenant, c_shard, c_workflow, c_version, c_definition, c_status, c_run, c_sequence,
+                    c_wake_at_us, c_active, c_created_us, c_updated_us, c_finished_us, c_priority, c_parent, c_summary)
+             AS created (id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us, active,
+                         created_us, updated_us, finished_us, priority, parent, summary)
         ON CONFLICT (id) DO NOTHING;
         GET DIAGNOSTICS found_rows = ROW_COUNT;
         IF found_rows <> cardinality(c_id) THEN
@@ -297,8 +312,13 @@ BEGIN
     IF cardinality(l_shard) > 0 THEN
         INSERT INTO log (shard, position, tenant, execution, sequence, event_count, input_id, kind, now_us, payload,
                          events, payload_blob, format, checksum)
-        SELECT * FROM unnest(l_shard, l_position, l_tenant, l_execution, l_sequence, l_event_count, l_input_id, l_kind,
-                             l_now_us, l_payload, l_events, l_payload_blob, l_format, l_checksum);
+        SELECT shard, position, coalesce(tenant, l_tenant[1]), execution, sequence,
+               coalesce(event_count, l_event_count[1]), input_id, coalesce(kind, l_kind[1]),
+               coalesce(now_us, l_now_us[1]), payload, events, payload_blob, coalesce(format, l_format[1]), checksum
+        FROM unnest(l_shard, l_position, l_tenant, l_execution, l_sequence, l_event_count, l_input_id, l_kind, l_now_us,
+                    l_payload, l_events, l_payload_blob, l_format, l_checksum)
+             AS each (shard, position, tenant, execution, sequence, event_count, input_id, kind, now_us, payload, events,
+                      payload_blob, format, checksum);
     END IF;
     IF cardinality(drained) > 0 THEN
         DELETE FROM inbox WHERE id = ANY (drained);
@@ -334,11 +354,14 @@ $$;
 
 -- Fences up by one for a new owner; shards that were never taken come to be. Returns their rows.
 CREATE FUNCTION podium_take_1(p_owner text, p_shards integer[])
-RETURNS SETOF shards LANGUAGE sql VOLATILE AS $$
+RETURNS SETOF shards LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY
     INSERT INTO shards (shard, fence, position, owner)
-    SELECT DISTINCT shard, 1, 0, p_owner FROM unnest(p_shards) AS each (shard) ORDER BY shard
+    SELECT DISTINCT each.shard, 1, 0, p_owner FROM unnest(p_shards) AS each (shard) ORDER BY each.shard
     ON CONFLICT (shard) DO UPDATE SET fence = shards.fence + 1, owner = excluded.owner
-    RETURNING shard, fence, position, owner
+    RETURNING shards.shard, shards.fence, shards.position, shards.owner;
+END
 $$;
 
 -- A snapshot, and of the older ones only the newest. It can be made again, so nobody waits for the disk.
@@ -401,17 +424,24 @@ CREATE FUNCTION podium_cluster_1(
     OUT r_id text[], OUT r_name text[], OUT r_bus text[], OUT r_version text[], OUT r_format integer[],
     OUT r_started_us bigint[], OUT r_lease_until_us bigint[], OUT r_draining boolean[], OUT r_details bytea[],
     OUT s_shard integer[], OUT s_fence bigint[], OUT s_position bigint[], OUT s_owner text[]
-) LANGUAGE sql VOLATILE AS $$
+) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
     SELECT podium_now_us(), (SELECT value::integer FROM meta WHERE key = 'format'), r.*, s.*
-    FROM (SELECT array_agg(id), array_agg(name), array_agg(bus), array_agg(version), array_agg(format),
-                 array_agg(started_us), array_agg(lease_until_us), array_agg(draining), array_agg(details)
+    INTO now_us, format, r_id, r_name, r_bus, r_version, r_format, r_started_us, r_lease_until_us, r_draining,
+         r_details, s_shard, s_fence, s_position, s_owner
+    FROM (SELECT array_agg(sorted.id), array_agg(sorted.name), array_agg(sorted.bus), array_agg(sorted.version),
+                 array_agg(sorted.format), array_agg(sorted.started_us), array_agg(sorted.lease_until_us),
+                 array_agg(sorted.draining), array_agg(sorted.details)
           FROM (SELECT * FROM replicas ORDER BY started_us, id) AS sorted) AS r,
-         (SELECT array_agg(shard), array_agg(fence), array_agg(position), array_agg(owner)
-          FROM (SELECT * FROM shards ORDER BY shard) AS sorted) AS s
+         (SELECT array_agg(sorted.shard), array_agg(sorted.fence), array_agg(sorted.position), array_agg(sorted.owner)
+          FROM (SELECT * FROM shards ORDER BY shard) AS sorted) AS s;
+END
 $$;
 
-CREATE FUNCTION podium_lives_1(p_replica text) RETURNS boolean LANGUAGE sql VOLATILE AS $$
-    SELECT EXISTS (SELECT 1 FROM replicas WHERE id = p_replica AND lease_until_us > podium_now_us())
+CREATE FUNCTION podium_lives_1(p_replica text) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN EXISTS (SELECT 1 FROM replicas WHERE id = p_replica AND lease_until_us > podium_now_us());
+END
 $$;
 
 -- Joins and the end of an upgrade wait for each other at the format's row. What speaks against it is returned:
