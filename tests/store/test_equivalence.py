@@ -203,6 +203,9 @@ class SameAnswers(RuleBasedStateMachine):
         self.both(lambda store: store.active(shards))
         self.both(lambda store: store.inbox(shards, after, limit, known))
         self.both(lambda store: store.unfinished(shards))
+        self.both(lambda store: store.listed(shards, f"execution-{after}", limit))
+        self.both(lambda store: store.listed(shards, "", limit, unfinished=True))
+        self.both(lambda store: store.counted(""))
         self.both(lambda store: store.recorded([(name, f"i{after}") for name in NAMES]))
 
     @rule(

@@ -651,6 +651,8 @@ def test_lists_use_their_indexes(tmp_path: Path) -> None:
         "recorded": "log_input",
         "inbox": "INTEGER PRIMARY KEY",
         "unfinished": "executions_unfinished",
+        "listed": "USING INDEX",
+        "listed_unfinished": "USING INDEX",
         "model": "PRIMARY KEY (name=? AND key>? AND key<?)",
     }
     for name, index in expected.items():

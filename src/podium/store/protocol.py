@@ -193,6 +193,15 @@ class ModelRow(Struct, frozen=True):
     value: bytes | None
 
 
+class Counted(Struct, frozen=True):
+    """A guarded counter that a workflow's executions move, and how many of those have no end yet, by definition."""
+
+    tenant: str
+    key: str
+    value: int
+    unfinished: dict[str, int]
+
+
 class Log(Protocol):
     """The event log with what must change in the same transaction."""
 
@@ -329,6 +338,22 @@ class Views(Protocol):
 
     async def unfinished(self, shards: Sequence[int]) -> int:
         """Return how many executions of these shards have no end yet (`finished_us` is unset)."""
+        ...
+
+    async def listed(
+        self, shards: Sequence[int], after: str = "", limit: int = 100, *, unfinished: bool = False
+    ) -> list[ExecutionRow]:
+        """Return executions of these shards with an id above `after`, in order of id.
+
+        `unfinished`: only those that have no end yet.
+        """
+        ...
+
+    async def counted(self, prefix: str) -> list[Counted]:
+        """Return the guarded counters whose keys are this prefix and a workflow's name, in order of tenant and key.
+
+        Each with how many executions of that workflow have no end yet, all in one consistent view.
+        """
         ...
 
     async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from podium.ids import shard_of
-from podium.store.protocol import ModelRow, Store
+from podium.store.protocol import DEFAULT_TENANT, Counted, CounterChange, ModelRow, Store
 from podium.testing.scribe import ALL_SHARDS
 from podium.testing.store_tools import A, B, C, StoreFactory, asynchronous, opened, reopened
 
@@ -32,7 +33,7 @@ async def asked(store: Store, *arguments: Any, **named: Any) -> list[tuple[str, 
 
 
 class ModelConformance:
-    """`put_model`, `model`, `drop_model`, `unfinished`."""
+    """`put_model`, `model`, `drop_model`, `unfinished`, `listed`, `counted`."""
 
     @asynchronous
     async def test_entries_are_put_changed_and_taken_away(self, store_factory: StoreFactory) -> None:
@@ -178,3 +179,34 @@ class ModelConformance:
             await scribe.append({A: [("retry", 1)]}, columns={"finished_us": None})
             assert await store.unfinished(ALL_SHARDS) == 3
             assert await store.unfinished([]) == 0
+
+    @asynchronous
+    async def test_executions_are_listed_page_by_page(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            store, names = scribe.store, [f"e{number:02}" for number in range(25)]
+            await scribe.append({name: [("start", 1)] for name in reversed(names)})
+            await scribe.append({name: [("end", 1)] for name in names[::2]}, columns={"finished_us": 5})
+            for unfinished, expected in ((False, names), (True, names[1::2])):
+                found: list[str] = []
+                while page := await store.listed(ALL_SHARDS, found[-1] if found else "", 4, unfinished=unfinished):
+                    assert len(page) <= 4
+                    found += [row.id for row in page]
+                assert found == expected
+            (shard, *_) = {shard_of(name) for name in names}
+            of_shard = [row.id for row in await store.listed([shard])]
+            assert of_shard == [name for name in names if shard_of(name) == shard]
+            assert (await store.listed([shard]))[0] == scribe.executions[of_shard[0]]
+            assert await store.listed([]) == []
+
+    @asynchronous
+    async def test_counters_come_with_the_executions_that_move_them(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            store, move = scribe.store, partial(CounterChange, DEFAULT_TENANT)
+            await scribe.append({A: [("start", 1)]}, counters=[move("of:workflow", 1), move("other", 1)])
+            await scribe.append({B: [("start", 1)]}, columns={"definition": "b" * 64}, counters=[move("of:none", 5)])
+            await scribe.append({C: [("start", 1)]}, columns={"finished_us": 3}, counters=[move("of:workflow", 1)])
+            assert await store.counted("of:") == [
+                Counted(DEFAULT_TENANT, "of:none", 5, {}),
+                Counted(DEFAULT_TENANT, "of:workflow", 2, {"0" * 64: 1, "b" * 64: 1}),
+            ]
+            assert await store.counted("of:x") == []

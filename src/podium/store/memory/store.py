@@ -8,6 +8,7 @@ ask for the time, from a clock that is given.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from hashlib import sha256
 from itertools import islice
@@ -28,6 +29,7 @@ from podium.store.memory.tables import MemoryData
 from podium.store.protocol import (
     Append,
     Blob,
+    Counted,
     CounterChange,
     ExecutionRow,
     InboxRow,
@@ -250,6 +252,32 @@ class MemoryStore(MemoryMembership):
         """Return how many executions have no end yet."""
         wanted = set(shards)
         return sum(row.finished_us is None and row.shard in wanted for row in self._open().executions.values())
+
+    async def listed(
+        self, shards: Sequence[int], after: str = "", limit: int = 100, *, unfinished: bool = False
+    ) -> list[ExecutionRow]:
+        """Return executions in order of id."""
+        wanted = set(shards)
+        rows = (
+            row
+            for row in self._open().executions.values()
+            if row.id > after and row.shard in wanted and not (unfinished and row.finished_us is not None)
+        )
+        return sorted(rows, key=lambda row: row.id)[:limit]
+
+    async def counted(self, prefix: str) -> list[Counted]:
+        """Return the workflows' counters, each with the executions that move it."""
+        data = self._open()
+        found = []
+        for (tenant, key), value in sorted(data.counters.items()):
+            if key.startswith(prefix):
+                moving = Counter(
+                    row.definition
+                    for row in data.executions.values()
+                    if row.finished_us is None and row.tenant == tenant and prefix + row.workflow == key
+                )
+                found.append(Counted(tenant, key, value, dict(moving)))
+        return found
 
     async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
         """Change a read model's entries and save its place."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from podium.clock import Clock
 from podium.exceptions import CorruptHistoryError
 from podium.store.batch import check_history, check_row, check_sequences, shard_moves
+from podium.store.counting import counted
 from podium.store.named_sql import named_blocks
 from podium.store.postgres.append import Definition, Statement, blob_columns, inbox_columns
 from podium.store.postgres.bell import Bell
@@ -33,7 +34,18 @@ from podium.store.postgres.rows import (
 )
 from podium.store.postgres.sessions import Sessions
 from podium.store.postgres.writer import Writer
-from podium.store.protocol import Append, Blob, ExecutionRow, InboxRow, Loaded, LogRow, ModelRow, ShardRow, Snapshot
+from podium.store.protocol import (
+    Append,
+    Blob,
+    Counted,
+    ExecutionRow,
+    InboxRow,
+    Loaded,
+    LogRow,
+    ModelRow,
+    ShardRow,
+    Snapshot,
+)
 
 T = TypeVar("T")
 _END_OF_TIME = (1 << 63) - 1
@@ -283,6 +295,17 @@ class PostgresStore(PostgresMembership):
     async def unfinished(self, shards: Sequence[int]) -> int:
         """Return how many executions have no end yet."""
         return await self._number("unfinished", list(shards))
+
+    async def listed(
+        self, shards: Sequence[int], after: str = "", limit: int = 100, *, unfinished: bool = False
+    ) -> list[ExecutionRow]:
+        """Return executions in order of id."""
+        name = "listed_unfinished" if unfinished else "listed"
+        return await self._list(execution_row, name, list(shards), after, limit)
+
+    async def counted(self, prefix: str) -> list[Counted]:
+        """Return the workflows' counters, each with the executions that move it."""
+        return counted(await self._list(tuple, "counted", prefix))
 
     async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
         """Change a read model's entries and save its place."""

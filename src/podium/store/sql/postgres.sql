@@ -158,6 +158,26 @@ SELECT value FROM counters WHERE tenant = $1 AND key = $2;
 -- name: unfinished
 SELECT count(*) FROM executions WHERE finished_us IS NULL AND shard = ANY ($1::integer[]);
 
+-- name: listed
+SELECT id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us, active,
+       created_us, updated_us, finished_us, priority, parent, summary
+FROM executions WHERE shard = ANY ($1::integer[]) AND id > $2
+ORDER BY id LIMIT $3;
+
+-- name: listed_unfinished
+SELECT id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us, active,
+       created_us, updated_us, finished_us, priority, parent, summary
+FROM executions WHERE shard = ANY ($1::integer[]) AND id > $2 AND finished_us IS NULL
+ORDER BY id LIMIT $3;
+
+-- name: counted
+SELECT counters.tenant, counters.key, counters.value, executions.definition, count(executions.id)
+FROM counters LEFT JOIN executions ON executions.finished_us IS NULL AND executions.tenant = counters.tenant
+    AND executions.workflow = substr(counters.key, length($1) + 1)
+WHERE starts_with(counters.key, $1)
+GROUP BY counters.tenant, counters.key, counters.value, executions.definition
+ORDER BY counters.tenant, counters.key, executions.definition;
+
 -- name: put_model
 SELECT podium_put_model_1($1, $2, $3, $4, $5, $6);
 

@@ -166,6 +166,29 @@ SELECT value FROM counters WHERE tenant = :tenant AND key = :key;
 -- name: unfinished
 SELECT count(*) FROM executions WHERE finished_us IS NULL AND shard IN (SELECT value FROM json_each(:shards));
 
+-- name: listed
+SELECT json_group_array(json_array(id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us, active,
+       created_us, updated_us, finished_us, priority, parent, hex(summary)))
+FROM (SELECT * FROM executions
+      WHERE shard IN (SELECT value FROM json_each(:shards)) AND id > :after
+      ORDER BY id LIMIT :limit);
+
+-- name: listed_unfinished
+SELECT json_group_array(json_array(id, tenant, shard, workflow, version, definition, status, run, sequence, wake_at_us, active,
+       created_us, updated_us, finished_us, priority, parent, hex(summary)))
+FROM (SELECT * FROM executions
+      WHERE shard IN (SELECT value FROM json_each(:shards)) AND id > :after AND finished_us IS NULL
+      ORDER BY id LIMIT :limit);
+
+-- name: counted
+SELECT json_group_array(json_array(tenant, key, value, definition, number))
+FROM (SELECT counters.tenant, counters.key, counters.value, executions.definition, count(executions.id) AS number
+      FROM counters LEFT JOIN executions ON executions.finished_us IS NULL AND executions.tenant = counters.tenant
+          AND executions.workflow = substr(counters.key, length(:prefix) + 1)
+      WHERE substr(counters.key, 1, length(:prefix)) = :prefix
+      GROUP BY counters.tenant, counters.key, executions.definition
+      ORDER BY counters.tenant, counters.key, executions.definition);
+
 -- name: move_model
 INSERT INTO cursors (name, shard, position) SELECT :name, :shard, :position WHERE :position > 0
 ON CONFLICT (name, shard) DO UPDATE SET position = excluded.position WHERE position < excluded.position;

@@ -17,7 +17,19 @@ from typing import Any, TypeVar
 from podium.clock import Clock, SystemClock
 from podium.exceptions import CorruptHistoryError, StoreUnavailableError
 from podium.store.batch import check_history, check_row, check_sequences, shard_moves
-from podium.store.protocol import Append, Blob, ExecutionRow, InboxRow, Loaded, LogRow, ModelRow, ShardRow, Snapshot
+from podium.store.counting import counted
+from podium.store.protocol import (
+    Append,
+    Blob,
+    Counted,
+    ExecutionRow,
+    InboxRow,
+    Loaded,
+    LogRow,
+    ModelRow,
+    ShardRow,
+    Snapshot,
+)
 from podium.store.sqlite.append import Statements
 from podium.store.sqlite.connection import (
     Synchronous,
@@ -297,6 +309,17 @@ class SqliteStore:
     async def unfinished(self, shards: Sequence[int]) -> int:
         """Return how many executions have no end yet."""
         return await self._row("unfinished", {"shards": list_argument(shards)}, _first_number) or 0
+
+    async def listed(
+        self, shards: Sequence[int], after: str = "", limit: int = 100, *, unfinished: bool = False
+    ) -> list[ExecutionRow]:
+        """Return executions in order of id."""
+        arguments = {"shards": list_argument(shards), "after": after, "limit": limit}
+        return await self._list("listed_unfinished" if unfinished else "listed", arguments, execution_row)
+
+    async def counted(self, prefix: str) -> list[Counted]:
+        """Return the workflows' counters, each with the executions that move it."""
+        return counted(await self._list("counted", {"prefix": prefix}, tuple))
 
     async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
         """Change a read model's entries and save its place."""
