@@ -45,7 +45,7 @@ from podium.store.owners import FileOwner, NoOwners, Owners
 from podium.store.protocol import Blob, ExecutionRow, Replica, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.inputs import check_input
-from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, TaskStatus, Workflow, WorkflowResult
+from podium.workflow.model import FINAL_EXECUTION, CircuitBreaker, ExecutionStatus, TaskStatus, Workflow, WorkflowResult
 from podium.workflow.validation import validate
 
 if TYPE_CHECKING:
@@ -346,14 +346,7 @@ class Podium:
             carrier,
             clock=clock,
             ids=self._ids,
-            settings=EngineSettings(
-                lease_seconds=lease,
-                shared=self._shared is not None,
-                inbox_poll_seconds=SHARED_POLL_SECONDS if self._shared is not None else FILE_POLL_SECONDS,
-                lease_check_seconds=min(1.0, lease / 4, self.settings.foreign_lease_seconds / 4),
-                starts_tasks=self._works,
-                foreign_lease_seconds=self.settings.foreign_lease_seconds,
-            ),
+            settings=self._engine_settings(),
             placement=self._placement(vector_of_amounts(self.settings.capacity)),
             adopted=self._adopted if self._works else None,
         )
@@ -379,6 +372,20 @@ class Podium:
         self.before_store_closes.append(models.stop)
         self.answers["rebuild"] = models.answer_rebuild
         await models.start(engine.owned)
+
+    def _engine_settings(self) -> EngineSettings:
+        settings, shared = self.settings, self._shared is not None
+        return EngineSettings(
+            lease_seconds=settings.lease_seconds,
+            shared=shared,
+            inbox_poll_seconds=SHARED_POLL_SECONDS if shared else FILE_POLL_SECONDS,
+            lease_check_seconds=min(1.0, settings.lease_seconds / 4, settings.foreign_lease_seconds / 4),
+            starts_tasks=self._works,
+            foreign_lease_seconds=settings.foreign_lease_seconds,
+            circuit_breaker=circuit_breaker(settings),
+            allocation_timeout_seconds=settings.agent_allocation_timeout_seconds,
+            checkpoint_seconds=settings.checkpoint_interval_minutes * 60,
+        )
 
     def _own_logs(self) -> None:
         """Write attempts' logs from now on; a guest only reads them."""
@@ -694,6 +701,12 @@ class Podium:
         await self.store.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def circuit_breaker(settings: Settings) -> CircuitBreaker | None:
+    """Return what holds for agents elsewhere at which tasks fail in a row; None: nothing."""
+    threshold = settings.circuit_breaker_failure_threshold
+    return CircuitBreaker(threshold, settings.circuit_breaker_timeout_seconds) if threshold else None
 
 
 def _encoded(given: Any) -> bytes:

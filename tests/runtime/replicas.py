@@ -122,6 +122,7 @@ class Cluster:
         self.fleet = Fleet()
         self.processes: list[Process] = []
         self.pool = pool
+        self.settings: dict[str, Any] = {}  # of the engines, beside those that replicas need
         self._beats: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Cluster:
@@ -142,7 +143,7 @@ class Cluster:
         loop = virtual_loop()
         ids = IdSource(loop.clock, loop.chance)
         store = self.store.reopen()
-        settings = EngineSettings(shared=True, inbox_poll_seconds=5.0)
+        settings = EngineSettings(shared=True, inbox_poll_seconds=5.0, **self.settings)
         engine = Engine(
             store, self.fleet, clock=loop.clock, ids=ids, offload=inline, settings=settings,
             placement=Placement(pool=self.pool),

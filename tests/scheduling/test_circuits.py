@@ -45,7 +45,9 @@ class House:
         return [(slot.attempt, slot.agent) for slot in self.placement.place()]
 
     def end(self, attempt: str, sign: Sign) -> None:
-        self.circuits.ended(attempt, sign)
+        holder = self.placement.holder(attempt)
+        assert holder is not None
+        self.circuits.ended(holder[0], attempt, sign)
         self.placement.release(attempt)
 
     def break_down(self, times: int = 3) -> None:

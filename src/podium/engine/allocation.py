@@ -67,7 +67,11 @@ class Allocations:
         """Yield the tasks that nobody could take and since when; of a type's only once that may be too long."""
         for ready in self._placement.set_aside():
             yield ready, self._since.get(ready.attempt, now_us)
-        self._alone = {name: self._alone.get(name, now_us) for name in self._placement.queues_without_agents()}
+        joined = self._placement.joined()
+        self._alone = {
+            name: now_us if name in joined else self._alone.get(name, now_us)
+            for name in self._placement.queues_without_agents()
+        }
         for name, began_us in self._alone.items():
             if now_us - began_us >= self._timeout_us:
                 for ready in self._placement.queued_in(name):

@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from podium.exceptions import CorruptHistoryError
+from podium.fleet.breaker import Sign
 from podium.scheduling.placement import ReadyTask
 from podium.scheduling.resources import NOTHING, Vector
+from podium.workflow.model import CircuitBreaker
 
 PLACING = "placing"  # the kind of inbox rows that bring changes
 
@@ -41,12 +43,13 @@ class Queued(Struct, frozen=True, array_like=True, tag=0, gc=False):
     capabilities: tuple[str, ...]
     function: str
     preferred: str
+    circuit: CircuitBreaker | None = None
 
     def ready_task(self, execution: str) -> ReadyTask:
         """Return it as placement has it."""
         return ReadyTask(
             execution, self.task, self.number, self.attempt, self.agent_type, self.priority, self.ready_us,
-            self.needs or NOTHING, frozenset(self.capabilities), self.function, self.preferred,
+            self.needs or NOTHING, frozenset(self.capabilities), self.function, self.preferred, self.circuit,
         )  # fmt: skip
 
 
@@ -65,6 +68,8 @@ class Ended(Struct, frozen=True, array_like=True, tag=3, gc=False):
 
     attempt: str
     how: How
+    sign: Sign = Sign.NOTHING
+    agent: str = ""
 
 
 class Kept(Struct, frozen=True, array_like=True, tag=4, gc=False):
@@ -118,7 +123,7 @@ class Exports:
         self._changes.append(
             Queued(
                 ready.task, ready.number, ready.attempt, ready.agent_type, ready.priority, ready.ready_us,
-                dict(ready.needs), tuple(ready.capabilities), ready.function, ready.preferred,
+                dict(ready.needs), tuple(ready.capabilities), ready.function, ready.preferred, ready.circuit,
             )
         )  # fmt: skip
 
@@ -130,9 +135,9 @@ class Exports:
         """Nothing of the execution waits any more."""
         self._changes.append(WithdrawnAll())
 
-    def end(self, attempt: str, how: How) -> None:
+    def end(self, attempt: str, how: How, sign: Sign = Sign.NOTHING, agent: str = "") -> None:
         """An attempt has ended."""
-        self._changes.append(Ended(attempt, how))
+        self._changes.append(Ended(attempt, how, sign, agent))
 
     def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
         """An attempt is live with this agent."""

@@ -44,17 +44,13 @@ class Circuits:
         self._circuits: dict[str, Circuit] = {}
         self.opened = 0  # how often one has
 
-    def ended(self, attempt: str, sign: Sign) -> None:
-        """An attempt has ended; to be told before its slot is given back, since that says whose it was."""
-        if sign is Sign.NOTHING or (sign is Sign.GOOD and not self._circuits):
+    def ended(self, agent_id: str, attempt: str, sign: Sign) -> None:
+        """An attempt has ended that this agent had."""
+        if sign is Sign.NOTHING or not agent_id or (sign is Sign.GOOD and not self._circuits):
             return
-        holder = self._placement.holder(attempt)
-        if holder is None:
-            return
-        agent_id, incarnation = holder
         circuit = self._circuits.get(agent_id)
         if circuit is None and sign is Sign.BAD:
-            circuit = self._made(agent_id, incarnation)
+            circuit = self._made(agent_id)
         if circuit is None:
             return
         before = circuit.state
@@ -88,12 +84,12 @@ class Circuits:
             found[agent.circuit.state if agent.circuit is not None else CircuitState.CLOSED] += 1
         return {str(state): number for state, number in found.items()}
 
-    def _made(self, agent_id: str, incarnation: str) -> Circuit:
+    def _made(self, agent_id: str) -> Circuit:
         while len(self._circuits) >= MOST:
             self._forget(next(iter(self._circuits)))
-        usual = self._usual if incarnation.startswith((REMOTE, FOREIGN)) else None
-        circuit = self._circuits[agent_id] = Circuit(usual)
         agent = self._placement.agents.get(agent_id)
+        lives_here = agent is not None and not agent.incarnation.startswith((REMOTE, FOREIGN))
+        circuit = self._circuits[agent_id] = Circuit(None if lives_here else self._usual)
         if agent is not None:
             agent.circuit = circuit
         return circuit

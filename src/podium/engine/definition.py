@@ -74,6 +74,7 @@ class Definition:
         self.output = compile_template(workflow.output) if workflow.output is not None else None
         self.hot = self._with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
         self.max_parallel = _max_parallel(workflow)
+        self.circuit = workflow.fault_tolerance.circuit_breaker if workflow.fault_tolerance is not None else None
 
     def _with_fallbacks(self, reads: Iterable[str]) -> frozenset[str]:
         """Return what deciding reads: a task's result may be its fallback's."""

@@ -15,7 +15,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, posted
 from podium.engine.codec import decode_input
 from podium.engine.intake import Intake
-from podium.engine.recovery import Definitions, restore
+from podium.engine.recovery import Definitions, Restored, restore
 from podium.engine.residency import HORIZON_US, Residency
 from podium.engine.shards import OwnedShards
 from podium.engine.staffing import Staffing
@@ -50,8 +50,9 @@ class Loader:
         reject: Callable[[Arrival, PodiumError], None],
         placed: Callable[[InboxRow], None],
         leads: Callable[[], bool],
+        restored: Callable[[Restored], None],
     ) -> None:
-        """`placed` takes what other replicas tell of placement, when we lead."""
+        """`placed` takes what other replicas tell of placement, when we lead; `restored` is told of what was loaded."""
         self._store = store
         self._definitions = definitions
         self._residency = residency
@@ -64,6 +65,7 @@ class Loader:
         self._shards = shards
         self._placed = placed
         self._leads = leads
+        self._restored = restored
         self._unsettled: dict[int, int] = {}  # inbox rows that are read and not drained yet, with their shards
         self._twice: set[int] = set()  # inbox rows whose inputs were under way already
         self.inbox_wake = asyncio.Event()
@@ -124,8 +126,9 @@ class Loader:
             return False
         if execution in self._residency.states or not self._shards.owns(execution):
             return True
-        state, now_us = found[1], self._clock.now_us()
+        state, now_us = found.state, self._clock.now_us()
         self._residency.add(state)
+        self._restored(found)
         self._staffing.adopt(state, now_us)
         self._residency.note_rest(state, now_us)
         if self._adopted is not None:

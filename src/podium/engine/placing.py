@@ -12,8 +12,10 @@ from typing import Protocol
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
 from podium.engine.changes import Change, Changes, Ended, Freed, How, Kept, Queued, Withdrawn, WithdrawnAll
+from podium.engine.circuits import Circuits
 from podium.engine.state import State, TaskState
 from podium.fleet import messages as msg
+from podium.fleet.breaker import Sign
 from podium.scheduling.placement import Agent, Placement, ReadyTask
 from podium.scheduling.resources import Vector, vector_of
 from podium.workflow.model import ExecutionStatus, TaskStatus
@@ -36,8 +38,11 @@ class Desk(Protocol):
         """Nothing of an execution waits any more."""
         ...
 
-    def end(self, attempt: str, how: How) -> None:
-        """An attempt has ended, or its grant came too late: its slot comes back, at once or when its agent says so."""
+    def end(self, attempt: str, how: How, sign: Sign = Sign.NOTHING, agent: str = "") -> None:
+        """An attempt has ended, or its grant came too late: its slot comes back, at once or when its agent says so.
+
+        `sign` is what that says about the agent.
+        """
         ...
 
     def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
@@ -48,9 +53,10 @@ class Desk(Protocol):
 class Placing:
     """The queue and the slots of the replica that leads; at the others, only its agents are up to date."""
 
-    def __init__(self, placement: Placement, lease_us: int) -> None:
+    def __init__(self, placement: Placement, lease_us: int, circuits: Circuits) -> None:
         """`lease_us`: how long an agent's word about a slot is waited for."""
         self.placement = placement
+        self.circuits = circuits
         self._lease_us = lease_us
         self._turn = 0
         self._freed: dict[str, None] = {}  # attempts whose threads have returned, the latest of them
@@ -74,11 +80,12 @@ class Placing:
         """Take an execution's tasks out of the queue."""
         self.placement.withdraw_all(execution)
 
-    def end(self, attempt: str, how: How) -> None:
+    def end(self, attempt: str, how: How, sign: Sign = Sign.NOTHING, agent: str = "") -> None:
         """Give the slot back, unless the agent hasn't said so: a timed-out thread keeps its slot until it returns.
 
         Of an attempt that ends by our own word the agent's is awaited, but not for ever: what we said may be lost.
         """
+        self.circuits.ended(agent, attempt, sign)
         if how is How.ENDED_BY_US:
             self._lingering[attempt] = 0
             return
@@ -159,9 +166,9 @@ class Placing:
                 self.withdraw(execution, task)
             case WithdrawnAll():
                 self.withdraw_all(execution)
-            case Ended(attempt, how):
+            case Ended(attempt, how, sign, agent):
                 self._note(attempt, how)
-                self.end(attempt, how)
+                self.end(attempt, how, sign, agent)
             case Kept(attempt, agent, incarnation, needs):
                 self.keep(attempt, execution, agent, incarnation, needs)
             case Freed(attempt):
@@ -170,6 +177,7 @@ class Placing:
     def forget_all(self) -> None:
         """This replica doesn't lead any more: only its agents stay."""
         self.placement.clear()
+        self.circuits.forget_all()
         for waited in (self._lingering, self._stuck, self._freed, self._known):
             waited.clear()
 
@@ -177,18 +185,18 @@ class Placing:
 
     def register(self, registration: msg.Registration, lives_here: bool) -> None:
         """Take an agent in, or what it says anew of itself."""
-        self.placement.add_agent(
-            Agent(
-                registration.agent,
-                registration.type,
-                registration.incarnation,
-                max(registration.slots, 1),
-                vector_of(registration.resources),
-                frozenset(registration.capabilities),
-                frozenset(registration.functions),
-                self.placement.here if lives_here else None,
-            )
+        agent = Agent(
+            registration.agent,
+            registration.type,
+            registration.incarnation,
+            max(registration.slots, 1),
+            vector_of(registration.resources),
+            frozenset(registration.capabilities),
+            frozenset(registration.functions),
+            self.placement.here if lives_here else None,
         )
+        self.circuits.attach(agent)
+        self.placement.add_agent(agent)
 
     def free(self, attempt: str) -> None:
         """The thread of an attempt that has ended has returned."""
@@ -204,7 +212,8 @@ class Placing:
             self._stuck[attempt] = now_us + self._lease_us
 
     def expire(self, now_us: int) -> None:
-        """Give back the slots whose agents say nothing of them."""
+        """Give back the slots whose agents say nothing of them; try agents again whose circuit breakers say so."""
+        self.circuits.look()
         for waited in (self._lingering, self._stuck):
             for attempt, until_us in list(waited.items()):
                 if not until_us:
@@ -256,4 +265,5 @@ def ready_task(state: State, task: TaskState) -> ReadyTask:
         compiled.capabilities,
         compiled.function,
         state.preferred_agent,
+        state.definition.circuit,
     )

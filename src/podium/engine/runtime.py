@@ -21,8 +21,10 @@ from msgspec import Struct
 from podium.clock import Clock, SystemClock, seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.allocation import Allocations
 from podium.engine.arrivals import Arrival, Batch, Decided
 from podium.engine.changes import Ended, Exports, Freed, How, decode_changes
+from podium.engine.circuits import Circuits
 from podium.engine.codec import decode_input, encode_input
 from podium.engine.decide import NO_SUCH_ATTEMPT
 from podium.engine.dispatch import Dispatcher
@@ -32,7 +34,7 @@ from podium.engine.leading import Leading
 from podium.engine.leases import Leases
 from podium.engine.loading import Loader
 from podium.engine.placing import Placing
-from podium.engine.recovery import Definitions, Offload, in_thread, restore
+from podium.engine.recovery import Definitions, Offload, Restored, in_thread, restore
 from podium.engine.residency import Residency
 from podium.engine.shards import ALL_SHARDS, EVERY_SHARD, OwnedShards
 from podium.engine.snapshots import Snapshots
@@ -61,7 +63,7 @@ from podium.ids import PLACEMENT_SHARD, IdSource, execution_id_for, shard_of
 from podium.scheduling.placement import Placement
 from podium.store.protocol import DEFAULT_TENANT, CounterChange, InboxRow, ShardRow, Store
 from podium.telemetry.logs import get_logger
-from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, Workflow
+from podium.workflow.model import FINAL_EXECUTION, CircuitBreaker, ExecutionStatus, Workflow
 
 EARLY_ALARM_US = 1_000
 _DONE_AGAIN = (SequenceConflictError, DuplicateInputError, LimitReachedError, StoreUnavailableError)
@@ -85,6 +87,9 @@ class EngineSettings(Struct, frozen=True):
     starts_tasks: bool = True  # False: inputs are decided, nothing is given to agents
     foreign_lease_seconds: float = FOREIGN_LEASE_SECONDS  # of agents that don't renew
     shared: bool = False  # other replicas own shards of this store too
+    circuit_breaker: CircuitBreaker | None = None  # of agents elsewhere
+    allocation_timeout_seconds: float = 0.0  # of tasks that no registered agent could ever take; 0: for ever
+    checkpoint_seconds: float = 0.0  # between snapshots of an execution that goes on; 0: by the size alone
 
 
 class Engine:
@@ -114,7 +119,10 @@ class Engine:
         self._intake = Intake(store, self._settings.max_arrivals, self._settings.unavailable_pause_seconds, self._spawn)
         self._intake.repeated = self._repeated
         leases = Leases(self._settings.lease_seconds)
-        self.placing = Placing(placement or Placement(), leases.length_us)
+        placement = placement or Placement()
+        circuits = Circuits(placement, self._clock.now_us, self._settings.circuit_breaker)
+        self.placing = Placing(placement, leases.length_us, circuits)
+        self._allocations = Allocations(placement, self._settings.allocation_timeout_seconds)
         self.staffing = Staffing(self.placing, leases, self._intake.put_once, self._settings.foreign_lease_seconds)
         self._exports = Exports()
         # Told of what an agent said and can't be recorded: the agent, the attempt, why.
@@ -130,13 +138,17 @@ class Engine:
         self._loader = Loader(
             store, self.definitions, self.residency, self.staffing, self._intake, self._clock, self._shards,
             spawn=self._spawn, adopted=adopted, reject=self._reject, placed=self._placed, leads=lambda: self._leads,
+            restored=self._restored,
         )  # fmt: skip
         self._forwarding = Forwarding(
             store, self._clock, self._ids,
             spawn=self._spawn, retrying=self._intake.retrying, done=self._forwarded, reject=self._reject,
         )  # fmt: skip
         self._leading = Leading(store, self.definitions, self.placing)
-        self._snapshots = Snapshots(store, self.definitions, offload, self._settings.snapshot_bytes)
+        self._snapshots = Snapshots(
+            store, self.definitions, offload, self._settings.snapshot_bytes, self._clock,
+            self._settings.checkpoint_seconds,
+        )  # fmt: skip
         self._leads = not self._settings.shared
         self._told = 0  # rows of changes for the replica that places
         self._token = ""
@@ -206,6 +218,7 @@ class Engine:
             "podium-inbox": self._loader.watch_inbox(pauses.inbox_poll_seconds),
             "podium-timers": self._loader.load_due(pauses.timer_poll_seconds),
             "podium-snapshots": self._snapshots.write(),
+            "podium-checkpoints": self._snapshots.look_at_the_clock(),
             "podium-leases": self._look_at_leases(),
             "podium-sweep": sweep_daily(self._store, self._clock, lambda: self._leads),
         }
@@ -589,7 +602,21 @@ class Engine:
             for execution in self.residency.overdue_rest(now_us):
                 if execution not in self._batch.touched and not (self._flying and execution in self._flying.touched):
                     self.residency.drop(execution)
-                    self._snapshots.forget(execution)
+                    self._snapshots.leave(execution)
+            self._give_up_waiting(now_us)
+
+    def _give_up_waiting(self, now_us: int) -> None:
+        """Fail the attempts of ready tasks that no registered agent could ever take, and that wait too long for one."""
+        if self._draining or not self._leads:
+            return
+        for overdue in self._allocations.overdue(now_us):
+            arrival = Arrival(overdue.execution, overdue.input_id, overdue.given)
+            if self.owns(overdue.execution):
+                self._intake.put_once(arrival)
+            else:
+                self._batch.guard(PLACEMENT_SHARD)
+                self._batch.posted.append(_inbox_row(arrival, now_us))
+                self._intake.wake.set()
 
     # --- to the store and back ---------------------------------------------------------------------------------
 
@@ -650,6 +677,10 @@ class Engine:
         self.watchers.committed(landed)
         for tell in self.landed:
             tell(landed)
+
+    def _restored(self, found: Restored) -> None:
+        """An execution was brought into memory."""
+        self._snapshots.found(found.state.id, found.tail_bytes, found.tail_since_us)
 
     def _note_unknown(self, decided: Decided) -> None:
         first, arrival = decided.events[0], decided.arrival
@@ -777,6 +808,7 @@ class Engine:
             self._leads = False
             self.staffing.desk = self._exports
             self.placing.forget_all()
+            self._allocations.forget()
         theirs = [execution for execution in self.residency.states if shard_of(execution) in gone]
         for execution in theirs:
             self.residency.drop(execution)
@@ -856,7 +888,7 @@ def _over_limit(arrivals: list[Arrival], touched: dict[str, tuple[State, int]], 
 
 
 def _inbox_row(arrival: Arrival, now_us: int) -> InboxRow:
-    """Return a grant as it goes to the owner of its execution."""
+    """Return an input of placement's as it goes to the owner of its execution."""
     kind = str(arrival.given.__struct_config__.tag)
     shard, payload = shard_of(arrival.execution), encode_input(arrival.given)
     return InboxRow(arrival.execution, arrival.input_id, DEFAULT_TENANT, shard, kind, payload, now_us)

@@ -13,6 +13,7 @@ from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
 from podium.engine.changes import How
+from podium.engine.circuits import sign_of
 from podium.engine.leases import Lease, Leases
 from podium.engine.placing import Desk, Placing, enqueue_ready
 from podium.engine.state import State, TaskState
@@ -99,7 +100,7 @@ class Staffing:
                 self._ignore_grant(state, task, number)
             case ev.InputIgnored(task=task, number=number) if task:
                 self.desk.end(state.attempt_id(task, number), _how(given))
-            case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task):
+            case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task) | ev.AttemptGranted(task=task, agent=""):
                 self.desk.withdraw(state.id, task)
             case ev.ExecutionResumed() | ev.ExecutionRetried():
                 enqueue_ready(self.desk, state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
@@ -121,10 +122,11 @@ class Staffing:
     def _end_attempt(
         self, state: State, given: inp.Input, event: ev.TaskCompleted | ev.AttemptFailed | ev.AttemptReturned
     ) -> None:
-        attempt = state.attempt_id(event.task, event.number)
+        task, attempt = state.tasks[event.task], state.attempt_id(event.task, event.number)
         self.leases.end(attempt)
-        self.desk.end(attempt, _how(given))
-        if isinstance(event, ev.AttemptReturned) and state.tasks[event.task].status is TaskStatus.READY:
+        agent = task.agent if task.number == event.number else ""
+        self.desk.end(attempt, _how(given), sign_of(event), agent)
+        if isinstance(event, ev.AttemptReturned) and task.status is TaskStatus.READY:
             enqueue_ready(self.desk, state, (event.task,))
 
     def adopt(self, state: State, now_us: int) -> None:

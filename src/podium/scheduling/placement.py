@@ -219,6 +219,7 @@ class Placement:
         self._any_type = False  # whether a task of any type was ever queued: else nobody pays for that list
         self._functions: dict[str, str] = {}  # of tasks of any type that wait: the queue of each
         self._stirred: dict[str, None] = {}  # queues that something has changed for
+        self._joined: set[str] = set()  # queues that an agent has come for, since that was last asked
         self._arrivals = count()
 
     # --- agents ------------------------------------------------------------------------------------------------
@@ -236,6 +237,7 @@ class Placement:
             if hold.incarnation == agent.incarnation:
                 hold.count(agent)
         for name in self._queues_of(agent):
+            self._joined.add(name)
             for entry in self._impossible.pop(name, ()):
                 heappush(self._queues.setdefault(name, []), entry)
         self._offer(agent)
@@ -521,6 +523,7 @@ class Placement:
             self._queues.pop(ready.queue, None)
             self._impossible.pop(ready.queue, None)
             self._stirred.pop(ready.queue, None)
+            self._joined.discard(ready.queue)
             del self._lengths[ready.queue], self._functions[ready.function]
             return
         for entries in (self._queues.get(ready.queue), self._impossible.get(ready.queue)):
@@ -546,6 +549,11 @@ class Placement:
             answered = {function for agent in self.agents.values() for function in agent.functions}
             served.update(queue for function, queue in self._functions.items() if anything or function in answered)
         return [name for name in names if name not in served]
+
+    def joined(self) -> set[str]:
+        """Return the queues that an agent has come for since the last call, though it may have gone again."""
+        found, self._joined = self._joined, set()
+        return found
 
     def queued_in(self, queue: str) -> Iterator[ReadyTask]:
         """Yield a queue's tasks, in no order, those that were set aside left out."""
