@@ -17,6 +17,7 @@ from podium.store.protocol import ExecutionRow
 
 AGENT_TITLES = ("AGENT", "STATE", "HEALTH", "LOAD", "TYPE", "VERSION", "SEEN", "CAPABILITIES")
 EXECUTION_TITLES = ("EXECUTION", "WORKFLOW", "STATE", "TASKS", "AGE")
+_CLOSED = "closed"  # the circuit breaker of an agent that gets work
 _COLORS = {
     "busy": "cyan",
     "idle": "green",
@@ -29,11 +30,11 @@ _COLORS = {
 
 def agents_table(agents: Sequence[dict[str, Any]], most: int = 1_000) -> str:
     """Return the agents as a table, those that need a look first."""
-    ordered = sorted(agents, key=lambda a: (a["state"] not in ("unhealthy", "lost"), a["agent_id"]))
+    ordered = sorted(agents, key=lambda a: (not _needs_a_look(a), a["agent_id"]))
     rows = [
         (
             agent["agent_id"],
-            agent["state"],
+            _shown_state(agent),
             f"{agent['health']:.2f}",
             f"{agent['held']}/{agent['slots']}",
             agent["type"],
@@ -80,5 +81,14 @@ def fleet_screen(answer: dict[str, Any], executions: Sequence[ExecutionRow], now
     return "\n".join(lines)
 
 
+def _needs_a_look(agent: dict[str, Any]) -> bool:
+    return agent["state"] in ("unhealthy", "lost") or agent.get("circuit", _CLOSED) != _CLOSED
+
+
+def _shown_state(agent: dict[str, Any]) -> str:
+    circuit = agent.get("circuit", _CLOSED)
+    return str(agent["state"]) if circuit == _CLOSED else f"{agent['state']}, breaker {circuit.replace('_', ' ')}"
+
+
 def _painted_state(text: str) -> str:
-    return painted(text, _COLORS.get(text.strip(), ""))
+    return painted(text, "red" if ", breaker " in text else _COLORS.get(text.strip(), ""))

@@ -167,7 +167,7 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
     match event:
         case ev.FanOutOpened():
             return event.task, f"{event.count:,} instance{'s' * (event.count != 1)}"
-        case ev.AttemptGranted():
+        case ev.AttemptGranted() if event.agent:  # nobody: its failure follows
             again = f", attempt {event.number}" if event.number > 1 else ""
             return event.task, f"running on {event.agent}{again}"
         case ev.AttemptFailed():

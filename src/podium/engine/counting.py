@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from podium.clock import MILLISECOND, Clock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.allocation import ALLOCATION_TIMEOUT
 from podium.scheduling.placement import AgentChoice, Placement, Slot
 from podium.scheduling.resources import NOTHING, Vector
 from podium.telemetry.windows import Window
@@ -49,6 +50,7 @@ class EngineCounting:
         self._ended = Window(COMPLETION_WINDOW_SECONDS)
         self._coordination = metrics.histogram("coordination_latency")
         self._lost = metrics.counter("podium_attempts_lost_total")
+        self._unplaced = metrics.counter("podium_unplaced_total")
         self._ends: list[Callable[[], None]] = []
 
     def begin(self) -> None:
@@ -62,6 +64,8 @@ class EngineCounting:
             watch("podium_executions", self._executions),
             watch("podium_queue_length", lambda: self._engine.staffing.placement.queued()),
             watch("podium_slots", self._slots),
+            watch("podium_circuit_breakers", self._circuits),
+            watch("podium_circuit_breakers_opened_total", lambda: self._engine.placing.circuits.opened),
             watch("podium_leases", lambda: len(self._engine.staffing.leases)),
         ]
 
@@ -89,6 +93,8 @@ class EngineCounting:
         elif isinstance(event, ev.AttemptFailed):
             if event.how == "lost":
                 self._lost.inc()
+            elif event.error.type == ALLOCATION_TIMEOUT:
+                self._unplaced.inc()
         elif kind in _ENDED_EXECUTIONS:
             status = _ENDED_EXECUTIONS[kind]
             self._metrics.counter("podium_executions_ended_total", status).inc()
@@ -97,6 +103,10 @@ class EngineCounting:
 
     def _executions(self) -> dict[str, int]:
         return dict(Counter(str(state.status) for state in self._engine.residency.states.values() if not state.final))
+
+    def _circuits(self) -> dict[str, int]:
+        """Only who places knows them, and of several replicas one shall count the fleet."""
+        return self._engine.placing.circuits.states() if self._engine.leads else {}
 
     def _slots(self) -> dict[str, int]:
         agents = self._engine.staffing.placement.agents.values()

@@ -147,7 +147,7 @@ class Announcer:
         match event:
             case ev.ExecutionStarted():
                 await self._started(row, known)
-            case ev.AttemptGranted() if not (known.submitted and event.task != TASK):
+            case ev.AttemptGranted() if event.agent and not (known.submitted and event.task != TASK):
                 await self._assigned(row, known, event)
             case ev.TaskCompleted():
                 await self._completed(row, known, event)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from podium.clock import SECOND
 from podium.exceptions import PodiumError
 from podium.fleet import wire
+from podium.fleet.breaker import CircuitState
 from podium.fleet.descriptor import descriptor_of
 from podium.fleet.health import SLATracker
 from podium.fleet.member import AgentInfo
@@ -53,7 +54,9 @@ class Reporting:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all agents as rows for people: first those elsewhere, then those of this process."""
-        return [_row(info, "bus") for info in self.infos()] + [_row(info, "here") for info in self.local_infos()]
+        infos = [(info, "bus") for info in self.infos()] + [(info, "here") for info in self.local_infos()]
+        placed = self._podium.engine.placing.placement.agents if self._podium.engine is not None else {}
+        return [_row(info, where, placed.get(info.agent_id)) for info, where in infos]
 
     def local_infos(self) -> list[AgentInfo]:
         """Return how the agents of this process stand, by id; the orchestrator's own is not among them."""
@@ -191,7 +194,8 @@ def _local_info(member: Member, placed: Agent, now_us: int) -> AgentInfo:
     )
 
 
-def _row(info: AgentInfo, where: str) -> dict[str, Any]:
+def _row(info: AgentInfo, where: str, placed: Agent | None) -> dict[str, Any]:
+    circuit = placed.circuit if placed is not None else None
     return {
         "agent_id": info.agent_id,
         "type": info.descriptor.agent_type,
@@ -204,6 +208,7 @@ def _row(info: AgentInfo, where: str) -> dict[str, Any]:
         "last_heartbeat_seconds": round(info.heartbeat_age_seconds, 1),
         "location": info.descriptor.location,
         "where": where,
+        "circuit": str(circuit.state if circuit is not None else CircuitState.CLOSED),
     }
 
 
