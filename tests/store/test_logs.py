@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,16 +13,24 @@ import pytest
 
 from podium.fleet.messages import LogLine, LogSink
 from podium.store.logs import MAX_TEXT_BYTES, AttemptLogs, MemoryLogs, SqliteLogs, cut
+from podium.store.postgres.logs import PostgresLogs
 
 Make = Callable[..., AttemptLogs]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     made: list[AttemptLogs] = []
 
     def one(**bounds: Any) -> AttemptLogs:
-        logs: AttemptLogs = MemoryLogs(**bounds) if request.param == "memory" else SqliteLogs(tmp_path / "l", **bounds)
+        match request.param:
+            case "memory":
+                logs: AttemptLogs = MemoryLogs(**bounds)
+            case "sqlite":
+                logs = SqliteLogs(tmp_path / "l", **bounds)
+            case _:
+                databases = request.getfixturevalue("podium_databases")
+                logs = PostgresLogs(asyncio.run(databases.empty("logs")), **bounds)
         made.append(logs)
         return logs
 
@@ -35,7 +44,7 @@ def line(number: int, attempt: str = "attempt", task: str = "task", execution: s
 
 
 def settled(logs: AttemptLogs) -> AttemptLogs:
-    if isinstance(logs, SqliteLogs):
+    if isinstance(logs, SqliteLogs | PostgresLogs):
         logs.flush()
     return logs
 

@@ -46,6 +46,10 @@ _REASONS = {
 # Everything here is a look-up by an index; where a table is new, or its statistics are old, the planner can't know.
 _LOOK_UPS = {"jit": "off", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 SCHEMA_MISSING = frozenset({"42P01", "42883", "3F000"})  # no such table, function, schema
+_ODD_URL = (
+    "the database's URL can't be read; it is postgresql://USER:PASSWORD@HOST:PORT/NAME?sslmode=…, with special "
+    "characters of the password percent-encoded"
+)
 GAVE_WAY = frozenset({"40001", "40P01"})  # rolled back for another's sake: may be tried again as it is
 READ_ONLY = "25006"
 
@@ -128,10 +132,7 @@ def _split(address: Address) -> tuple[str, dict[str, Any]]:
             asked.pop(name, None)
         return urlunsplit(parts._replace(query=urlencode(asked))), said
     except ValueError:
-        raise StoreUnavailableError(
-            "the database's URL can't be read; it is postgresql://USER:PASSWORD@HOST:PORT/NAME?sslmode=…, with "
-            "special characters of the password percent-encoded"
-        ) from None
+        raise StoreUnavailableError(_ODD_URL) from None
 
 
 def state_of(error: BaseException) -> str:
@@ -194,6 +195,8 @@ def translated(address: Address) -> Iterator[None]:
         raise StoreUnavailableError(f"{address}: a part of the URL can't be used: {_without(address, error)}") from None
     except (driver.PostgresError, *_lost_types()) as error:
         raise unavailable(address, error) from error
+    except ValueError:  # of asyncpg's own look at the URL, which it quotes
+        raise StoreUnavailableError(_ODD_URL) from None
 
 
 def _without(address: Address, error: BaseException) -> str:

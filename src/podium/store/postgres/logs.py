@@ -88,7 +88,8 @@ class PostgresLogs:
 
     def flush(self) -> None:
         """Write what is buffered now. Blocks until it is in the table, or dropped if it can't be written."""
-        self._ask(self._flush())
+        if not self._closing:
+            self._ask(self._flush())
 
     def close(self) -> None:
         """Write what is buffered, let go. Safe twice."""
