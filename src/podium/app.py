@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from podium.scheduling.resources import Vector
     from podium.store.logs import AttemptLogs
     from podium.store.ownership import FileLock
+    from podium.webhooks.webhooks import Webhooks
 
 VALID_KEPT = 64  # workflows that needn't be validated again
 GUEST_POLL_SECONDS = 0.1
@@ -131,6 +132,7 @@ class Podium:
         self.engine: Engine | None = None
         self.agents: LocalAgents | None = None
         self.read_models: ReadModels | None = None
+        self.webhooks: Webhooks | None = None
         self._posting = Posting(store, settings.tenant, self._clock)
         self._kept_out: NotTheOwnerError | None = None  # why it could not join the replicas
         self._closed = False
@@ -369,9 +371,20 @@ class Podium:
         models = self.read_models = ReadModels(self.store)
         engine.landed.append(models.landed)
         engine.moved.append(models.moved)
-        self.before_store_closes.append(models.stop)
         self.answers["rebuild"] = models.answer_rebuild
+        if self.settings.webhooks:
+            self._tell_webhooks(models)
+        self.before_store_closes.append(models.stop)
         await models.start(engine.owned)
+
+    def _tell_webhooks(self, models: ReadModels) -> None:
+        from podium.webhooks.webhooks import Webhooks
+
+        webhooks = self.webhooks = Webhooks(self.store, self.settings, self._clock)
+        models.add(webhooks.reader)
+        self.answers["retry_webhook"] = webhooks.answer_retry
+        self.before_store_closes.append(webhooks.finish)
+        webhooks.start()
 
     def _engine_settings(self) -> EngineSettings:
         settings, shared = self.settings, self._shared is not None
@@ -382,6 +395,7 @@ class Podium:
             lease_check_seconds=min(1.0, settings.lease_seconds / 4, settings.foreign_lease_seconds / 4),
             starts_tasks=self._works,
             foreign_lease_seconds=settings.foreign_lease_seconds,
+            max_executions=settings.max_concurrent_workflows,
             circuit_breaker=circuit_breaker(settings),
             allocation_timeout_seconds=settings.agent_allocation_timeout_seconds,
             checkpoint_seconds=settings.checkpoint_interval_minutes * 60,

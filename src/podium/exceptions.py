@@ -213,3 +213,10 @@ class AgentNotFoundError(InvalidInputError):
 
 class RegistrationConflictError(ConflictError):
     """An agent of this name is registered with another key."""
+
+
+# --- webhooks ----------------------------------------------------------------------------------------------------
+
+
+class WebhookError(PodiumError):
+    """A webhook could not be told; it is tried again."""

@@ -63,6 +63,10 @@ _LIMITS: dict[str, tuple[float, float]] = {  # above the first, at most the seco
     "reconnect_wait_ms": (0, 3_600_000),
     "max_reconnects": (-2, 1_000_000_000),
     "circuit_breaker_timeout_seconds": (0, _DAY),
+    "webhook_give_up_hours": (0, 8_760),
+    "webhook_timeout_seconds": (0, 600),
+    "webhook_concurrency": (0, 1_000),
+    "webhook_max_body_bytes": (1_023, 64 << 20),
 }
 _MOST: dict[str, float] = {  # from 0, which means without it, to this
     "max_concurrent_workflows": 10_000_000,
@@ -86,6 +90,42 @@ class Address(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the ends of executions are told. Of `secret` and `secret_file` there is one."""
+
+    url: str
+    secret: str = ""
+    secret_file: str = ""
+    events: tuple[Literal["completed", "failed", "cancelled"], ...] = ("completed", "failed", "cancelled")
+    workflows: tuple[str, ...] = ()  # none: all
+
+    def __post_init__(self) -> None:
+        scheme, found, rest = self.url.partition("://")
+        if scheme not in ("https", "http") or not found or not rest.strip("/") or not self.url.isprintable():
+            raise ValueError("url of a webhook must be https://host/path, or http://")
+        if bool(self.secret.strip()) == bool(self.secret_file.strip()):
+            raise ValueError("a webhook needs a secret or a secret_file, and not both")
+        if not self.events:
+            raise ValueError("events of a webhook must name one at least")
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What may be shown of it."""
+        secret = {"secret": "…"} if self.secret else {"secret_file": self.secret_file}
+        return {
+            "url": shown_url(self.url),
+            **secret,
+            "events": list(self.events),
+            "workflows": list(self.workflows),
+        }
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return list(self.shown.items())
+
+    def __repr__(self) -> str:
+        return f"Webhook({', '.join(f'{name}={value!r}' for name, value in self.shown.items())})"
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,6 +171,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     circuit_breaker_failure_threshold: int = 5  # failures in a row, after which an agent gets nothing for a while
     circuit_breaker_timeout_seconds: float = 30.0  # that while; then one trial
 
+    # Webhooks: who is told of executions' ends.
+    webhooks: tuple[Webhook, ...] = ()
+    webhook_give_up_hours: float = 24.0  # after so long nobody tries any more
+    webhook_timeout_seconds: float = 10.0  # for the whole of one try
+    webhook_concurrency: int = 16  # tries at once of one process
+    webhook_max_body_bytes: int = 256 << 10  # a larger result is left out
+    webhook_allow_private: bool = False  # addresses of this machine and of private networks may be told
+
     # The bus.
     bus: str = ""  # a URL; empty: see `bus_url`
     max_message_bytes: int = 1 << 20
@@ -164,6 +212,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"database must be a path{_OTHER_DATABASES}, not {shown_url(self.database)!r}")
         for name in ("http", "metrics", "nats"):
             address_of(getattr(self, name), name)
+        urls = [webhook.url for webhook in self.webhooks]
+        if len(set(urls)) < len(urls):
+            raise ValueError("webhooks must have different urls: the same one is there twice")
         _check_signs_of_life(self)
         _check_bus(self)
 
@@ -294,7 +345,13 @@ def shown(settings: Settings) -> dict[str, Any]:
     """Return the settings as they may be shown: without secrets."""
     values = {name: getattr(settings, name) for name in Settings.__struct_fields__}
     hidden = {name: "…" for name in SECRETS if values[name]}
-    return {**values, **hidden, "bus": shown_url(settings.bus), "database": settings.shown_database}
+    return {
+        **values,
+        **hidden,
+        "bus": shown_url(settings.bus),
+        "database": settings.shown_database,
+        "webhooks": [webhook.shown for webhook in settings.webhooks],
+    }
 
 
 def shown_url(url: str) -> str:
@@ -365,12 +422,22 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str
     for name in Settings.__struct_fields__:
         own = PREFIX + name.upper()
         if own in environment:
-            text = environment[own]
-            yield name, own, _pairs(text, own) if name in ("agents", "capacity") else text
+            yield name, own, _value(name, own, environment[own])
             continue
         other = next((other for other in DOCUMENTED_NAMES.get(name, ()) if environment.get(other, "").strip()), None)
         if other is not None:
             yield name, other, environment[other].strip()
+
+
+def _value(name: str, source: str, text: str) -> Any:
+    if name in ("agents", "capacity"):
+        return _pairs(text, source)
+    if name == "webhooks":
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:  # its text would quote the secret
+            raise SettingsError(f"{source} must be a JSON list of webhooks") from None
+    return text
 
 
 def _pairs(text: str, source: str) -> dict[str, str]:

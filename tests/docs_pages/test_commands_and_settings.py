@@ -29,7 +29,7 @@ def written(default: object) -> str:
             return f"{default:g}"
         case "":
             return "none"
-        case {}:
+        case {} | ():
             return "none"
         case _:
             return str(default)

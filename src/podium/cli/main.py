@@ -42,6 +42,7 @@ COMMANDS = {
     "dlq": ("podium.cli.dlq", "dlq"),
     "example": ("podium.cli.examples", "example"),
     "rebuild": ("podium.cli.readmodels", "rebuild"),
+    "webhooks": ("podium.cli.webhooks", "webhooks"),
     "migrate": ("podium.cli.migrating", "migrate"),
     "upgrade": ("podium.cli.upgrading", "upgrade"),
     "doctor": ("podium.cli.doctor", "doctor"),

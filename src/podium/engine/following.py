@@ -88,6 +88,10 @@ class Follower:
             duration_seconds=((state.finished_us or state.updated_us) - state.created_us) / 1e6,
         )
 
+    async def output(self) -> bytes:
+        """Return the execution's result as JSON. Raises ExpressionError if it has none."""
+        return await self._text(None)
+
     async def _task_result(self, task: TaskState) -> TaskResult:
         duration = (task.finished_us - task.started_us) / 1e6 if task.finished_us and task.started_us else 0.0
         return TaskResult(

@@ -138,7 +138,7 @@ class Projection:
         await asyncio.gather(*tasks, return_exceptions=True)
         if tasks:
             try:
-                await self._save()
+                await self.save()
             except StoreUnavailableError as error:
                 _log.warning("a reader's place could not be saved", reader=self.name, error=str(error))
 
@@ -294,6 +294,8 @@ class Projection:
                 self._places[shard] = self._saved[shard] = place
                 if self._heads.get(shard, 0) > place:
                     self._behind[shard] = None
+            else:
+                self._kept.forget(shard)
 
     async def _catch_up(self, shard: int) -> None:
         rows = await self._store.follow(shard, self._places[shard], TAKEN_AT_ONCE)
@@ -334,14 +336,15 @@ class Projection:
             await asyncio.sleep(self._save_seconds)
             until_look -= self._save_seconds
             try:
-                await self._save()
+                await self.save()
                 if until_look <= 0:
                     until_look = LOOK_SECONDS
                     await self._look_for_missed()
             except StoreUnavailableError as error:
                 _log.warning("a reader's place could not be saved", reader=self.name, error=str(error))
 
-    async def _save(self) -> None:
+    async def save(self) -> None:
+        """Save the places now. Raises StoreUnavailableError."""
         for shard, position in list(self._places.items()):
             position = self._places.get(shard, 0)
             if position <= self._saved.get(shard, 0):

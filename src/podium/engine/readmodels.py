@@ -152,7 +152,11 @@ class ReadModels:
             )
         }  # fmt: skip
         self._leaving: set[asyncio.Task[None]] = set()
-        self._rebuilding = Rebuilding(store, self.readers)
+        self._rebuilding = Rebuilding(store, dict(self.readers))
+
+    def add(self, reader: Projection) -> None:
+        """Have another reader follow the same shards; it isn't rebuilt."""
+        self.readers[reader.name] = reader
 
     async def start(self, shards: Iterable[int] = range(SHARDS)) -> None:
         """Follow these shards; `landed` must be told of the engine's commits from now on."""

@@ -347,6 +347,9 @@ class Service:
         metrics.watch("registry_agents_total", reporting.agents_by_status)
         metrics.watch("registry_agent_health", reporting.health_by_agent)
         metrics.watch("podium_projection_lag", self._reading_lag)
+        if (webhooks := self.podium.webhooks) is not None:
+            metrics.watch("podium_webhooks_pending", lambda: webhooks.pending)
+            metrics.watch("podium_webhook_tries_total", webhooks.outcomes)
         metrics.watch("podium_bus_lost_messages_total", lambda: {"agents": float(self.link.lost)})
 
         async def look_at_lag() -> None:

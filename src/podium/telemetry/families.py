@@ -107,6 +107,8 @@ _TABLE = (
     Family("podium_shards_moved_total", _COUNTER, "Shards that came to this replica or left it", ("direction",)),
     Family("podium_take_overs_total", _COUNTER, "Times that this replica began to give tasks to agents for all"),
     Family("podium_projection_lag", _GAUGE, "Committed inputs that a reader of the log hasn't taken yet", ("reader",)),
+    Family("podium_webhooks_pending", _GAUGE, "Deliveries to webhooks that wait or are tried again"),
+    Family("podium_webhook_tries_total", _COUNTER, "Tries to tell a webhook, by how they ended", ("outcome",)),
     Family("podium_event_loop_lag_seconds", _HISTOGRAM, "How late the event loop wakes up", (), "", _LAG),
     Family("podium_metrics_left_out", _GAUGE, "Label values beyond a metric's limit, which aren't shown", ("metric",)),
 )
