@@ -60,6 +60,14 @@ class PostgresServer:
         """Whether its process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pids(self) -> list[int]:
+        """Its processes, while it runs."""
+        try:
+            return self._processes() if self._process is not None else []
+        except FileNotFoundError:
+            return []
+
     def url(self, database: str = "postgres", user: str = _SUPERUSER, password: str = "", **parameters: str) -> str:
         """Return where a database is."""
         secret = f":{password}" if password else ""
@@ -83,6 +91,10 @@ class PostgresServer:
     def stop(self) -> None:
         """End it as an operator would: connections are ended, what it holds is written."""
         self._end(signal.SIGINT)
+
+    def stop_at_once(self) -> None:
+        """End it by its own immediate stop, without writing what it holds: it has to recover when it starts again."""
+        self._end(signal.SIGQUIT)
 
     def kill(self) -> None:
         """End it as a crash would, with all its backends: it has to recover when it starts again."""
@@ -148,6 +160,26 @@ class PostgresServer:
 
     def _program(self, name: str) -> str:
         return str(self._folder_of_programs / name)
+
+    def use_tls(self, certificate: bytes, key: bytes) -> Path:
+        """Take TLS connections too, with this certificate and key (PEM); return the certificate's file. Restarts."""
+        for name, content in (("server.crt", certificate), ("server.key", key)):
+            path = self.cluster / name
+            path.write_bytes(content)
+            path.chmod(0o600)
+            if self._identity:
+                os.chown(path, self._identity["user"], self._identity["group"])
+        self.execute("ALTER SYSTEM SET ssl = on")
+        self.restart()
+        copy = self.folder / "server.crt"
+        copy.write_bytes(certificate)
+        return copy
+
+    def allow(self, rule: str) -> None:
+        """Put a rule before all others of who may come in, as pg_hba.conf has it."""
+        path = self.cluster / "pg_hba.conf"
+        path.write_text(f"{rule}\n{path.read_text()}")
+        self.execute("SELECT pg_reload_conf()")
 
     # --- processes -----------------------------------------------------------------------------------------------
 

@@ -119,6 +119,8 @@ async def _move_once(connection: Connection, revision: str, direction: Callable[
         before = await _revision(connection)
         script = await asyncio.to_thread(_written, before, revision, direction)
         if script:
+            if not before:  # a way back to nothing leaves it there, and the way up begins with it
+                await connection.execute("DROP TABLE IF EXISTS alembic_version")
             await connection.execute(script)
         return await _revision(connection)
 
@@ -132,6 +134,8 @@ def _written(before: str, revision: str, direction: Callable[[Any], Callable[...
     """Return the SQL that leads from one revision to another, empty if that is the same one."""
     commands, script, error, config = _alembic()
     try:
+        if not revision:
+            raise error("it needs a name, such as head or base")
         goal = script.as_revision_number(revision) or "base"
         if goal == (before or "base") or (revision == "head" and _is_newer(before)):
             return ""

@@ -65,7 +65,7 @@ class Sessions:
                     connection.terminate()
 
     async def rows(self, sql: str, *arguments: Any, again: bool = True) -> Sequence[Record]:
-        """Return what a statement returns. `again`: it may be done twice, should its connection break.
+        """Return what a statement returns. `again`: it may be done more than once, should its connection break.
 
         Raises StoreUnavailableError.
         """
@@ -79,13 +79,11 @@ class Sessions:
                 cause = error.__cause__
                 if cause is None or not tries_left or self._closed:
                     raise
-                if state_of(cause) in GAVE_WAY:
-                    await asyncio.sleep(_PAUSE_SECONDS * (_TRIES - tries_left))
-                elif again and not is_refusal(cause) and not isinstance(cause, TimeoutError):
-                    again = False
+                if again and not is_refusal(cause) and not isinstance(cause, TimeoutError):
                     self.expire()  # where one connection broke, the others may have
-                else:
+                elif state_of(cause) not in GAVE_WAY:
                     raise
+                await asyncio.sleep(_PAUSE_SECONDS * (_TRIES - tries_left))
         raise AssertionError("not reached: the last try returns or raises")
 
     async def row(self, sql: str, *arguments: Any, again: bool = True) -> Record | None:
