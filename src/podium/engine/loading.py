@@ -223,11 +223,23 @@ class Loader:
             self._twice.add(row.id)
             return
         self._unsettled[row.id] = row.shard
-        if row.id in self._twice:
-            self._twice.discard(row.id)
-            self._intake.doubt(arrival)
+        put = self._intake.doubt if row.id in self._twice else self._intake.put
+        self._twice.discard(row.id)
+        if isinstance(arrival.given, inp.Succeeded) and arrival.given.value.blob is not None:
+            self._intake.known[arrival.key] = arrival
+            self._spawn(self._put_with_value(arrival, arrival.given.value.blob, put), "podium-value")
         else:
-            self._intake.put(arrival)
+            put(arrival)
+
+    async def _put_with_value(self, arrival: Arrival, digest: str, put: Callable[[Arrival], None]) -> None:
+        """Have a result's large value at hand, since conditions may read it."""
+        try:
+            content = await self._intake.retrying(partial(self._store.get, arrival.tenant, digest))
+        except (KeyError, CorruptHistoryError) as error:
+            self._reject(arrival, CorruptHistoryError(f"the value of a result can't be read: {error}"))
+            return
+        arrival.blobs = ((digest, content),)
+        put(arrival)
 
 
 async def _pause(wake: asyncio.Event, seconds: float) -> bool:

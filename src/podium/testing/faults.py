@@ -68,6 +68,19 @@ class Faults(Struct, frozen=True):
     agent_restarts: float = 0.0  # at each look: an agent's process is killed and is there again at once
     agent_stands: float = 0.0  # at each look: an agent's process stands still for two minutes, then goes on
     agent_replaced: float = 0.0  # while it stands still: another process takes its name
+    # of worlds with several orchestrators that share the store; each of these makes a world one of them
+    replicas: float = 0.0  # drawn once for each world
+    replica_stands: float = 0.0  # at each look: one stands still for up to two minutes, then goes on
+    replica_rolls: float = 0.0  # at each look: one of the same name starts while it is stopped in good order
+    replica_storm: float = 0.0  # at each look: several come and leave within the minute
+    takeover_dies: float = 0.0  # while it takes over what somebody else had
+    store_cut: float = 0.0  # at each look: one doesn't reach the store for a while, or doesn't hear its answers
+    statement_late: float = 0.0  # reported as failed, and carried out thereafter
+    answer_lost: float = 0.0  # of a statement that was carried out
+    wakeup_lost: float = 0.0  # what the store tells of what others did
+    bus_parts: float = (
+        0.0  # at each look: one and some agents don't hear each other for a while, or one of them doesn't
+    )
 
 
 NO_FAULTS = Faults()
@@ -108,18 +121,37 @@ SWARM = Faults(
     agent_restarts=0.03,
     agent_stands=0.02,
     agent_replaced=0.5,
+    replica_stands=0.03,
+    replica_rolls=0.03,
+    replica_storm=0.01,
+    takeover_dies=0.15,
+    store_cut=0.03,
+    statement_late=0.01,
+    answer_lost=0.02,
+    wakeup_lost=0.3,
+    bus_parts=0.03,
 )
-BUS_SWARM = replace(SWARM, bus=1.0)  # every world has a bus
-BUS_KINDS = Faults.__struct_fields__[Faults.__struct_fields__.index("bus") :]
+_KINDS = Faults.__struct_fields__
+BUS_KINDS = _KINDS[_KINDS.index("bus") : _KINDS.index("replicas")]
+REPLICA_KINDS = _KINDS[_KINDS.index("replicas") :]
+BUS_SWARM = replace(SWARM, bus=1.0, replicas=0.0)  # every world has a bus
+REPLICA_SWARM = replace(SWARM, bus=0.0, replicas=1.0)  # every world has several orchestrators
 FIRST_SWARM = replace(  # whose seeds are kept
-    SWARM, crash_during_commit=0.0, clock_freezes=0.0, clock_leaps=0.0, **dict.fromkeys(BUS_KINDS, 0.0)
+    SWARM,
+    crash_during_commit=0.0,
+    clock_freezes=0.0,
+    clock_leaps=0.0,
+    **dict.fromkeys((*BUS_KINDS, *REPLICA_KINDS), 0.0),
 )
 
 
 def drawn(faults: Faults, chance: random.Random) -> Faults:
-    """Return the faults of one run: each kind that may be there is there or isn't. Those of a bus are never."""
+    """Return the faults of one run: each kind that may be there is there or isn't. Those of a bus or of replicas never
+    are.
+    """
     rates = msgspec.structs.asdict(faults).items()
-    return Faults(**{kind: rate for kind, rate in rates if kind not in BUS_KINDS and rate and chance.random() < 0.5})
+    apart = (*BUS_KINDS, *REPLICA_KINDS)
+    return Faults(**{kind: rate for kind, rate in rates if kind not in apart and rate and chance.random() < 0.5})
 
 
 def drawn_bus(chosen: Faults, faults: Faults, chance: random.Random) -> Faults:
@@ -127,15 +159,29 @@ def drawn_bus(chosen: Faults, faults: Faults, chance: random.Random) -> Faults:
 
     They have a `chance` of their own, so that runs without a bus stay what they were before there was one.
     """
-    if not chance.random() < faults.bus:
+    return _drawn_too(chosen, faults, chance, BUS_KINDS)
+
+
+def drawn_replicas(chosen: Faults, faults: Faults, chance: random.Random) -> Faults:
+    """Return a run's faults with those of its replicas, if it has several; likewise."""
+    return _drawn_too(chosen, faults, chance, REPLICA_KINDS)
+
+
+def _drawn_too(chosen: Faults, faults: Faults, chance: random.Random, kinds: Sequence[str]) -> Faults:
+    if not chance.random() < getattr(faults, kinds[0]):
         return chosen
-    rates = {kind: getattr(faults, kind) for kind in BUS_KINDS}
-    return replace(chosen, **{kind: rate for kind, rate in rates.items() if kind == "bus" or chance.random() < 0.5})
+    rates = {kind: getattr(faults, kind) for kind in kinds}
+    return replace(chosen, **{kind: rate for kind, rate in rates.items() if kind == kinds[0] or chance.random() < 0.5})
 
 
 def has_bus(faults: Faults) -> bool:
     """Whether the agents of a run with these faults are behind a bus."""
     return any(getattr(faults, kind) for kind in BUS_KINDS)
+
+
+def has_replicas(faults: Faults) -> bool:
+    """Whether several orchestrators share the store in a run with these faults."""
+    return any(getattr(faults, kind) for kind in REPLICA_KINDS)
 
 
 def named_faults(names: Sequence[str]) -> Faults:
@@ -194,7 +240,7 @@ class FaultyStore(MemoryStore):
         if fate.strikes("append_fails"):
             raise StoreUnavailableError("simulated: the append failed")
         await super().append(batch)
-        fate.tell(_told(batch))
+        fate.tell(told_of(batch))
         await self._end_if(fate.strikes("crash_after_commit"), "after the commit")
         if fate.strikes("append_unknown"):
             raise StoreUnavailableError("simulated: the answer to a commit was lost")
@@ -232,7 +278,8 @@ class FaultyStore(MemoryStore):
             await asyncio.get_running_loop().create_future()
 
 
-def _told(batch: Append) -> str:
+def told_of(batch: Append) -> str:
+    """Return an append in a few words."""
     rows = " ".join(
         f"{row.execution[-4:]}:{row.input_id.replace(row.execution, '~')}@{row.sequence}" for row in batch.rows
     )

@@ -20,7 +20,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import row_of
 from podium.engine.codec import decode_row, encode_events
 from podium.engine.explain import Sources, explain, headline
-from podium.engine.shards import ALL_SHARDS
+from podium.engine.shards import EVERY_SHARD
 from podium.engine.recovery import Definitions, restore
 from podium.engine.runtime import Engine
 from podium.engine.snapshot import encode_state
@@ -29,6 +29,7 @@ from podium.engine.step import fold, step
 from podium.engine.values import Value
 from podium.exceptions import PodiumError
 from podium.ids import shard_of
+from podium.scheduling.placement import Placement
 from podium.store.protocol import ExecutionRow, LogRow, Store
 from podium.testing.ledger import Effect, Told
 from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, TaskStatus
@@ -105,7 +106,7 @@ class Examination:
                 self._say("I1", f"the acknowledged input {input_id} of {execution} isn't recorded")
 
     async def _look_at_rest(self) -> None:
-        left = await self._store.inbox(ALL_SHARDS, 0, 10)
+        left = await self._store.inbox(EVERY_SHARD, 0, 10)
         if left:
             self._say("I5", f"inputs were left in the inbox: {', '.join(f'{r.execution} {r.input_id}' for r in left)}")
 
@@ -261,9 +262,12 @@ def miscounted(engine: Engine) -> list[str]:
     return [f"I6: agent {a.id} holds {a.held} of {a.slots} slots" for a in agents if a.held < 0]
 
 
-def unexplained(engine: Engine, now_us: int) -> list[str]:
-    """Return the tasks in an engine's memory that wait without a reason that is true (I5)."""
-    placement = engine.staffing.placement
+def unexplained(engine: Engine, now_us: int, placement: Placement | None = None) -> list[str]:
+    """Return the tasks in an engine's memory that wait without a reason that is true (I5).
+
+    `placement` is that of the replica that leads, if that is another one.
+    """
+    placement = placement or engine.staffing.placement
     sources = Sources(placement.why, lambda attempt, now_us: "")
     found = []
     for state in list(engine.residency.states.values()):

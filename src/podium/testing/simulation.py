@@ -11,15 +11,18 @@ import logging
 import random
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from podium.agents.sdk import AgentDefinition
 from podium.store.memory import MemoryStore
 from podium.testing.busworld import BusWorld
 from podium.testing.code import own_folder
-from podium.testing.faults import SWARM, Faults, drawn, drawn_bus, has_bus
+from podium.testing.faults import SWARM, Faults, drawn, drawn_bus, drawn_replicas, has_bus, has_replicas
 from podium.testing.repeats import NotIdempotent
+from podium.testing.replicaworld import ReplicaWorld
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
 from podium.testing.workflows import random_workflow
 from podium.testing.world import World
@@ -76,6 +79,7 @@ def simulate(
     code: Mapping[str, AgentDefinition] | None = None,
     without: Collection[str] = (),
     strikes: int | None = None,
+    replicas: int | None = None,
 ) -> Report:
     """Run one simulated world.
 
@@ -95,9 +99,17 @@ def simulate(
         chosen = faults if faults is not None else drawn(swarm, chance)
         if faults is None and code is None:  # what code does is its own, whatever carries its results
             chosen = drawn_bus(chosen, swarm, random.Random(f"bus {seed}"))
+        if faults is None:
+            more = swarm if replicas is None else replace(swarm, replicas=1.0)
+            chosen = drawn_replicas(chosen, more, random.Random(f"replicas {seed}"))
         own = workflow or random_workflow(chance)
-        kind = BusWorld if has_bus(chosen) and "bus" not in without else World
-        world = kind(loop, own, chosen, given=given, code=code, pooled=workflow is None)
+        options: dict[str, Any] = {"given": given, "code": code, "pooled": workflow is None}
+        if replicas is not None or has_replicas(chosen):
+            world: World = ReplicaWorld(loop, own, chosen, replicas=replicas, **options)
+        elif has_bus(chosen) and "bus" not in without:
+            world = BusWorld(loop, own, chosen, **options)
+        else:
+            world = World(loop, own, chosen, **options)
         world.fate.muted, world.fate.at_most = frozenset(without), strikes
         worlds.append(world)
         with _log_lines(world):

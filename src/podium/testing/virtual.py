@@ -13,10 +13,12 @@ import contextlib
 import random
 from asyncio import base_events
 from collections.abc import Callable, Coroutine, Iterator
+from contextvars import Context
 from math import ceil
 from typing import Any, TypeVar
 
 from podium.clock import VirtualClock
+from podium.testing.processes import Step, process_of
 
 T = TypeVar("T")
 _SHOWN = 20
@@ -69,6 +71,39 @@ class VirtualLoop(base_events.BaseEventLoop):
     def time(self) -> float:
         """Return the virtual seconds since the loop was made."""
         return (self.clock.now_us() - self._began_us) / 1_000_000
+
+    # --- processes -----------------------------------------------------------------------------------------------
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        """Call soon, in the process that asks for it."""
+        process = process_of(context)
+        if process is None:
+            return super().call_soon(callback, *args, context=context)
+        step = Step(process, callback, args)
+        step.handle = super().call_soon(step, context=context)
+        return step.handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
+        """Call at a time, in the process that asks for it."""
+        process = process_of(context)
+        if process is None:
+            return super().call_at(when, callback, *args, context=context)
+        step = Step(process, callback, args)
+        step.handle = handle = super().call_at(when, step, context=context)
+        return handle
+
+    def create_task(self, coro: Any, **about: Any) -> asyncio.Task[Any]:
+        """Start a task, in the process that asks for it."""
+        task = super().create_task(coro, **about)
+        process = process_of(about.get("context"))
+        if process is not None:
+            process.take(task)
+        return task
+
+    def resume(self, handle: asyncio.Handle) -> None:
+        """Make a call that was put off, unless it was cancelled meanwhile."""
+        if not handle.cancelled():
+            self._ready.append(handle)  # type: ignore[attr-defined]
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Refuse: what a thread does isn't the same each time."""

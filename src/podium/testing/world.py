@@ -20,6 +20,7 @@ from podium.engine.codec import decode_row, encode_input
 from podium.engine.explain import Sources, explain
 from podium.engine.recovery import Definitions, inline
 from podium.engine.runtime import Engine, EngineSettings
+from podium.engine.shards import EVERY_SHARD
 from podium.engine.state import State
 from podium.engine.values import Value
 from podium.exceptions import ConflictError, PodiumError, StoreUnavailableError
@@ -82,7 +83,7 @@ class World:
         self.fate = Fate(faults, loop.chance, self.tell)
         self.told = Told()
         self.ledger = MemoryLedger()
-        self.disk = MemoryStore()
+        self.disk = MemoryStore(clock=loop.clock)
         self._engine: Engine | None = None
         self._store: FaultyStore | None = None
         self._link: Link | None = None
@@ -123,18 +124,26 @@ class World:
         await asyncio.sleep(max(calm_after - self.loop.time(), 0) + 1)
         ended = await self._all_end()
         watch.cancel()
-        if self._stopping is not None:  # a stop that has begun is carried through
-            await asyncio.wait({self._stopping})
+        await self._stops_end()
         await self._watchers_return(ended)
         if ended:
             await self._come_to_rest()
         else:
             self._tell_why()
         keeper.cancel()
-        if self._engine is not None:
-            await self._end_tasks()
+        await self._close()
         self._see_what_is_said()
         await self._examine(ended)
+
+    async def _stops_end(self) -> None:
+        """A stop that has begun is carried through."""
+        if self._stopping is not None:
+            await asyncio.wait({self._stopping})
+
+    async def _close(self) -> None:
+        """Clear away what still runs."""
+        if self._engine is not None:
+            await self._end_tasks()
 
     def _clients(self) -> int:
         """How many submit: code gets one execution at a time, so that what it finds is only what it left itself."""
@@ -152,7 +161,7 @@ class World:
         while self.loop.time() < until and not self.broken:
             rows = await self.disk.executions(None, limit=1_000)
             ended = all(ExecutionStatus(row.status) in FINAL_EXECUTION for row in rows)
-            if ended and not self._giving and not await self.disk.inbox(range(64), 0, 1):
+            if ended and not self._giving and not await self.disk.inbox(EVERY_SHARD, 0, 1):
                 return True
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 600)
@@ -358,11 +367,7 @@ class World:
         execution = execution_id_for(DEFAULT_TENANT, name)
         while not self.broken:
             copies = 2 if self.chance.random() < 0.2 else 1
-            asked = [
-                self._ask(lambda e: e.submit(self.workflow, self.given, submission_id=name), f"{name}")
-                for _ in range(copies)
-            ]
-            for known, got in await asyncio.gather(*asked):
+            for known, got in await asyncio.gather(*(self._ask_for_start(name) for _ in range(copies))):
                 if known:
                     if got is not None:
                         self.tell(f"{name} is acknowledged as {got[-4:]}")
@@ -375,6 +380,9 @@ class World:
             if execution in self.told.executions:
                 return
             await asyncio.sleep(self.chance.uniform(0.5, 5))
+
+    async def _ask_for_start(self, name: str) -> tuple[bool, str | None]:
+        return await self._ask(lambda e: e.submit(self.workflow, self.given, submission_id=name), name)
 
     async def _watch(self, execution: str) -> None:
         """Wait for the execution's end as a client does; what is said to have ended must have ended on disk."""
@@ -462,32 +470,41 @@ class World:
             if self.fate.calm:
                 await self._resume_all()
             self._see_what_is_said()
-            engine = self._engine
-            if engine is not None:
-                if (
-                    engine.failure is not None
-                    and not isinstance(engine.failure, SimulatedCrash)
-                    and not self._crashed.is_set()
-                ):
-                    self.broken.append(f"the engine ended by itself: {engine.failure!r}")
-                    self.crash("the engine failed")
-                    self.fate.calm = True
-                    continue
-                self.broken += miscounted(engine)
+            if not self._look_at_processes():
+                continue
             if self.fate.strikes("meddling"):
                 await self._meddle()
             if self.fate.strikes("stall"):
                 self.loop.clock.advance(self.chance.choice((1, 4, 20)) * SECOND)
-            if self._clock is not None and self.fate.strikes("clock_freezes"):
-                self._clock.freeze()
+            clock = self._some_clock()
+            if clock is not None and self.fate.strikes("clock_freezes"):
+                clock.freeze()
                 catches_up = self.chance.random() < 0.5
-                self.loop.call_later(self.chance.uniform(0.1, 20), self._clock.thaw, catches_up)
+                self.loop.call_later(self.chance.uniform(0.1, 20), clock.thaw, catches_up)
             if self.fate.strikes("clock_leaps"):
                 self.loop.clock.advance(3_600 * SECOND)
             self._strike()
             if self.fate.strikes("stop"):
                 self._stopping = self.loop.create_task(self._stop_in_order(), name="world-stop")
                 await asyncio.wait({self._stopping})
+
+    def _look_at_processes(self) -> bool:
+        """Look at what must always hold of an orchestrator; False when it has just ended by itself."""
+        engine = self._engine
+        if engine is None:
+            return True
+        failure = engine.failure
+        if failure is not None and not isinstance(failure, SimulatedCrash) and not self._crashed.is_set():
+            self.broken.append(f"the engine ended by itself: {failure!r}")
+            self.crash("the engine failed")
+            self.fate.calm = True
+            return False
+        self.broken += miscounted(engine)
+        return True
+
+    def _some_clock(self) -> JumpingClock | None:
+        """Return the clock of an orchestrator."""
+        return self._clock
 
     def _strike(self) -> None:
         """Let happen what else happens in this kind of world."""
