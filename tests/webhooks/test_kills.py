@@ -1,0 +1,140 @@
+"""A kill -9 of the owner between an end's commit and its delivery: it is told all the same, under one id."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Shell, environment, eventually
+from tests.webhooks.receiver import SECRET, Receiver
+
+WEBHOOKS = """
+webhook_allow_private: true
+webhooks:
+  - {{url: "{url}", secret: "{secret}"}}
+"""
+AT_THE_SAVE = """
+import os, signal, sys
+from podium.cli.main import main
+from podium.webhooks.outbox import Outbox
+
+save = Outbox.save
+
+async def killed(self, shard, position):
+    if self._found.get(shard) and "before" in sys.argv:
+        os.kill(os.getpid(), signal.SIGKILL)  # the end is committed, and nothing is known of its delivery
+    done = await save(self, shard, position)
+    if self._boxes.of[shard].items:
+        os.kill(os.getpid(), signal.SIGKILL)  # it is stored, and nothing was sent
+    return done
+
+Outbox.save = killed
+main(["run", "noop.yaml"])
+"""
+
+
+def configured(shell: Shell, receiver: Receiver) -> None:
+    (shell.folder / "podium.yaml").write_text(WEBHOOKS.format(url=receiver.url, secret=SECRET))
+
+
+@pytest.mark.parametrize("when", ["before it is stored", "after it is stored"])
+def test_of_what_wasnt_sent_yet_the_next_owner_learns_from_the_log(shell: Shell, when: str) -> None:
+    with Receiver() as receiver:
+        configured(shell, receiver)
+        ended = subprocess.run(
+            [sys.executable, "-c", AT_THE_SAVE, *when.split()], cwd=shell.folder, env=environment(), capture_output=True
+        )
+        assert ended.returncode == -signal.SIGKILL
+        assert not receiver.told
+        (row,) = shell.json("ps", "--all")
+        shell("run", "fails.yaml", code=1)
+        eventually(lambda: len(receiver.told) == 2)
+        told = {each.json["execution_id"]: each for each in receiver.told}
+        assert told[row["execution_id"]].json["event"] == "completed"
+        listed = shell.json("webhooks", "list")
+        assert {each["state"] for each in listed} == {"delivered"}
+        assert {each["id"] for each in listed} == {each.id for each in receiver.told}
+
+
+def test_what_was_being_sent_is_sent_again_under_the_same_id(shell: Shell) -> None:
+    with Receiver() as receiver:
+        configured(shell, receiver)
+        receiver.gate.clear()
+        owner = shell.start("run", "noop.yaml")
+        eventually(lambda: receiver.told)
+        os.kill(owner.process.pid, signal.SIGKILL)
+        owner.wait()
+        (pending,) = shell.json("webhooks", "list", "--state", "pending")
+        receiver.gate.set()
+        shell("run", "fails.yaml", code=1)
+        eventually(lambda: len(receiver.told) == 3)
+        ids = [each.id for each in receiver.told]
+        assert ids.count(pending["id"]) == 2
+        assert shell.json("webhooks", "list", "--state", "pending") == []
+
+
+def test_the_commands(shell: Shell) -> None:
+    with Receiver() as receiver:
+        configured(shell, receiver)
+        shell("run", "noop.yaml")
+        (listed,) = shell.json("webhooks", "list")
+        assert listed["state"] == "delivered"
+        assert (listed["url"], listed["attempts"], listed["status"]) == (receiver.url, 1, 200)
+        assert listed["id"] in "\n".join(shell("webhooks", "list").out)
+        said = shell("webhooks", "retry", listed["id"][:13]).out
+        assert "as soon as an orchestrator runs" in said[0]
+        assert shell.json("webhooks", "list")[0]["state"] == "pending"
+        owner = shell.held()
+        eventually(lambda: len(receiver.told) == 2)
+        assert shell.json("webhooks", "retry", listed["id"]) == {"retried": listed["id"], "now": True}
+        eventually(lambda: len(receiver.told) == 3)
+        assert len({each.id for each in receiver.told}) == 1
+        shell.open_gate()
+        owner.wait()
+        shell("webhooks", "retry", "nothing", code=2)
+        shell("webhooks", "list", "--state", "else", code=2)
+
+        (tested,) = shell.json("webhooks", "send-test")
+        assert tested == {"url": receiver.url, "taken": True, "status": 200, "error": None}
+        assert receiver.told[-1].json["event"] == "test"
+        receiver.told[-1].check_signature()
+        receiver.statuses = [500]
+        assert "HTTP 500" in shell("webhooks", "send-test", receiver.url, code=1).out[0]
+        shell("webhooks", "send-test", "https://another.example", code=2)
+
+
+def test_no_command_shows_a_secret(shell: Shell) -> None:
+    secret = "the-secret-of-all"
+    (shell.folder / "podium.yaml").write_text(
+        WEBHOOKS.format(url="http://user:pass-word@127.0.0.1:9/x?key=to-ken", secret=secret)
+    )
+    said = []
+    for command in (["doctor", "--json"], ["doctor"], ["run", "noop.yaml"], ["webhooks", "list"], ["--debug", "ps"]):
+        running = shell.start(*command)
+        running.wait()
+        said += [*running.out, *running.err]
+    running = shell.start("webhooks", "send-test")
+    assert running.wait() == 1
+    text = "\n".join([*said, *running.out, *running.err])
+    for hidden in (secret, "pass-word", "to-ken"):
+        assert hidden not in text
+    (shell.folder / "podium.yaml").write_text(f"webhooks: [{{url: 'ftp://x', secret: '{secret}'}}]")
+    refused = shell.start("ps")
+    assert refused.wait() == 2
+    assert secret not in "\n".join(refused.err)
+    broken = shell.start("ps", PODIUM_WEBHOOKS=json.dumps([{"secret": secret}])[:-3])
+    assert broken.wait() == 2
+    assert secret not in "\n".join(broken.err)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> object:
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()
