@@ -13,7 +13,7 @@ from podium.exceptions import ShardMovedError
 from podium.fleet import messages as msg
 from podium.workflow.model import ResourceRequirements, Task
 from tests.runtime.replicas import Cluster
-from tests.runtime.support import ONE, TWO, sound, until, virtual, workflow
+from tests.runtime.support import ONE, TWO, crash, sound, until, virtual, workflow
 
 CHAIN = workflow(*(Task(id=f"t{n}", agent="hand", dependencies=(f"t{n - 1}",) if n else ()) for n in range(5)))
 
@@ -182,3 +182,15 @@ async def test_a_second_grant_of_one_attempt_changes_nothing():
         await cluster.ended(executions)
         await until(lambda: not placement.held())
         await sound(cluster.store)
+
+
+@virtual
+async def test_a_replica_whose_engine_has_ended_leaves_all_the_same():
+    async with Cluster() as cluster:
+        one, two = await cluster.start(), await cluster.start()
+        await cluster.balanced()
+        await crash(one.engine)
+        cluster._gone(one)
+        async with asyncio.timeout(60):
+            await one.ownership.stop()
+        await until(lambda: two.engine.owned == frozenset(EVERY_SHARD), 60)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
@@ -123,9 +124,10 @@ class Ownership:
             return
         try:
             await self._store.renew(self._replica.id, self._lease_us, draining=True)
-            await self._give_back(self._engine.owned)
+            with suppress(EngineStoppedError):  # it has ended, and decides nothing more
+                await self._give_back(self._engine.owned)
             await self._store.leave(self._replica.id)
-        except (StoreUnavailableError, EngineStoppedError) as error:
+        except StoreUnavailableError as error:
             _log.warning("the shards could not be given back; their lease will end", error=str(error))
 
     async def settled(self) -> None:

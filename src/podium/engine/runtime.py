@@ -21,14 +21,17 @@ from msgspec import Struct
 from podium.clock import Clock, SystemClock, seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.admission import Admission, counts, waiting_room
 from podium.engine.allocation import Allocations
 from podium.engine.arrivals import Arrival, Batch, Decided
 from podium.engine.changes import Ended, Exports, Freed, How, decode_changes
 from podium.engine.circuits import Circuits
 from podium.engine.codec import decode_input, encode_input
 from podium.engine.decide import NO_SUCH_ATTEMPT
+from podium.engine.definition import Definition
 from podium.engine.dispatch import Dispatcher
 from podium.engine.forwarding import Forwarding
+from podium.engine.inside import Inside
 from podium.engine.intake import Intake, check_same_start
 from podium.engine.leading import Leading
 from podium.engine.leases import Leases
@@ -43,6 +46,7 @@ from podium.engine.state import State
 from podium.engine.step import step
 from podium.engine.sweeping import sweep_daily
 from podium.engine.values import value_of
+from podium.engine.waiting import WaitingRoom, waiting_start
 from podium.engine.watching import Watch, Watchers
 from podium.exceptions import (
     ConflictError,
@@ -61,7 +65,7 @@ from podium.exceptions import (
 from podium.fleet import messages as msg
 from podium.ids import PLACEMENT_SHARD, IdSource, execution_id_for, shard_of
 from podium.scheduling.placement import Placement
-from podium.store.protocol import DEFAULT_TENANT, CounterChange, InboxRow, ShardRow, Store
+from podium.store.protocol import DEFAULT_TENANT, Blob, CounterChange, InboxRow, ShardRow, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import FINAL_EXECUTION, CircuitBreaker, ExecutionStatus, Workflow
 
@@ -87,6 +91,7 @@ class EngineSettings(Struct, frozen=True):
     starts_tasks: bool = True  # False: inputs are decided, nothing is given to agents
     foreign_lease_seconds: float = FOREIGN_LEASE_SECONDS  # of agents that don't renew
     shared: bool = False  # other replicas own shards of this store too
+    max_executions: int = 0  # at work at once, in all replicas together; 0: any number
     circuit_breaker: CircuitBreaker | None = None  # of agents elsewhere
     allocation_timeout_seconds: float = 0.0  # of tasks that no registered agent could ever take; 0: for ever
     checkpoint_seconds: float = 0.0  # between snapshots of an execution that goes on; 0: by the size alone
@@ -144,10 +149,20 @@ class Engine:
             store, self._clock, self._ids,
             spawn=self._spawn, retrying=self._intake.retrying, done=self._forwarded, reject=self._reject,
         )  # fmt: skip
+        self.admission = Admission(self._settings.max_executions)
+        self._waiting_room = WaitingRoom(
+            store, self.definitions, self.admission, self._intake, self._shards,
+            spawn=self._spawn, move=self._have_wait, reject=self._reject,
+        )  # fmt: skip
+        self._loader.waiting_room = self._waiting_room
         self._leading = Leading(store, self.definitions, self.placing)
         self._snapshots = Snapshots(
             store, self.definitions, offload, self._settings.snapshot_bytes, self._clock,
             self._settings.checkpoint_seconds,
+        )  # fmt: skip
+        self.inside = Inside(
+            self._shards, self.residency, self._intake, self._loader, self.staffing,
+            batches=lambda: (self._batch, self._flying), runs=lambda: self._runs,
         )  # fmt: skip
         self._leads = not self._settings.shared
         self._told = 0  # rows of changes for the replica that places
@@ -181,6 +196,7 @@ class Engine:
         else:
             self._shards.add(await self._store.take(self._token, ALL_SHARDS, self._clock.now_us()))
             await self._loader.load_active(ALL_SHARDS)
+            await self._waiting_room.open()
             if self._settings.agents_end_with_process:
                 self.staffing.lose_inherited()
         self._store.listen(self._told_of)
@@ -219,6 +235,7 @@ class Engine:
             "podium-timers": self._loader.load_due(pauses.timer_poll_seconds),
             "podium-snapshots": self._snapshots.write(),
             "podium-checkpoints": self._snapshots.look_at_the_clock(),
+            "podium-admission": self._waiting_room.let_in(),
             "podium-leases": self._look_at_leases(),
             "podium-sweep": sweep_daily(self._store, self._clock, lambda: self._leads),
         }
@@ -299,11 +316,31 @@ class Engine:
         blobs = [(definition.digest, encoded)]
         if content is not None and value.blob is not None:
             blobs.append((value.blob, content))
+        if counts(workflow):
+            if self.admission.full:
+                await self._wait_for_room(execution, start, tenant, definition, blobs)
+                return execution
+            self.admission.take(execution)
         arrival = Arrival(execution, "start", start, tenant, blobs)
         arrival.definition = definition
         if not await self._intake.decided(arrival):
             await self._is_submitted(execution, start)  # somebody else's start counts: is it the same?
         return execution
+
+    async def _wait_for_room(
+        self, execution: str, start: inp.Start, tenant: str, definition: Definition, blobs: list[tuple[str, bytes]]
+    ) -> None:
+        """Have a start wait on the disk until fewer executions are at work."""
+        limit = definition.workflow.config.max_concurrent_executions
+        if limit is not None and await self._store.counter(tenant, f"workflow:{definition.workflow.name}") >= limit:
+            raise ConflictError(f"{definition.workflow.name} has {limit} executions already, as many as it may have")
+        now_us, shard = self._clock.now_us(), waiting_room(shard_of(execution))
+        await self._store.put([Blob(tenant, digest, content) for digest, content in blobs], now_us)
+        row = InboxRow(execution, "start", tenant, shard, "start", encode_input(start), now_us)
+        await self._waiting_room.enter(row)
+        known = await waiting_start(self._store, execution)
+        if known is not None:
+            check_same_start(decode_input(known.payload), start)
 
     async def _is_submitted(self, execution: str, start: inp.Start) -> bool:
         rows = await self._store.history(execution, limit=1)
@@ -356,6 +393,8 @@ class Engine:
 
     async def _status_of(self, execution: str) -> ExecutionStatus:
         row = await self._store.execution(execution)
+        if row is None and await waiting_start(self._store, execution) is not None:
+            return ExecutionStatus.RUNNING  # its beginning is news yet to come
         if row is None:
             raise ExecutionNotFoundError(f"there is no execution {execution}")
         return ExecutionStatus(row.status)
@@ -447,6 +486,10 @@ class Engine:
         """The link to agents elsewhere (or to this one) was down: say again what they haven't said that they have."""
         self.staffing.doubt_deliveries(self._clock.now_us(), agent)
         self._intake.wake.set()
+
+    @property
+    def _runs(self) -> bool:
+        return self._main is not None and not self._main.done() and not self._closing
 
     def _check_open(self) -> None:
         if self._closing or self._main is None:
@@ -565,6 +608,11 @@ class Engine:
         self._batch.drain(row.id, PLACEMENT_SHARD)
         self._intake.wake.set()
 
+    def _have_wait(self, row: InboxRow) -> None:
+        """A start that somebody else wrote has to wait for room."""
+        self._batch.move(row, waiting_room(row.shard))
+        self._intake.wake.set()
+
     def _say_again(self) -> None:
         """What was committed and perhaps never left follows from the history again."""
         for lease in self.staffing.reunited():
@@ -668,18 +716,21 @@ class Engine:
                 self._dispatcher.answer(decided)
         now_us = self._clock.now_us()
         for execution, (state, _) in landed.touched.items():
+            self.admission.note(state)
             if not state.final:
                 self.residency.note_rest(state, now_us)
                 self._snapshots.grown(execution, landed.bytes_of[execution])
             elif execution not in self._batch.touched:
                 self.residency.drop(execution)
                 self._snapshots.forget(execution)
+        self._waiting_room.landed(landed)
         self.watchers.committed(landed)
         for tell in self.landed:
             tell(landed)
 
     def _restored(self, found: Restored) -> None:
         """An execution was brought into memory."""
+        self.admission.note(found.state)
         self._snapshots.found(found.state.id, found.tail_bytes, found.tail_since_us)
 
     def _note_unknown(self, decided: Decided) -> None:
@@ -752,6 +803,8 @@ class Engine:
         if isinstance(error, StoreUnavailableError) and arrival.waiter is not None:
             self._reject(arrival, error)
             return False
+        if arrival is over and self._waiting_room.back(arrival):
+            return False
         if arrival is over:
             self._reject(arrival, ConflictError(str(error)))
             return False
@@ -772,6 +825,9 @@ class Engine:
                 self._forwarding.tell(Ended(f"{arrival.execution}:1:{grant.task}:{grant.number}", How.NOT_BEGUN))
         self._intake.reject(arrival, error)
         self._intake.wake.set()
+        if isinstance(arrival.given, inp.Start):
+            self.admission.gone(arrival.execution)
+            self.watchers.unsure([arrival.execution])
         if arrival.agent:
             self.unusable(arrival.agent, arrival.attempt, str(error))
 
@@ -786,7 +842,9 @@ class Engine:
         """Own these shards from now on, as the store gave them, with whatever is active in them."""
         async with self._quiet():
             self._shards.add(rows)
+            self.admission.own(len(self._shards.ours))
         await self._loader.load_active([shard for shard in rows if shard != PLACEMENT_SHARD])
+        await self._waiting_room.open()
         if self._settings.agents_end_with_process:
             self.staffing.lose_inherited()
         if PLACEMENT_SHARD in rows:
@@ -815,6 +873,8 @@ class Engine:
             self._snapshots.forget(execution)
             self.staffing.disown(execution)
         self._loader.disown(gone)
+        self.admission.disown(gone)
+        self.admission.own(len(self._shards.ours))
         self.watchers.unsure(theirs)
         self._tell_moved(released=gone)
 
@@ -826,6 +886,8 @@ class Engine:
     async def _quiet(self) -> AsyncIterator[None]:
         """Hold decisions back until everything decided is committed; what arrives meanwhile waits in the queue."""
         async with self._quieting:
+            if self._main is None or self._main.done():
+                raise EngineStoppedError("the engine has stopped")
             self._calm.clear()
             self._held_back = True
             self._intake.wake.set()
