@@ -19,12 +19,13 @@ from podium.agents.crew import Crew
 from podium.clock import Clock, SlewedClock, SystemClock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.explain import Explanation, Sources, explain, headline
+from podium.engine.explain import Explanation, Sources, explain, headline, why_waiting
 from podium.engine.following import Follower
 from podium.engine.posting import Posting
 from podium.engine.recovery import Definitions
 from podium.engine.runtime import Engine, EngineSettings
 from podium.engine.values import value_of
+from podium.engine.waiting import row_of_start, waiting_starts
 from podium.exceptions import (
     ConflictError,
     EngineStoppedError,
@@ -516,12 +517,26 @@ class Podium:
     async def find(self, beginning: str) -> ExecutionRow:
         """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""
         rows = await self.store.executions(self.settings.tenant, prefix=beginning, limit=3)
+        rows = rows or await self.waiting(3, beginning)
         exact = [row for row in rows if row.id == beginning]
         if exact or len(rows) == 1:
             return (exact or rows)[0]
         if not rows:
             raise ExecutionNotFoundError(f"there is no execution {beginning}")
         raise ExecutionNotFoundError(f"several executions begin with {beginning}: {', '.join(r.id for r in rows)} …")
+
+    async def waiting(self, limit: int, prefix: str = "") -> list[ExecutionRow]:
+        """Return executions that haven't begun, since as many are at work as may be; the oldest first.
+
+        Their rows are what they would be at the beginning, with the sequence 0; the store has none of them yet.
+        """
+        found: list[ExecutionRow] = []
+        async for row, start in waiting_starts(self.store, self.settings.tenant):
+            if row.execution.startswith(prefix):
+                found.append(row_of_start(row, start, await self._definitions.get(row.tenant, start.definition)))
+            if len(found) == limit:
+                break
+        return found
 
     async def workflow_of(self, row: ExecutionRow) -> Workflow:
         """Return the definition that an execution runs, without its history."""
@@ -571,6 +586,9 @@ class Podium:
                 return answer["headline"], msgspec.convert(answer["tasks"], list[Explanation])
         follower = await self.follower(execution)
         now_us, engine = self._clock.now_us(), self._runs(execution)
+        if not follower.state.sequence:
+            admission = engine.admission if engine is not None else None
+            return why_waiting(now_us - follower.state.created_us, admission, execution), []
         sources = await self._sources(engine, follower.state) if engine is not None else None
         owned = sources is not None or bool(await self._owners.named(execution))
         return headline(follower.state, now_us, owned), list(explain(follower.state, now_us, sources))

@@ -34,6 +34,7 @@ async def document_of(follower: Follower) -> dict[str, Any]:
         "version": workflow.version,
         "workflow_id": workflow.id,
         "status": str(state.status),
+        "waiting": not state.sequence,
         "run": state.run,
         "created_at": iso(state.created_us),
         "finished_at": iso(state.finished_us),

@@ -18,6 +18,7 @@ ENDED_SHOWN = 5  # without --all
 LATELY_US = 24 * 3600 * 1_000_000
 _ROWS = 60
 _EXPLAINED = 30
+WAITING = "waiting"
 INTERRUPTED = "interrupted"
 DAMAGED = "damaged"
 _GOING_ON = ("running", "pausing", "failing", "cancelling")
@@ -39,14 +40,15 @@ def ps(
 
     async def listed(podium: Podium) -> list[ExecutionRow]:
         tenant, store = podium.settings.tenant, podium.store
+        waiting = await podium.waiting(limit) if not wanted or "running" in wanted else []
         if wanted or show_all:
-            return await store.executions(tenant, wanted, limit=limit)
+            return [*waiting, *await store.executions(tenant, wanted, limit=limit)][:limit]
         going = await store.executions(tenant, _unfinished(), limit=limit)
         ended = await store.executions(tenant, _finished(), limit=min(limit, ENDED_SHOWN))
         lately = [row for row in ended if (row.finished_us or 0) > now_us - LATELY_US]
-        if not going and not lately:
+        if not waiting and not going and not lately:
             lately = ended
-        return sorted([*going, *lately], key=lambda row: row.created_us, reverse=True)[:limit]
+        return sorted([*waiting, *going, *lately], key=lambda row: row.created_us, reverse=True)[:limit]
 
     async def whole() -> tuple[list[ExecutionRow], dict[str, str]]:
         if not database_exists(manners.settings()):
@@ -99,7 +101,7 @@ def explain(
         async with looking(manners) as podium:
             row = await found(podium, execution)
             headline, explanations = await podium.explain(row.id)
-            if task is not None:
+            if task is not None and row.sequence:
                 explanations = [e for e in explanations if e.task == task or e.task.startswith(f"{task}[")]
                 if not explanations:
                     explanations = [_ended(await podium.follower(row.id), task)]
@@ -169,6 +171,8 @@ def _print_rows(rows: list[ExecutionRow], shown: dict[str, str], now_us: int) ->
             paint={2: lambda text: painted(text, colors.get(text, ""))},
         )
     )  # fmt: skip
+    if WAITING in shown.values():
+        say(wrapped("the waiting ones begin when fewer executions are at work; `podium explain ID` says more"))
     if INTERRUPTED in shown.values():
         say(wrapped("no process runs the interrupted ones; `podium resume ID` goes on with one", indent=""))
     if DAMAGED in shown.values():
@@ -181,7 +185,9 @@ async def _shown_statuses(podium: Podium, rows: list[ExecutionRow]) -> dict[str,
 
     shown, owned = {row.id: row.status for row in rows}, await podium.who_runs()
     for row in rows:
-        if row.status in _finished():
+        if not row.sequence:
+            shown[row.id] = WAITING
+        if row.status in _finished() or not row.sequence:
             continue
         if row.status in _GOING_ON and not owned:
             shown[row.id] = INTERRUPTED
@@ -212,6 +218,7 @@ def _row_document(row: ExecutionRow, shown: str) -> dict[str, Any]:
         "workflow": row.workflow,
         "version": row.version,
         "status": row.status,
+        "waiting": shown == WAITING,
         "interrupted": shown == INTERRUPTED,
         "damaged": shown == DAMAGED,
         "priority": row.priority,
@@ -233,9 +240,13 @@ async def _print_status(follower: Follower, activity: dict[str, dict[str, Any]],
     from podium.cli.tables import table
     from podium.cli.times import date_and_time
     from podium.clock import SystemClock
+    from podium.engine.explain import why_waiting
 
     state, now_us = follower.state, SystemClock().now_us()
     say(f"execution {state.id} of {state.definition.workflow.name}")
+    if not state.sequence:
+        say(wrapped(why_waiting(now_us - state.created_us)))
+        return
     say(f"begun {date_and_time(state.created_us)}")
     say(table(TITLES, [row.cells for row in rows_of(state, now_us, activity, _ROWS)], right=frozenset({3, 4})))
     if state.final:

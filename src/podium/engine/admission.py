@@ -41,6 +41,7 @@ class Waiting(Struct, frozen=True):
     priority: int
     posted_us: int
     row_id: int
+    limited: str = ""  # the counter that is known to have kept it back
 
     @property
     def turn(self) -> tuple[int, int, int]:
@@ -75,6 +76,16 @@ class Admission:
     def waiting(self) -> int:
         """How many starts are known to wait."""
         return len(self._waiting) + len(self._put_off)
+
+    @property
+    def somebody_may_begin(self) -> bool:
+        """Whether one waits, and there is room."""
+        return bool(self._waiting) and bool(self.room)
+
+    @property
+    def put_offs(self) -> int:
+        """How many of those have been put off."""
+        return len(self._put_off)
 
     @property
     def room(self) -> int:
@@ -113,10 +124,10 @@ class Admission:
         """A state was committed: it is at work, or not any more."""
         if not self._limit:
             return
-        if not state.active:
-            self._at_work.discard(state.id)
-        elif state.id not in self._at_work and counts(state.definition.workflow):
+        if state.active and counts(state.definition.workflow):
             self._at_work.add(state.id)
+        else:
+            self._at_work.discard(state.id)
 
     def gone(self, execution: str) -> None:
         """It didn't begin after all, or isn't in memory any more."""
@@ -166,6 +177,10 @@ class Admission:
         if start is not None:
             self._at_work.add(execution)
         return start
+
+    def is_put_off(self, execution: str) -> bool:
+        """Whether its workflow's own limit keeps it back."""
+        return execution in self._put_off
 
     def ahead_of(self, execution: str) -> int | None:
         """Return how many known starts have their turn before this one; None if it isn't known to wait."""

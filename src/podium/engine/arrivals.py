@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+import msgspec
+
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.changes import PLACING, Changes, encode_changes
@@ -108,6 +110,7 @@ class Batch:
         self.status_of: dict[str, ExecutionStatus] = {}  # once sealed; the states themselves move on
         self.told: list[Changes] = []  # for the replica that places, where that is another one
         self.posted: list[InboxRow] = []  # inputs for executions of other owners
+        self.moved: dict[int, InboxRow] = {}  # inbox rows that come under another number, by the id they have now
         self._drained_of: dict[int, int] = {}  # the shards of those without rows
         self._guards: set[int] = set()  # shards that it relies on besides those of its rows
         self._positions = positions  # of the shards, moved on by every row
@@ -162,6 +165,11 @@ class Batch:
         self._drained_of[inbox_id] = shard
         self._guards.add(shard)
 
+    def move(self, row: InboxRow, shard: int) -> None:
+        """Have an inbox row lie under another number."""
+        self.drain(row.id, row.shard)
+        self.moved[row.id] = msgspec.structs.replace(row, shard=shard, id=0)
+
     def carry_over(self, lost: Batch, fences: Mapping[int, int]) -> None:
         """Keep of a batch that wasn't written what needn't be decided again, where its shards are still ours."""
         decided = {d.arrival.inbox_id for d in lost.decided}
@@ -169,6 +177,8 @@ class Batch:
             shard = lost._drained_of.get(inbox_id)
             if inbox_id not in decided and shard is not None and shard in fences:
                 self.drain(inbox_id, shard)
+                if inbox_id in lost.moved:
+                    self.moved[inbox_id] = lost.moved[inbox_id]
         if PLACEMENT_SHARD in fences:
             grants = [row for row in lost.posted if row.kind != PLACING]
             self.posted += grants
@@ -198,7 +208,7 @@ class Batch:
             rows=self.rows,
             executions=[ExecutionChange(row_of(state), before) for state, before in self.touched.values()],
             drained=self.drained,
-            inbox=self.posted,
+            inbox=[*self.posted, *self.moved.values()],
             blobs=self.blobs,
             counters=self.counters,
             now_us=now_us,

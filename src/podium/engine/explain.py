@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
+from podium.engine.admission import Admission
 from podium.engine.state import DECIDING, State, TaskState
 from podium.workflow.model import ExecutionStatus, TaskStatus
 from podium.workflow.units import format_duration
@@ -56,6 +57,18 @@ def headline(state: State, now_us: int, owned: bool = True) -> str:
         case _:
             pass
     return text if owned else f"{text}; {NO_OWNER.format(id=state.id)}"
+
+
+def why_waiting(waited_us: int, admission: Admission | None = None, execution: str = "") -> str:
+    """Return one sentence about an execution that hasn't begun; `admission` is its owner's."""
+    text = f"waiting for room, for {_lasting(waited_us)}: as many executions are at work as may be at once"
+    if admission is None:
+        return f"{text} (max_concurrent_workflows)"
+    if admission.is_put_off(execution):
+        return f"waiting, for {_lasting(waited_us)}: its workflow has as many executions as it may have at once"
+    text += f" ({admission.most} here; max_concurrent_workflows)"
+    ahead = admission.ahead_of(execution)
+    return f"{text}; {ahead} {'start is' if ahead == 1 else 'starts are'} before it" if ahead else text
 
 
 def explain(state: State, now_us: int, sources: Sources | None = None) -> Iterator[Explanation]:

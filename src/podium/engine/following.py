@@ -13,12 +13,14 @@ from typing import Self
 import msgspec
 
 from podium.engine.assignments import execution_result
-from podium.engine.codec import decode_row
+from podium.engine.codec import decode_input, decode_row
 from podium.engine.events import Event
 from podium.engine.evolve import evolve
+from podium.engine.inputs import Start
 from podium.engine.recovery import Definitions, load_texts, restore
 from podium.engine.scope import BlobMissing, result_text
 from podium.engine.state import State, TaskState
+from podium.engine.waiting import waiting_start
 from podium.exceptions import ExecutionNotFoundError, ExpressionError
 from podium.store.protocol import Store
 from podium.workflow.model import ExecutionStatus, TaskResult, WorkflowResult
@@ -36,11 +38,21 @@ class Follower:
 
     @classmethod
     async def of(cls, store: Store, definitions: Definitions, execution: str) -> Self:
-        """Return a follower at the execution's present. Raises ExecutionNotFoundError."""
+        """Return a follower at the execution's present. Raises ExecutionNotFoundError.
+
+        The present of one that waits for room is its beginning, before any event.
+        """
         found = await restore(store, definitions, execution)
+        row = await waiting_start(store, execution) if found is None else None
+        start = decode_input(row.payload) if row is not None else None
+        if row is not None and isinstance(start, Start):
+            state = State(execution, row.tenant, await definitions.get(row.tenant, start.definition))
+            state.created_us = state.updated_us = row.posted_us
+            return cls(store, definitions, state)
+        found = found or await restore(store, definitions, execution)  # it may have begun meanwhile
         if found is None:
             raise ExecutionNotFoundError(f"there is no execution {execution}")
-        return cls(store, definitions, found[1])
+        return cls(store, definitions, found.state)
 
     def rewound(self) -> Follower:
         """Return another follower of the same execution, at its beginning."""

@@ -20,6 +20,7 @@ from podium.engine.residency import HORIZON_US, Residency
 from podium.engine.shards import OwnedShards
 from podium.engine.staffing import Staffing
 from podium.engine.state import State
+from podium.engine.waiting import WaitingRoom
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
 from podium.ids import PLACEMENT_SHARD
 from podium.store.protocol import InboxRow, Store
@@ -68,6 +69,7 @@ class Loader:
         self._restored = restored
         self._unsettled: dict[int, int] = {}  # inbox rows that are read and not drained yet, with their shards
         self._twice: set[int] = set()  # inbox rows whose inputs were under way already
+        self.waiting_room: WaitingRoom | None = None  # where starts wait for which there is no room
         self.inbox_wake = asyncio.Event()
         self._timers_wake = asyncio.Event()
 
@@ -85,6 +87,7 @@ class Loader:
         try:
             if not await self._intake.retrying(partial(self.load, execution)):
                 waiting = self._residency.loading[execution]
+                await self._call_start(execution, waiting)
                 if waiting and isinstance(waiting[0].given, inp.Start):
                     await self._intake.retrying(partial(self._prepare, waiting[0]))
                 elif execution in self._residency.quarantined:
@@ -99,6 +102,15 @@ class Loader:
             return
         for arrival in waiting:
             self._reject(arrival, error)
+
+    async def _call_start(self, execution: str, waiting: list[Arrival]) -> None:
+        """Should an execution wait for room, have it begin now: something is said to it."""
+        if self.waiting_room is None or not waiting or isinstance(waiting[0].given, inp.Start):
+            return
+        start = await self.waiting_room.called(execution)
+        if start is not None:
+            self._intake.known.setdefault(start.key, start)
+            waiting.insert(0, start)
 
     async def _prepare(self, arrival: Arrival) -> None:
         """Have what a start from the inbox needs: its definition, and its input if that is large."""
@@ -164,6 +176,17 @@ class Loader:
         if self._twice:
             self.inbox_wake.set()
 
+    def read_anew(self, inbox_id: int) -> None:
+        """An inbox row was read, and nothing came of it: look once more."""
+        self._unsettled.pop(inbox_id, None)
+        self._twice.discard(inbox_id)
+        self.inbox_wake.set()
+
+    @property
+    def behind(self) -> bool:
+        """Whether rows are left in the inbox, because so many are read already."""
+        return self._intake.full or len(self._unsettled) >= MOST_UNSETTLED
+
     async def load_due(self, poll_seconds: float) -> None:
         """Load, for ever, the executions whose timers are due within the horizon."""
         while True:
@@ -228,7 +251,9 @@ class Loader:
         if isinstance(arrival.given, inp.Succeeded) and arrival.given.value.blob is not None:
             self._intake.known[arrival.key] = arrival
             self._spawn(self._put_with_value(arrival, arrival.given.value.blob, put), "podium-value")
-        else:
+        elif (
+            not isinstance(arrival.given, inp.Start) or not self.waiting_room or self.waiting_room.admits(row, arrival)
+        ):
             put(arrival)
 
     async def _put_with_value(self, arrival: Arrival, digest: str, put: Callable[[Arrival], None]) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from podium.clock import Clock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.admission import waiting_room
 from podium.engine.codec import decode_row, encode_input
 from podium.exceptions import ConflictError, ExecutionNotFoundError, PodiumError
 from podium.ids import shard_of
@@ -53,7 +54,7 @@ class Posting:
     async def write(self, execution: str, input_id: str, given: inp.Input) -> Posted:
         """Write an input to the inbox. Raises ExecutionNotFoundError."""
         before = await self._store.execution(execution)
-        if before is None and not isinstance(given, inp.Start):
+        if before is None and not isinstance(given, inp.Start) and not await self.is_posted(execution):
             raise ExecutionNotFoundError(f"there is no execution {execution}")
         kind, now_us = str(given.__struct_config__.tag), self._clock.now_us()
         row = InboxRow(
@@ -63,7 +64,7 @@ class Posting:
         return Posted(row, before.sequence if before is not None else 0)
 
     async def recorded(self, posted: Posted, meanwhile: Callable[[], Awaitable[object]]) -> list[ev.Event]:
-        """Return what an input caused, once it is in the log.
+        """Return what an input caused, once it is in the log; of a start that waits for room, nothing yet.
 
         `meanwhile` is called now and again until it is: it takes over from an owner that is gone. Raises ConflictError
         when the owner refused it.
@@ -78,7 +79,7 @@ class Posting:
 
     async def is_posted(self, execution: str) -> bool:
         """Whether an input of the execution waits in the inbox."""
-        return await self._in_inbox(shard_of(execution), lambda row: row.execution == execution)
+        return await self._found(shard_of(execution), lambda row: row.execution == execution) is not None
 
     async def close(self) -> None:
         """Look for nothing any more. Safe twice."""
@@ -96,7 +97,10 @@ class Posting:
             done, _ = await asyncio.wait({recorded}, timeout=pause)
             if done:
                 return recorded.result()
-            if await self._is_refused(posted):
+            found = await self._found(posted.row.shard, lambda row: (row.execution, row.input_id) == posted.key)
+            if found is not None and found.shard != posted.row.shard:
+                return None  # its turn comes when fewer executions are at work
+            if found is None and not await self._store.recorded([posted.key]):  # in this order: one commit moves it
                 await self._store.load(posted.row.execution)  # if its history can't be read, that is why
                 raise ConflictError(
                     f"the owner refused the {posted.row.kind} of {posted.row.execution}: a limit of concurrent "
@@ -104,21 +108,15 @@ class Posting:
                 )
             pause = min(pause * 1.5, DOUBT_LATER_SECONDS)
 
-    async def _is_refused(self, posted: Posted) -> bool:
-        """Whether it is neither in the inbox nor in the log, asked in this order: one commit takes it from here to
-        there.
-        """
-        if await self._in_inbox(posted.row.shard, lambda row: (row.execution, row.input_id) == posted.key):
-            return False
-        return not await self._store.recorded([posted.key])
-
-    async def _in_inbox(self, shard: int, wanted: Callable[[InboxRow], bool]) -> bool:
-        after = 0
-        while rows := await self._store.inbox([shard], after, _PAGE):
-            if any(wanted(row) for row in rows):
-                return True
+    async def _found(self, shard: int, wanted: Callable[[InboxRow], bool]) -> InboxRow | None:
+        """Return a row of the inbox, or of the room where starts wait."""
+        after, places = 0, [shard, waiting_room(shard)]
+        while rows := await self._store.inbox(places, after, _PAGE):
+            for row in rows:
+                if wanted(row):
+                    return row
             after = rows[-1].id
-        return False
+        return None
 
     async def _caused_by(self, posted: Posted) -> list[ev.Event]:
         after = posted.sequence

@@ -1,0 +1,269 @@
+"""The waiting room: starts for which there is no room lie in the store until it is their turn (`admission` says whose).
+
+They lie in the inbox under a number of their own, so that who reads the inbox doesn't meet them again and again; one
+commit brings a start there, another one from there into the log. What is said to an execution that waits lets it begin
+out of its turn: a cancellation must find it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from podium.engine import inputs as inp
+from podium.engine.admission import MOST_KNOWN, Admission, Waiting, counts, waiting_room
+from podium.engine.arrivals import Arrival, Batch, posted
+from podium.engine.codec import decode_input
+from podium.engine.definition import Definition
+from podium.engine.intake import Intake
+from podium.engine.recovery import Definitions
+from podium.engine.shards import ALL_SHARDS, OwnedShards
+from podium.exceptions import CorruptHistoryError, PodiumError
+from podium.ids import shard_of
+from podium.store.protocol import ExecutionRow, InboxRow, Store
+from podium.telemetry.logs import get_logger
+from podium.workflow.model import ExecutionStatus
+
+AGAIN_SECONDS = 1.0  # for those whose workflow's own limit is reached
+LOOK_SECONDS = 60.0  # though nothing says that it is time
+_PAGE = 1_000
+_log = get_logger("podium.engine")
+
+
+class WaitingRoom:
+    """Brings starts into the waiting room and out of it, for the owner of their shards."""
+
+    def __init__(
+        self,
+        store: Store,
+        definitions: Definitions,
+        admission: Admission,
+        intake: Intake,
+        shards: OwnedShards,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, Any], str], object],
+        move: Callable[[InboxRow], None],
+        reject: Callable[[Arrival, PodiumError], None],
+    ) -> None:
+        """`move` takes a start's row from the inbox into the waiting room, with the next commit."""
+        self._store = store
+        self._definitions = definitions
+        self._admission = admission
+        self._intake = intake
+        self._shards = shards
+        self._spawn = spawn
+        self._move = move
+        self._reject = reject
+        self._begun: dict[str, tuple[Waiting, str]] = {}  # not committed yet, with their workflow's counter
+        self._at_limit: set[str] = set()  # counters
+        self._again_seconds = 0.0  # by the loop's time
+        self._wake = asyncio.Event()
+
+    # --- in ----------------------------------------------------------------------------------------------------
+
+    async def enter(self, row: InboxRow) -> None:
+        """Have a new start wait. One that is known already is left where it is."""
+        await self._intake.retrying(partial(self._store.post, row))
+        self.news()
+
+    def admits(self, row: InboxRow, arrival: Arrival) -> bool:
+        """Whether a start from the inbox may begin now; if not, it is taken care of here."""
+        if not self._admission.full:
+            self._admission.take(arrival.execution)
+            return True
+        self._spawn(self._consider(row, arrival), f"podium-admits-{arrival.execution}")
+        return False
+
+    async def _consider(self, row: InboxRow, arrival: Arrival) -> None:
+        definition = await self._definition_of(arrival)
+        if not self._shards.owns(arrival.execution):
+            return
+        if definition is None or not counts(definition.workflow) or not self._admission.full:
+            self._admission.take(arrival.execution)
+            self._intake.put_once(arrival)
+        else:
+            self._move(row)
+
+    # --- out ---------------------------------------------------------------------------------------------------
+
+    def news(self) -> None:
+        """Starts have come into the waiting room that aren't known here."""
+        self._admission.more = True
+        self._wake.set()
+
+    async def open(self) -> None:
+        """Shards have come: see who waits there."""
+        self._admission.more = True
+        await self._read()
+        self._wake.set()
+
+    def landed(self, batch: Batch) -> None:
+        """A batch is committed: starts in it have begun, and what was at work may be no more."""
+        for decided in batch.decided if self._begun else ():
+            if isinstance(decided.arrival.given, inp.Start):
+                self._begun.pop(decided.arrival.execution, None)
+        if batch.moved:
+            self.news()
+        elif self._admission.somebody_may_begin:
+            self._wake.set()
+
+    def back(self, arrival: Arrival) -> bool:
+        """A start can't begin, since its workflow's own limit is reached: it waits on, if it has waited before."""
+        start, key = self._begun.pop(arrival.execution, (None, ""))
+        if start is None or not isinstance(arrival.given, inp.Start):
+            return False
+        self._intake.known.pop(arrival.key, None)
+        self._put_off(start, key)
+        return True
+
+    async def let_in(self) -> None:
+        """Let starts begin, for ever, whenever there is room."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_SECONDS if self._admission.put_offs else LOOK_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+            if loop.time() >= self._again_seconds:
+                self._again_seconds = loop.time() + AGAIN_SECONDS
+                self._at_limit.clear()
+                self._admission.call_again()
+            await self._look()
+
+    async def _look(self) -> None:
+        while True:
+            if self._admission.more and self._admission.waiting <= MOST_KNOWN // 2:
+                await self._read()
+            start = self._admission.next()
+            if start is None:
+                return
+            await self._begin(start)
+
+    async def _read(self) -> None:
+        """Read who waits, beside those that are known."""
+        self._admission.more = False
+        most = MOST_KNOWN - self._admission.waiting
+        rooms = [waiting_room(shard) for shard in self._shards.ours]
+        known = [*self._admission.known, *(start.row_id for start, _ in self._begun.values())]
+        ask = partial(self._store.inbox, rooms, 0, most, known)
+        rows: list[InboxRow] = await self._intake.retrying(ask) if rooms else []
+        for row in rows:
+            if self._shards.owns(row.execution):
+                self._admission.wait(Waiting(row.execution, await self._priority_of(row), row.posted_us, row.id))
+        if len(rows) == most:
+            self._admission.more = True
+
+    async def _priority_of(self, row: InboxRow) -> int:
+        try:
+            arrival = posted(row, decode_input(row.payload))
+        except CorruptHistoryError:
+            return 100  # found out, and set aside, when it begins
+        definition = await self._definition_of(arrival)
+        if isinstance(arrival.given, inp.Start) and arrival.given.priority is not None:
+            return arrival.given.priority
+        return definition.workflow.config.priority if definition is not None else 100
+
+    async def _begin(self, start: Waiting) -> None:
+        if start.limited in self._at_limit:
+            self._admission.put_off(start)
+            return
+        room = waiting_room(shard_of(start.execution))
+        rows = await self._intake.retrying(partial(self._store.inbox, [room], start.row_id - 1, 1))
+        if not rows or rows[0].id != start.row_id or not self._shards.owns(start.execution):
+            self._admission.gone(start.execution)
+            return
+        arrival = self._arrival_of(rows[0])
+        if arrival is None:
+            return
+        definition = await self._definition_of(arrival)
+        key = f"workflow:{definition.workflow.name}" if definition is not None else ""
+        if definition is not None and await self._is_at_its_limit(rows[0].tenant, key, definition):
+            self._put_off(start, key)
+            return
+        self._begun[start.execution] = (start, key)
+        self._intake.put_once(arrival)
+
+    def _put_off(self, start: Waiting, key: str) -> None:
+        self._at_limit.add(key)
+        self._admission.put_off(msgspec.structs.replace(start, limited=key))
+
+    async def _is_at_its_limit(self, tenant: str, key: str, definition: Definition) -> bool:
+        limit = definition.workflow.config.max_concurrent_executions
+        if limit is None:
+            return False
+        count: int = await self._intake.retrying(partial(self._store.counter, tenant, key))
+        return count + sum(each == key for _, each in self._begun.values()) >= limit
+
+    # --- who is asked for --------------------------------------------------------------------------------------
+
+    async def called(self, execution: str) -> Arrival | None:
+        """Return the start of an execution that waits, so that it begins now; None if none waits."""
+        row = await self._intake.retrying(partial(waiting_start, self._store, execution))
+        if row is None or not self._shards.owns(execution):
+            return None
+        start = self._admission.summon(execution) or Waiting(execution, 0, row.posted_us, row.id)
+        self._admission.take(execution)
+        self._begun.setdefault(execution, (start, ""))
+        return self._arrival_of(row)
+
+    def _arrival_of(self, row: InboxRow) -> Arrival | None:
+        try:
+            return posted(row, decode_input(row.payload))
+        except CorruptHistoryError as error:
+            _log.error("a start that waited can't be read", execution=row.execution, error=str(error))
+            self._admission.gone(row.execution)
+            self._reject(posted(row, inp.Tick()), error)
+            return None
+
+    async def _definition_of(self, arrival: Arrival) -> Definition | None:
+        """Return a start's definition; None if there is none: who decides it finds that out again, and says so."""
+        if not isinstance(arrival.given, inp.Start):
+            return None
+        try:
+            found: Definition = await self._intake.retrying(
+                partial(self._definitions.get, arrival.tenant, arrival.given.definition)
+            )
+        except (KeyError, CorruptHistoryError):
+            return None
+        return found
+
+
+def row_of_start(row: InboxRow, start: inp.Start, definition: Definition) -> ExecutionRow:
+    """Return the row that an execution would have at its beginning, before any event."""
+    priority = definition.workflow.config.priority if start.priority is None else start.priority
+    return ExecutionRow(
+        id=row.execution, tenant=row.tenant, shard=shard_of(row.execution), workflow=start.workflow,
+        version=start.version, definition=start.definition, status=ExecutionStatus.RUNNING, run=1, sequence=0,
+        wake_at_us=None, active=False, created_us=row.posted_us, updated_us=row.posted_us, priority=priority,
+        summary=msgspec.json.encode({"total": len(definition.tasks)}),
+    )  # fmt: skip
+
+
+async def waiting_start(store: Store, execution: str) -> InboxRow | None:
+    """Return the start of an execution that waits for room; None if none does."""
+    after, room = 0, waiting_room(shard_of(execution))
+    while rows := await store.inbox([room], after, _PAGE):
+        for row in rows:
+            if row.execution == execution:
+                return row
+        after = rows[-1].id
+    return None
+
+
+async def waiting_starts(store: Store, tenant: str) -> AsyncIterator[tuple[InboxRow, inp.Start]]:
+    """Yield the starts of a tenant that wait for room, the oldest first; one that can't be read is left out."""
+    after, rooms = 0, [waiting_room(shard) for shard in ALL_SHARDS]
+    while rows := await store.inbox(rooms, after, _PAGE):
+        for row in rows:
+            try:
+                given = decode_input(row.payload)
+            except CorruptHistoryError:
+                continue
+            if row.tenant == tenant and isinstance(given, inp.Start):
+                yield row, given
+        after = rows[-1].id
