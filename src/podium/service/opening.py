@@ -6,6 +6,7 @@ A shared store is waited for while it can't be reached, since the other replicas
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -25,7 +26,7 @@ _log = get_logger("podium.service")
 
 class Opening(Struct, frozen=True):
     """What decides it. `url` is the bus (empty: a NATS server of our own, or none where nobody else is there: `alone`);
-    `store` one that is at hand, in place of the settings' database.
+    `store` opens one that is at hand, in place of the settings' database.
     """
 
     settings: Settings
@@ -33,7 +34,7 @@ class Opening(Struct, frozen=True):
     alone: bool
     incarnation: str
     clock: Clock
-    store: SharedStore | None = None
+    store: Callable[[], SharedStore] | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -69,7 +70,7 @@ class Opening(Struct, frozen=True):
                     elsewhere=not self.alone,
                     bus=self.bus,
                     agents_are_shared=self.agents_are_shared,
-                    store=self.store,
+                    store=self.store() if self.store is not None else None,
                     **options,
                 )
             except NotTheOwnerError:

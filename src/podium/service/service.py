@@ -76,14 +76,14 @@ class Service:
         most_here: int | None = None,
         events: SystemEvents | None = None,
         clock: Clock | None = None,
-        store: SharedStore | None = None,
+        store: Callable[[], SharedStore] | None = None,
     ) -> None:
         """`agents` are specs of agents that live in this process, `definitions` such agents as objects, `most_here` is
         how many tasks they hold at once; `url` is the bus (None: as the settings say, else an embedded NATS server);
         `transport` one that is at hand, to be started and stopped here. `doors` make further ways in, opened once it
         hears the bus, such as `http_door`. `alone`: nobody else is on the bus, so an agent type without code, that
-        nobody registered as, is a mistake. `events` hears the system events that are told, here. `store` is one that is
-        at hand and that replicas share, in place of the settings' database.
+        nobody registered as, is a mistake. `events` hears the system events that are told, here. `store` opens one
+        that is at hand and that replicas share, in place of the settings' database.
         """
         self.settings = settings
         self.metrics = Metrics()
