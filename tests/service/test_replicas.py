@@ -1,0 +1,235 @@
+"""Several services that share a store in memory and one bus: who does what, and what is there when one has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from podium.agents.sdk import function_agent, task
+from podium.bus.opening import transport_for
+from podium.bus.transport import Transport
+from podium.exceptions import NotTheOwnerError
+from podium.fleet import wire
+from podium.ids import SHARDS
+from podium.service.service import Service
+from podium.settings import Settings
+from podium.store.memory import MemoryStore
+from podium.testing.bus_tools import eventually
+from podium.testing.oracle import Examination
+from podium.workflow.model import ExecutionStatus, Task, Workflow
+
+
+@task
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@task
+async def wait(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "waited"
+
+
+@task
+async def total(dependencyResults: list[int]) -> int:  # noqa: N803 - so it is called
+    return sum(dependencyResults)
+
+
+DOUBLE = Workflow(name="double", tasks=(Task(id="a", agent_type="adder", function="double", payload={"number": 21}),))
+
+
+class Cast:
+    """Services on one store and one bus, and a client beside them."""
+
+    def __init__(self, bus: str, **settings: Any) -> None:
+        self.bus = bus
+        self.store = MemoryStore()
+        self.services: list[Service] = []
+        self.client: Transport = transport_for(bus)
+        self._settings = {"http": "", "metrics": "", "drain_seconds": 5.0, **settings}
+
+    async def start(self, *functions: Any, **more: Any) -> Service:
+        definitions = [function_agent("adder", functions)] if functions else []
+        settings = Settings(database=":memory:", **{**self._settings, **more})
+        service = Service(settings, url=self.bus, definitions=definitions, store=self.store.reopen)
+        await service.start()
+        self.services.append(service)
+        return service
+
+    async def stop(self, service: Service) -> None:
+        self.services.remove(service)
+        await service.stop()
+
+    @property
+    def leader(self) -> Service:
+        return next(service for service in self.services if service.podium.engine.leads)
+
+    @property
+    def followers(self) -> list[Service]:
+        return [service for service in self.services if not service.podium.engine.leads]
+
+    async def spread(self) -> None:
+        """Return once all shards are owned, and evenly."""
+
+        def even() -> bool:
+            owned = [len(service.podium.engine.owned) for service in self.services]
+            leads = sum(service.podium.engine.leads for service in self.services)
+            return sum(owned) == SHARDS + 1 and max(owned) - min(owned) <= 1 and leads == 1
+
+        await eventually(even)
+
+    async def known(self, agents: int) -> None:
+        """Return once all services know so many agents."""
+        await eventually(lambda: all(len(service.link.registry) == agents for service in self.services))
+
+    async def ask(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads((await self.client.request(subject, json.dumps(body).encode())).data)
+        return answer
+
+    async def submit(self, **fields: Any) -> dict[str, Any]:
+        return await self.ask(wire.SUBMIT, {"task": {"taskType": "double", "payload": {"number": 4}, **fields}})
+
+
+@asynccontextmanager
+async def cast(bus: str, **settings: Any) -> AsyncIterator[Cast]:
+    made = Cast(bus, **settings)
+    await made.client.start()
+    try:
+        yield made
+        assert [service.failure for service in made.services] == [None] * len(made.services)
+    finally:
+        for service in list(made.services):
+            await made.stop(service)
+        await made.client.stop()
+
+
+def story(name: str, act: Callable[[Cast], Coroutine[Any, Any, None]], replicas: int = 3, **settings: Any) -> None:
+    async def main() -> None:
+        async with cast(f"memory://{name}", **settings) as made:
+            for _ in range(replicas):
+                await made.start(double, wait, total)
+            await made.spread()
+            await made.known(replicas)
+            await act(made)
+            broken = await Examination(made.store).examine()
+            assert not broken, broken
+
+    asyncio.run(main())
+
+
+def test_work_goes_to_the_agents_of_every_replica_whoever_has_the_execution():
+    async def act(made: Cast) -> None:
+        executions = [await service.podium.submit(DOUBLE) for service in made.services for _ in range(20)]
+        results = [await made.services[0].podium.result(execution) for execution in executions]
+        assert all(result.status is ExecutionStatus.COMPLETED for result in results)
+        assert all(service.link.unconfirmed == 0 for service in made.services)
+
+    story("everywhere", act)
+
+
+def test_each_submission_is_taken_once_also_when_it_is_said_twice():
+    async def act(made: Cast) -> None:
+        ends = await made.client.subscribe("mcp.orchestrator.task.*.result")
+        answers = [await made.submit(taskId=f"t{n % 10}") for n in range(30)]
+        assert {answer["taskId"] for answer in answers} == {f"t{n}" for n in range(10)}
+        told: list[str] = []
+        while len(set(told)) < 10:
+            told += [json.loads(said.data)["result"]["taskId"] for said in await asyncio.wait_for(ends.next(), 30)]
+        assert sorted(told) == [f"t{n}" for n in range(10)]
+        assert len(await made.store.executions(None)) == 10
+
+    story("submissions", act)
+
+
+def test_a_task_that_depends_on_others_begins_wherever_those_are():
+    async def act(made: Cast) -> None:
+        first = [(await made.submit(taskId=f"d{n}"))["taskId"] for n in range(8)]
+        await made.submit(taskId="then", taskType="total", payload={}, dependencies=first)
+
+        async def ended() -> bool:
+            stands = await made.ask(wire.TASK_STATUS, {"taskId": "then"})
+            return stands["status"] == "completed" and stands["result"]["result"] == 64
+
+        await eventually(ended)
+
+    story("dependencies", act)
+
+
+def test_the_leader_alone_says_how_the_system_stands():
+    async def act(made: Cast) -> None:
+        status = (await made.ask(wire.HEALTH, {}))["status"]
+        assert (status["agentCount"], status["orchestratorStatus"]) == (3, "RUNNING")
+        heard = await made.client.subscribe(wire.SYSTEM_EVENT)
+        await made.client.publish(wire.REGISTER, b"{")
+        await made.client.publish(wire.REGISTER, b'{"registration": {"agentId": "far", "incarnation": "1"}}')
+        await made.known(4)
+        kinds = [json.loads(said.data)["eventType"] for said in await heard.next()]
+        while len(kinds) < 2:
+            kinds += [json.loads(said.data)["eventType"] for said in await heard.next()]
+        assert sorted(kinds) == ["AGENT_REGISTERED", "SYSTEM_ERROR"]
+
+    story("leader", act)
+
+
+def test_a_replica_that_stops_hands_over_and_what_its_agents_had_is_done():
+    async def act(made: Cast) -> None:
+        nap = Workflow(name="nap", tasks=(Task(id="a", agent_type="adder", function="wait", payload={"seconds": 0.4}),))
+        leader = made.leader
+        executions = [await service.podium.submit(nap) for service in made.services for _ in range(4)]
+        await eventually(lambda: any(len(service.podium.engine.staffing.leases) for service in made.services))
+        await made.stop(leader)
+        await made.spread()
+        await made.known(2)
+        results = [await made.services[0].podium.result(execution) for execution in executions]
+        assert all(result.status is ExecutionStatus.COMPLETED for result in results)
+        rows = [row for execution in executions for row in await made.store.history(execution)]
+        assert not [row.input_id for row in rows if row.kind == "lost"]
+
+    story("handover", act)
+
+
+def test_announcements_go_on_where_another_replica_has_taken_over():
+    async def act(made: Cast) -> None:
+        ends = await made.client.subscribe("mcp.orchestrator.task.*.result")
+        for n in range(12):
+            await made.submit(taskId=f"s{n}", taskType="wait", payload={"seconds": 0.3})
+        await made.stop(made.leader)
+        told: set[str] = set()
+        while len(told) < 12:
+            told |= {json.loads(said.data)["result"]["taskId"] for said in await asyncio.wait_for(ends.next(), 30)}
+
+    story("announced", act)
+
+
+def test_a_replica_says_its_name_and_what_it_owns():
+    async def act(made: Cast) -> None:
+        heard = await made.client.subscribe(wire.SYSTEM_EVENT)
+        fourth = await made.start()
+        told = [json.loads(said.data) for said in await heard.next()]
+        (started,) = [said for said in told if said["eventType"] == "ORCHESTRATOR_STARTED"]
+        assert started["payload"]["replica"] == fourth.replica != "single"
+        await made.spread()
+        text = fourth.metrics.render().decode()
+        owned = len(fourth.podium.engine.owned - {SHARDS})
+        assert f"podium_shards_owned {owned}" in text
+
+    story("names", act)
+
+
+def test_a_replica_on_another_bus_is_told_which_one_the_others_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podium.service.opening.LEASE_PATIENCE_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with cast("memory://shared") as made:
+            await made.start()
+            stranger = Service(Settings(database=":memory:", http="", metrics=""), url="memory://other",
+                store=made.store.reopen)  # fmt: skip
+            with pytest.raises(NotTheOwnerError, match="share the bus memory://shared"):
+                await stranger.start()
+
+    asyncio.run(main())
