@@ -1,7 +1,9 @@
 """`docs/log-format.md` is law: every table, column, input, event and field is there, as the code has it."""
 
+import re
 import sqlite3
 import typing
+from importlib.resources import files
 
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from podium.store.sqlite.queries import migrations
 from tests.docs_pages.markdown import page, section, tables
 
 PAGE = page("log-format.md")
+ON_POSTGRESQL = {"INTEGER": ("bigint", "integer"), "TEXT": ("text",), "BLOB": ("bytea",)}
 Line = tuple[str, str, str, str]  # kind or event, field, type, default
 
 
@@ -55,6 +58,22 @@ def test_each_table_and_column_is_listed() -> None:
     assert all(row["meaning"] for row in rows)
 
 
+def test_what_is_different_on_postgresql_is_listed_and_nothing_else_is() -> None:
+    (rows,) = tables(section(PAGE, "On PostgreSQL"))
+    said = {(row["table"], row["column"]): row["type"] for row in rows if row["column"]}
+    assert all(row["meaning"] for row in rows)
+    there = columns_on_postgresql()
+    same = {(table, column): kind.partition(",")[0] for table, column, kind in columns_of_the_schema()}
+    for place, kind in same.items():
+        if said.get(place) == "–":
+            assert place not in there
+        else:
+            assert there[place] in ON_POSTGRESQL[kind] or there[place] == said[place], place
+    more = {place: kind for place, kind in there.items() if place not in same}
+    assert more == {place: kind for place, kind in said.items() if place not in same}
+    assert all(said[place] in (there.get(place, "–"), "–") for place in said)
+
+
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     assert f"0x{APPLICATION_ID:X}" in PAGE
     assert f"up to {INLINE_LIMIT:,} bytes" in PAGE
@@ -86,6 +105,19 @@ def default_of(field: typing.Any) -> str:
     if isinstance(default, msgspec.Raw):
         return "empty" if not bytes(default) else bytes(default).decode()
     return msgspec.json.encode(default).decode()
+
+
+def columns_on_postgresql() -> dict[tuple[str, str], str]:
+    """Return the columns of the migrations' tables and their types, as the SQL says them."""
+    found = {}
+    for file in sorted((files("podium.store") / "migrations" / "postgres" / "versions").iterdir(), key=str):
+        if file.name.endswith(".up.sql"):
+            for table, body in re.findall(
+                r"^CREATE (?:UNLOGGED )?TABLE (\w+) \((.*?)^\)", file.read_text(), re.M | re.S
+            ):
+                for column, kind in re.findall(r"^    ([a-z_]+) +([a-z]+)\b", body, re.M):
+                    found[table, column] = {"bigserial": "bigint"}.get(kind, kind)
+    return found
 
 
 def columns_of_the_schema() -> list[tuple[str, str, str]]:
