@@ -187,6 +187,17 @@ class Loader:
         """Whether rows are left in the inbox, because so many are read already."""
         return self._intake.full or len(self._unsettled) >= MOST_UNSETTLED
 
+    def read_anew(self, inbox_id: int) -> None:
+        """An inbox row was read, and nothing came of it: look once more."""
+        self._unsettled.pop(inbox_id, None)
+        self._twice.discard(inbox_id)
+        self.inbox_wake.set()
+
+    @property
+    def behind(self) -> bool:
+        """Whether rows are left in the inbox, because so many are read already."""
+        return self._intake.full or len(self._unsettled) >= MOST_UNSETTLED
+
     async def load_due(self, poll_seconds: float) -> None:
         """Load, for ever, the executions whose timers are due within the horizon."""
         while True:

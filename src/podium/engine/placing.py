@@ -137,6 +137,10 @@ class Placing:
             if attempt not in self._lingering and attempt not in self._stuck:
                 self.placement.release(attempt)
 
+    def awaits(self, attempt: str) -> bool:
+        """Whether the slot of an attempt that has ended is kept until its agent's word."""
+        return attempt in self._lingering or attempt in self._stuck
+
     def granted_before(self, execution: str, given: inp.Grant) -> None:
         """Hold what an earlier placing replica granted and the execution's owner hasn't recorded yet."""
         for grant in given.grants:

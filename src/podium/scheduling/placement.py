@@ -12,6 +12,7 @@ preferred agent gets it if it is free; otherwise another one does.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -369,6 +370,10 @@ class Placement:
         """Return a task that is queued."""
         return self._ready.get(execution, {}).get(task)
 
+    def ready_tasks_of(self, execution: str) -> list[ReadyTask]:
+        """Return an execution's tasks that are queued."""
+        return list(self._ready.get(execution, {}).values())
+
     def attempts_of(self, execution: str) -> list[str]:
         """Return an execution's attempts that hold slots."""
         return list(self._holds_of.get(execution, ()))
@@ -376,6 +381,17 @@ class Placement:
     def executions(self) -> set[str]:
         """Return the executions that have tasks queued or slots taken."""
         return {*self._ready, *self._holds_of}
+
+    def miscounted(self) -> dict[str, tuple[int, int]]:
+        """Return the agents whose count of taken slots is wrong: what they count, and how many are taken."""
+        taken = Counter(hold.counted_by.id for hold in self._holds.values() if hold.counted_by is not None)
+        return {a.id: (a.held, taken[a.id]) for a in self.agents.values() if a.held != taken[a.id]}
+
+    def recount(self, agent_id: str) -> None:
+        """Have an agent count the slots that are taken."""
+        if agent_id in self.agents and agent_id in (found := self.miscounted()):
+            self.agents[agent_id].held = found[agent_id][1]
+            self.reconsider(agent_id)
 
     def clear(self) -> None:
         """Forget all executions; the agents stay."""
