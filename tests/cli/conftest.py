@@ -38,6 +38,11 @@ class Here:
         assert ended != 0 if code is None else ended == code, (ended, self.out, self.err)
         return self.out
 
+    def read(self) -> tuple[str, str]:
+        """Return what was written to standard output and to standard error since the last reading."""
+        captured = self._capsys.readouterr()
+        return captured.out, captured.err
+
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Call it with `--json` and return the document."""
         return json.loads(self(*arguments, "--json", code=code))

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from podium.cli.main import main
+from tests.cli.conftest import Here
 from tests.cli.support import Shell, environment, eventually
 from tests.webhooks.receiver import SECRET, Receiver
 
@@ -44,7 +45,7 @@ def configured(shell: Shell, receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("when", ["before it is stored", "after it is stored"])
-def test_of_what_wasnt_sent_yet_the_next_owner_learns_from_the_log(shell: Shell, when: str) -> None:
+def test_of_what_wasnt_sent_yet_the_next_owner_learns_from_the_log(shell: Shell, here: Here, when: str) -> None:
     with Receiver() as receiver:
         configured(shell, receiver)
         ended = subprocess.run(
@@ -52,17 +53,17 @@ def test_of_what_wasnt_sent_yet_the_next_owner_learns_from_the_log(shell: Shell,
         )
         assert ended.returncode == -signal.SIGKILL
         assert not receiver.told
-        (row,) = shell.json("ps", "--all")
-        shell("run", "fails.yaml", code=1)
+        (row,) = here.json("ps", "--all")
+        here("run", "fails.yaml", code=1)
         eventually(lambda: len(receiver.told) == 2)
         told = {each.json["execution_id"]: each for each in receiver.told}
         assert told[row["execution_id"]].json["event"] == "completed"
-        listed = shell.json("webhooks", "list")
+        listed = here.json("webhooks", "list")
         assert {each["state"] for each in listed} == {"delivered"}
         assert {each["id"] for each in listed} == {each.id for each in receiver.told}
 
 
-def test_what_was_being_sent_is_sent_again_under_the_same_id(shell: Shell) -> None:
+def test_what_was_being_sent_is_sent_again_under_the_same_id(shell: Shell, here: Here) -> None:
     with Receiver() as receiver:
         configured(shell, receiver)
         receiver.gate.clear()
@@ -70,71 +71,75 @@ def test_what_was_being_sent_is_sent_again_under_the_same_id(shell: Shell) -> No
         eventually(lambda: receiver.told)
         os.kill(owner.process.pid, signal.SIGKILL)
         owner.wait()
-        (pending,) = shell.json("webhooks", "list", "--state", "pending")
+        (pending,) = here.json("webhooks", "list", "--state", "pending")
         receiver.gate.set()
-        shell("run", "fails.yaml", code=1)
+        here("run", "fails.yaml", code=1)
         eventually(lambda: len(receiver.told) == 3)
         ids = [each.id for each in receiver.told]
         assert ids.count(pending["id"]) == 2
-        assert shell.json("webhooks", "list", "--state", "pending") == []
+        assert here.json("webhooks", "list", "--state", "pending") == []
 
 
-def test_the_commands(shell: Shell) -> None:
+def test_the_commands(shell: Shell, here: Here) -> None:
     with Receiver() as receiver:
+        assert here("webhooks", "list", code=None) == ""
         configured(shell, receiver)
-        shell("run", "noop.yaml")
-        (listed,) = shell.json("webhooks", "list")
+        here("run", "noop.yaml")
+        (listed,) = here.json("webhooks", "list")
         assert listed["state"] == "delivered"
         assert (listed["url"], listed["attempts"], listed["status"]) == (receiver.url, 1, 200)
-        assert listed["id"] in "\n".join(shell("webhooks", "list").out)
-        said = shell("webhooks", "retry", listed["id"][:13]).out
-        assert "as soon as an orchestrator runs" in said[0]
-        assert shell.json("webhooks", "list")[0]["state"] == "pending"
+        assert listed["id"] in here("webhooks", "list")
+        assert "as soon as an orchestrator runs" in here("webhooks", "retry", listed["id"][:13])
+        assert here.json("webhooks", "list")[0]["state"] == "pending"
         owner = shell.held()
         eventually(lambda: len(receiver.told) == 2)
-        assert shell.json("webhooks", "retry", listed["id"]) == {"retried": listed["id"], "now": True}
+        assert here.json("webhooks", "retry", listed["id"]) == {"retried": listed["id"], "now": True}
         eventually(lambda: len(receiver.told) == 3)
         assert len({each.id for each in receiver.told}) == 1
         shell.open_gate()
         owner.wait()
-        shell("webhooks", "retry", "nothing", code=2)
-        shell("webhooks", "list", "--state", "else", code=2)
+        assert "no delivery nothing" in here.refused("webhooks", "retry", "nothing")
+        assert "given-up" in here.refused("webhooks", "list", "--state", "else")
 
-        (tested,) = shell.json("webhooks", "send-test")
+
+def test_a_test_is_sent(shell: Shell, here: Here) -> None:
+    assert "names no webhooks" in here.refused("webhooks", "send-test")
+    with Receiver() as receiver:
+        configured(shell, receiver)
+        (tested,) = here.json("webhooks", "send-test")
         assert tested == {"url": receiver.url, "taken": True, "status": 200, "error": None}
         assert receiver.told[-1].json["event"] == "test"
         receiver.told[-1].check_signature()
         receiver.statuses = [500]
-        assert "HTTP 500" in shell("webhooks", "send-test", receiver.url, code=1).out[0]
-        shell("webhooks", "send-test", "https://another.example", code=2)
+        assert "HTTP 500" in here("webhooks", "send-test", receiver.url, code=1)
+        here.refused("webhooks", "send-test", "https://another.example")
 
 
-def test_no_command_shows_a_secret(shell: Shell) -> None:
+def test_no_command_shows_a_secret(here: Here) -> None:
     secret = "the-secret-of-all"
-    (shell.folder / "podium.yaml").write_text(
-        WEBHOOKS.format(url="http://user:pass-word@127.0.0.1:9/x?key=to-ken", secret=secret)
-    )
+    here.write("podium.yaml", WEBHOOKS.format(url="http://user:pass-word@127.0.0.1:9/x?key=to-ken", secret=secret))
     said = []
     for command in (["doctor", "--json"], ["doctor"], ["run", "noop.yaml"], ["webhooks", "list"], ["--debug", "ps"]):
-        running = shell.start(*command)
-        running.wait()
-        said += [*running.out, *running.err]
-    running = shell.start("webhooks", "send-test")
-    assert running.wait() == 1
-    text = "\n".join([*said, *running.out, *running.err])
+        main(command)
+        said += [*here.read()]
+    assert main(["webhooks", "send-test"]) == 1
+    said += here.read()
+    here.write("podium.yaml", f"webhooks: [{{url: 'ftp://x', secret: '{secret}'}}]")
+    assert main(["ps"]) == 2
+    said += here.read()
     for hidden in (secret, "pass-word", "to-ken"):
-        assert hidden not in text
-    (shell.folder / "podium.yaml").write_text(f"webhooks: [{{url: 'ftp://x', secret: '{secret}'}}]")
-    refused = shell.start("ps")
-    assert refused.wait() == 2
-    assert secret not in "\n".join(refused.err)
-    broken = shell.start("ps", PODIUM_WEBHOOKS=json.dumps([{"secret": secret}])[:-3])
-    assert broken.wait() == 2
-    assert secret not in "\n".join(broken.err)
+        assert hidden not in "".join(said)
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> object:
-    shell = Shell(tmp_path)
-    yield shell
-    shell.close()
+def test_webhooks_in_the_environment_are_json(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver() as receiver:
+        hook = {"url": receiver.url, "secret": SECRET, "events": ["failed"]}
+        monkeypatch.setenv("PODIUM_WEBHOOKS", json.dumps([hook]))
+        monkeypatch.setenv("PODIUM_WEBHOOK_ALLOW_PRIVATE", "true")
+        here("run", "fails.yaml", code=1)
+        here("run", "noop.yaml")
+        assert [each.json["event"] for each in receiver.told] == ["failed"]
+        monkeypatch.setenv("PODIUM_WEBHOOKS", json.dumps([hook])[:-3])
+        said = here.refused("ps")
+        assert "JSON list" in said
+        assert SECRET not in said
