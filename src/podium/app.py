@@ -19,6 +19,7 @@ from podium.agents.crew import Crew
 from podium.clock import Clock, SlewedClock, SystemClock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.admission import counts
 from podium.engine.explain import Explanation, Sources, explain, headline, why_waiting
 from podium.engine.following import Follower
 from podium.engine.posting import Posting
@@ -107,8 +108,10 @@ class Podium:
         shared: SharedStore | None = None,
         bus: str = "",
         agents_are_shared: bool = False,
+        sets_deadlines: bool = False,
     ) -> None:
         self.settings = settings
+        self._sets_deadlines = sets_deadlines
         self._shared = shared
         self._bus = bus
         self._agents_are_shared = agents_are_shared
@@ -154,6 +157,7 @@ class Podium:
         bus: str = "",
         agents_are_shared: bool = False,
         store: SharedStore | None = None,
+        sets_deadlines: bool = False,
     ) -> Self:
         """Open the store, as its owner if that is wanted and possible.
 
@@ -164,11 +168,12 @@ class Podium:
 
         Replicas that share a database have a `bus` in common; one that has none must be alone. With `agents_are_shared`
         the agents of this process work for all of them. `store` is one that is at hand and shared, in place of the
-        settings' database.
+        settings' database. One that `sets_deadlines` gives the settings' to executions that name none.
         """
         options: dict[str, Any] = {
             "agents": tuple(agents), "definitions": tuple(definitions), "works": works, "elsewhere": elsewhere,
             "may_own": may_own, "placement": placement, "bus": bus, "agents_are_shared": agents_are_shared,
+            "sets_deadlines": sets_deadlines,
         }  # fmt: skip
         if store is not None:
             from podium.store.logs import MemoryLogs
@@ -432,6 +437,7 @@ class Podium:
         workflow = self._validated(workflow)
         check_input(workflow, given)
         encoded = _encoded(given)
+        timeout_seconds = self._deadline(workflow) if timeout_seconds is None else timeout_seconds
         bindings = await self._crew.staff(workflow)
         if self.engine is not None:
             try:
@@ -442,6 +448,12 @@ class Podium:
             except ShardMovedError:
                 _log.debug("a submission goes to the replica that has its shard")
         return await self._post_start(workflow, encoded, submission_id, bindings, priority, timeout_seconds, more)
+
+    def _deadline(self, workflow: Workflow) -> float | None:
+        """Return the deadline of an execution that names none; single tasks have none but their attempts' time."""
+        hours = self.settings.workflow_timeout_hours
+        wanted = self._sets_deadlines and hours and workflow.config.timeout is None and counts(workflow)
+        return hours * 3_600 if wanted else None
 
     def _validated(self, workflow: Workflow) -> Workflow:
         """Return the workflow as validated; one object is looked at once, since it never changes."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from podium import Orchestrator, OrchestratorConfig, Task, Workflow, task
@@ -230,3 +231,40 @@ def test_one_that_does_not_work_decides_inputs_and_starts_nothing(tmp_path: Path
 
 def gated_by_sleep() -> Workflow:
     return Workflow(name="long", tasks=(Task(id="x", agent_type="sleep", payload={"seconds": 600}),))
+
+
+@pytest.mark.parametrize(
+    ("hours", "own", "expected"),
+    [("24", None, 86_400.0), ("0.5", None, 1_800.0), ("24", 60.0, 60.0), ("0", None, None)],
+)
+def test_an_execution_that_names_no_deadline_gets_document_004s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: str, own: float | None, expected: float | None
+) -> None:
+    monkeypatch.setenv("WORKFLOW_TIMEOUT_HOURS", hours)
+
+    async def story() -> None:
+        async with orchestrating(tmp_path) as (orchestrator, gate):
+            gate.open.set()
+            workflow = gated() if own is None else msgspec.structs.replace(gated(), config=WorkflowConfig(timeout=own))
+            execution = await orchestrator.submit_workflow(workflow)
+            await orchestrator.execute_workflow(execution)
+        async with await Podium.open(Settings(database=str(tmp_path / "podium.db")), own=False) as podium:
+            state = (await podium.follower(execution)).state
+            deadline_us = state.deadline_us
+            if expected is None:
+                assert deadline_us is None
+            else:
+                assert deadline_us is not None
+                assert deadline_us - state.created_us == expected * 1_000_000
+
+    run(story())
+
+
+def test_podium_run_gives_no_deadline(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with await Podium.open(Settings(database=str(tmp_path / "podium.db"))) as podium:
+            execution = await podium.submit(Workflow(name="w", tasks=(Task(id="a", agent_type="noop"),)))
+            await podium.finished(execution)
+            assert (await podium.follower(execution)).state.deadline_us is None
+
+    run(story())

@@ -115,7 +115,7 @@ class Orchestrator:
                 if not service.alone:
                     raise
                 specs, definitions = self._agents
-                self._podium = await Podium.open(settings, agents=specs, definitions=definitions)
+                self._podium = await Podium.open(settings, agents=specs, definitions=definitions, sets_deadlines=True)
                 limits = SubmissionLimits(settings.max_queued_tasks, settings.max_task_seconds)
                 self._submitting = Submitting(self._podium, limits)
             else:

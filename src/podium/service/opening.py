@@ -67,6 +67,7 @@ class Opening(Struct, frozen=True):
                 return await Podium.open(
                     self.settings,
                     must_own=True,
+                    sets_deadlines=True,
                     elsewhere=not self.alone,
                     bus=self.bus,
                     agents_are_shared=self.agents_are_shared,
