@@ -226,6 +226,7 @@ def test_one_odd_row_fails_no_view(url: str) -> None:
         await store.append(Append({shard: 1}, rows, [ExecutionChange(execution, 0)], now_us=1))
         for view in ("workflow_definitions", "workflow_versions", "workflow_executions", "execution_events"):
             assert await asked(url, f"SELECT * FROM {view}"), view
+            assert await asked(f"{url}?search_path=pg_catalog", f"SELECT * FROM public.{view}"), view
         await asked(url, "SELECT * FROM checkpoints")
         (row,) = await asked(url, "SELECT task_states FROM workflow_executions")
         assert row["task_states"]["a"]["error"] == "nul �, half �"

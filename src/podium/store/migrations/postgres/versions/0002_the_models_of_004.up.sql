@@ -1,6 +1,6 @@
 -- Document 004's data models as views of the log, with its names of fields. Nothing is written for them: a column that
 -- is computed from an execution's history is a function, so that who doesn't select it doesn't pay for it. Whoever may
--- read may use them from any client; docs/postgresql.md has examples.
+-- read the tables may use them from any client, whatever its search_path; docs/postgresql.md has examples.
 
 -- The JSON that Podium wrote. PostgreSQL can't keep everything that JSON may say (NUL, half a surrogate): such
 -- characters become U+FFFD, and what can't be read at all is an object that says why. It never fails.
@@ -19,10 +19,9 @@ END
 $$;
 
 -- A row's events, one by one; what can't be read is one of them.
-CREATE FUNCTION podium_events(p_events bytea) RETURNS SETOF jsonb LANGUAGE sql IMMUTABLE STRICT AS $$
-    SELECT element FROM podium_json(p_events) AS list,
-    LATERAL jsonb_array_elements(CASE jsonb_typeof(list) WHEN 'array' THEN list ELSE jsonb_build_array(list) END)
-        AS each (element)
+CREATE FUNCTION podium_events(p_events jsonb) RETURNS SETOF jsonb LANGUAGE sql IMMUTABLE STRICT AS $$
+    SELECT jsonb_array_elements(CASE jsonb_typeof(p_events) WHEN 'array' THEN p_events
+                                                            ELSE jsonb_build_array(p_events) END)
 $$;
 
 CREATE FUNCTION podium_at(p_us bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT AS $$
@@ -30,10 +29,11 @@ CREATE FUNCTION podium_at(p_us bigint) RETURNS timestamptz LANGUAGE sql IMMUTABL
 $$;
 
 -- Each task that has begun, by its id: where it stands, how often it was tried, on which agent, why it failed.
-CREATE FUNCTION podium_task_states(p_execution text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION podium_task_states(p_execution text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH happened AS MATERIALIZED (
         SELECT log.sequence + nth - 1 AS sequence, log.now_us, event, event ->> 'event' AS kind, event ->> 'task' AS task
-        FROM log CROSS JOIN LATERAL podium_events(log.events) WITH ORDINALITY AS each (event, nth)
+        FROM log CROSS JOIN LATERAL podium_events(podium_json(log.events)) WITH ORDINALITY AS each (event, nth)
         WHERE log.execution = p_execution
     ), moves AS (
         SELECT sequence, now_us, task, moved.status
@@ -79,10 +79,11 @@ CREATE FUNCTION podium_task_states(p_execution text) RETURNS jsonb LANGUAGE sql 
 $$;
 
 -- Whom the execution's attempts were given to, and how many of those are still under way.
-CREATE FUNCTION podium_allocated_agents(p_execution text) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION podium_allocated_agents(p_execution text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH happened AS MATERIALIZED (
         SELECT event ->> 'event' AS kind, event ->> 'task' AS task, event ->> 'number' AS number, event ->> 'agent' AS agent
-        FROM log CROSS JOIN LATERAL podium_events(log.events) AS each (event)
+        FROM log CROSS JOIN LATERAL podium_events(podium_json(log.events)) AS each (event)
         WHERE log.execution = p_execution
           AND event ->> 'event' IN ('attempt_granted', 'attempt_returned', 'attempt_failed', 'task_completed',
                                     'execution_cancelled')
@@ -101,7 +102,8 @@ CREATE FUNCTION podium_allocated_agents(p_execution text) RETURNS jsonb LANGUAGE
 $$;
 
 -- What is under way in words: the tasks that are ready, run or wait for another attempt, at most eight of them.
-CREATE FUNCTION podium_current_phase(p_execution text, p_status text) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE FUNCTION podium_current_phase(p_execution text, p_status text) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT coalesce((
         SELECT string_agg(task, ', ' ORDER BY task) || CASE WHEN max(of) > 8 THEN ', …' ELSE '' END
         FROM (SELECT task, count(*) OVER () AS of, row_number() OVER (ORDER BY task) AS nth
@@ -149,14 +151,14 @@ SELECT log.execution || ':' || (log.sequence + nth - 1) AS event_id, log.executi
        log.sequence + nth - 1 AS sequence, event ->> 'event' AS event_type, event ->> 'task' AS task_id,
        CASE jsonb_typeof(event) WHEN 'object' THEN event - 'event' ELSE event END AS event_data, log.input_id, log.kind AS input_kind, podium_at(log.now_us) AS "timestamp",
        log.tenant
-FROM log CROSS JOIN LATERAL podium_events(log.events) WITH ORDINALITY AS each (event, nth);
+FROM log CROSS JOIN LATERAL podium_events(podium_json(log.events)) WITH ORDINALITY AS each (event, nth);
 
 -- What attempts saved for the next one, and snapshots of whole executions (their state is MessagePack: only its size).
 CREATE VIEW checkpoints AS
 SELECT md5(log.execution || ':' || (log.sequence + nth - 1))::uuid AS checkpoint_id, log.execution AS execution_id,
        'task' AS kind, event ->> 'task' AS task_id, log.sequence + nth - 1 AS sequence,
        event -> 'checkpoint' AS state_snapshot, length(log.events) AS size_bytes, podium_at(log.now_us) AS created_at
-FROM log CROSS JOIN LATERAL podium_events(log.events) WITH ORDINALITY AS each (event, nth)
+FROM log CROSS JOIN LATERAL podium_events(podium_json(log.events)) WITH ORDINALITY AS each (event, nth)
 WHERE log.kind = 'saved' AND event ->> 'event' = 'checkpoint_saved'
 UNION ALL
 SELECT md5('snapshot:' || execution || ':' || sequence)::uuid, execution, 'execution', NULL, sequence, NULL,
