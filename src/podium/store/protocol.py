@@ -83,7 +83,10 @@ class ExecutionChange(Struct, frozen=True, gc=False):
 
 
 class InboxRow(Struct, frozen=True, gc=False):
-    """An input written by who isn't the owner, once for each `(execution, input_id)`."""
+    """An input written by who isn't the owner, once for each `(execution, input_id)`.
+
+    A shard's number above 127 is that of a waiting room: starts that wait for room, which no inbox shows.
+    """
 
     execution: str
     input_id: str
@@ -218,8 +221,9 @@ class Log(Protocol):
         Of several reasons the first in this order is given. After any of them nothing of the batch is there. A batch
         that contradicts itself (a gap, no fence, an execution without its new row) is the caller's mistake: ValueError.
 
-        Inbox rows that are in the log or the inbox already, and drained ids that aren't there, change nothing. Appends
-        called together are written in the order of the calls.
+        Inbox rows that are in the log or the inbox already, and drained ids that aren't there, change nothing. What is
+        drained goes first, so that an inbox row may come back under another shard. Appends called together are written
+        in the order of the calls.
         """
         ...
 

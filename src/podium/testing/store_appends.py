@@ -269,6 +269,21 @@ class AppendConformance:
             assert await scribe.store.counter("other", "key") == 1
             assert await scribe.store.counter("other", LIMITED[1]) == 0
 
+    @asynchronous
+    async def test_an_inbox_row_may_come_under_another_shard_in_one_append(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            store, shard, elsewhere = scribe.store, shard_of(B), 128 + shard_of(B)
+            await scribe.append({A: [("start", 1)]})
+            await store.post(scribe.post(B, "start"))
+            (posted,) = await store.inbox([shard], 0, 10)
+            await scribe.append({A: [("next", 1)]}, drained=[posted.id], inbox=[replace(posted, id=0, shard=elsewhere)])
+            assert await store.inbox([shard], 0, 10) == []
+            (moved,) = await store.inbox([elsewhere], 0, 10)
+            assert (moved.execution, moved.input_id, moved.payload) == (B, "start", posted.payload)
+            assert not await store.post(scribe.post(B, "start"))  # it is still the same input
+            await scribe.append({B: [("start", 1)]}, drained=[moved.id])
+            assert await store.inbox([elsewhere], 0, 10) == []
+
     @pytest.mark.parametrize("failure", ["fence", "position", "sequence", "created", "duplicate", "repeated", "limit"])
     @asynchronous
     async def test_after_a_refusal_nothing_of_the_batch_is_there(
