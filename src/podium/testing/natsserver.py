@@ -49,6 +49,11 @@ class NatsServer:
         return f"nats://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    @property
     def store(self) -> Path:
         """Where its streams are."""
         return self.folder / "jetstream"

@@ -20,9 +20,9 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import row_of
 from podium.engine.codec import decode_row, encode_events
 from podium.engine.explain import Sources, explain, headline
-from podium.engine.shards import EVERY_SHARD
 from podium.engine.recovery import Definitions, restore
 from podium.engine.runtime import Engine
+from podium.engine.shards import EVERY_SHARD
 from podium.engine.snapshot import encode_state
 from podium.engine.state import State
 from podium.engine.step import fold, step
@@ -49,15 +49,20 @@ class Examination:
         *,
         at_rest: bool = True,
         expected: Expected | None = None,
+        keeps_ledger: Callable[[str, State], bool] = lambda path, state: True,
     ) -> None:
-        """`at_rest`: everything should have ended; `expected` gives the result that a task must have, by its path."""
+        """`at_rest`: everything should have ended; `expected` gives the result that a task must have, by its path;
+        `keeps_ledger` tells of a task whether whoever does it writes its effects down.
+        """
         self._store = store
         self._definitions = Definitions(store)
         self._told = told or Told()
         self._effects = {effect.attempt for effect in effects if effect.outcome == "succeeded"}
         self._at_rest = at_rest
         self._expected = expected
+        self._keeps_ledger = keeps_ledger
         self.broken: list[str] = []
+        self.attempts = 0  # that were granted
 
     async def examine(self) -> list[str]:
         """Look at everything; return what is broken."""
@@ -166,12 +171,14 @@ class Examination:
                     await self._look_at_result(state, task, number, result)
                 case ev.AttemptFailed(task, number) | ev.AttemptReturned(task, number):
                     ends[task, number] += 1
+                case ev.AttemptGranted():
+                    self.attempts += 1
                 case _:
                     pass
 
     async def _look_at_result(self, state: State, task: str, number: int, result: Value | None) -> None:
         attempt = state.attempt_id(task, number)
-        if self._effects and attempt not in self._effects:
+        if self._effects and attempt not in self._effects and self._keeps_ledger(task, state):
             self._say("I2", f"{attempt} has a result, but its effect is in no ledger")
         text = b"null"
         if result is not None and result.blob is not None:

@@ -79,21 +79,20 @@ class FaultProxy:
     async def start(self) -> None:
         """Listen. A Unix socket's path must be free."""
         if self._listen.path is not None:
-            self._server = await asyncio.start_unix_server(self._serve, self._listen.path, limit=CHUNK)
+            self._server = await asyncio.start_unix_server(self.serve, self._listen.path, limit=CHUNK)
         else:
-            self._server = await asyncio.start_server(self._serve, self._listen.host, self._listen.port, limit=CHUNK)
+            self._server = await asyncio.start_server(self.serve, self._listen.host, self._listen.port, limit=CHUNK)
 
     async def stop(self) -> None:
         """Stop listening and end every connection. Safe twice."""
         server, self._server = self._server, None
-        if server is None:
-            return
-        server.close()
+        if server is not None:
+            server.close()
         for task in list(self._serving):
             task.cancel()
         if self._serving:
             await asyncio.wait(self._serving)
-        if self._listen.path is not None:
+        if server is not None and self._listen.path is not None:
             with contextlib.suppress(FileNotFoundError):  # newer Pythons remove it themselves
                 os.unlink(self._listen.path)
 
@@ -167,7 +166,8 @@ class FaultProxy:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one connection, accepted here or by somebody else's listener, until it ends."""
         self.accepted += 1
         task = asyncio.current_task()
         assert task is not None
