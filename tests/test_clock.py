@@ -45,6 +45,15 @@ def test_a_slewed_clock_takes_the_stores_time_over_at_once():
     assert clock.now_us() == 5_001 * SECOND
 
 
+def test_a_clock_of_ones_own_that_is_ahead_and_was_looked_at_before_the_store_answered_changes_nothing():
+    own = VirtualClock(5_000 * SECOND)
+    clock = SlewedClock(own)
+    assert clock.now_us() == 5_000 * SECOND
+    clock.observe(1_000 * SECOND, own.now_us(), own.now_us())
+    own.advance(SECOND)
+    assert clock.now_us() == 1_001 * SECOND
+
+
 def test_a_store_whose_clock_jumps_slews_it_and_never_makes_anything_early():
     own = VirtualClock(1_000 * SECOND)
     clock = SlewedClock(own)

@@ -40,7 +40,7 @@ class SlewedClock:
     """The time of a store that several processes share: taken over once, then moved on by our own monotonic clock.
 
     Later observations only slew it, by half a millisecond a second at most: should the store's clock jump, nothing is
-    early. Never backwards.
+    early. Never backwards, from the first observation on.
     """
 
     SLEW = 1 / 2_000
@@ -59,6 +59,7 @@ class SlewedClock:
         middle_us = (asked_us + answered_us) // 2
         if not self._observed:
             self._observed, self._offset_us, self._since_us = True, there_us - middle_us, answered_us
+            self._last_us = 0  # what our own clock said before doesn't count: it may be an hour ahead
             return
         self._offset_us += self._slewed_us(answered_us)
         self._since_us = answered_us

@@ -36,6 +36,8 @@ def test_the_same_seed_is_the_same_run_with_several_orchestrators():
 # --- seeds that once broke, each with what it found; see docs/robustness.md -----------------------------------------
 
 FOUND = {
+    24: "who watched an execution that wasn't in memory, when its shard went away, was told nothing",
+    145: "the clock of a replica whose machine is ahead stood still for an hour after its start",
     6: "a large result that reached another replica than its execution's wasn't there when a condition read it",
 }
 

@@ -873,9 +873,10 @@ class Engine:
             self._snapshots.forget(execution)
             self.staffing.disown(execution)
         self._loader.disown(gone)
+        self._loader.disown(gone)
         self.admission.disown(gone)
         self.admission.own(len(self._shards.ours))
-        self.watchers.unsure(theirs)
+        self.watchers.unsure([watched for watched in self.watchers.watched if shard_of(watched) in gone])
         self._tell_moved(released=gone)
 
     def _tell_moved(self, acquired: Iterable[int] = (), released: Iterable[int] = ()) -> None:

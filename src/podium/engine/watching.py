@@ -113,6 +113,11 @@ class Watchers:
                     watch.put(News(row.sequence, row.now_us, decided.events, landed.status_of[row.execution]))
         self._ring()
 
+    @property
+    def watched(self) -> list[str]:
+        """The executions that somebody watches."""
+        return list(self._watching)
+
     def unsure(self, executions: Iterable[str]) -> None:
         """An append that was reported as failed may have been committed: who watches these must ask the store."""
         for execution in executions:

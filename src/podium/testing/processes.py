@@ -85,10 +85,15 @@ class Process:
         for step in waiting:
             self._loop.resume(step.handle)
 
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """What runs in it."""
+        return [task for task in self._tasks if not task.done()]
+
     async def end(self) -> None:
         """Clear away what is left of it."""
         self.move()
-        while left := [task for task in self._tasks if not task.done()]:
+        while left := self.tasks:
             for task in left:
                 task.cancel()
             await asyncio.wait(left)

@@ -23,6 +23,7 @@ from podium.testing.farstore import FarStore
 from podium.testing.faults import SimulatedCrash
 from podium.testing.link import JumpingClock, named
 from podium.testing.processes import Process
+from podium.testing.virtual import where
 
 if TYPE_CHECKING:
     from podium.testing.replicaworld import ReplicaWorld
@@ -108,7 +109,8 @@ class SimulatedReplica:
         await asyncio.wait({stopping, ending}, timeout=STOP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         if not stopping.done() and not self.dead:
-            self._world.broken.append(f"I5: {self.process.name} doesn't stop")
+            waits = ", ".join(f"{task.get_name()} at {where(task)}" for task in self.process.tasks)
+            self._world.broken.append(f"I5: {self.process.name} doesn't stop: {waits}")
         self.crash("stopped")
 
     async def _stop(self) -> None:

@@ -173,12 +173,12 @@ def _keep_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 def _alive(loop: VirtualLoop) -> str:
     tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
-    names = [f"{task.get_name()} at {_where(task)}" for task in tasks]
+    names = [f"{task.get_name()} at {where(task)}" for task in tasks]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{', '.join(names[:_SHOWN])}{more}"
 
 
-def _where(task: asyncio.Task[Any]) -> str:
+def where(task: asyncio.Task[Any]) -> str:
     """Return where a task waits: its innermost frame."""
     frames = list(_frames(task.get_coro()))
     return f"{frames[-1].f_code.co_qualname} line {frames[-1].f_lineno}" if frames else "its end"
