@@ -95,7 +95,7 @@ class Projection:
     ) -> None:
         """`take` is given rows in order; when it returns they count as dealt with. It may raise StoreUnavailableError:
         then it is given them again. Where `places` are saved together with what `take` made, it must not yield between
-        its first change and its return. `patience_seconds`: so long it leaves the first moments to others.
+        its first change and its return. `patience_seconds`: so long it leaves the moments after shards came to others.
         """
         self.name = name
         self._store = store
@@ -109,6 +109,7 @@ class Projection:
         self._places: dict[int, int] = {}
         self._saved: dict[int, int] = {}
         self._heads: dict[int, int] = {}  # the last committed position, as far as it is known
+        self._begins_at = 0.0
         self._busy = True
         self._turn = asyncio.Lock()  # held while rows are taken
         self._wake = asyncio.Event()
@@ -121,7 +122,7 @@ class Projection:
         """Go on where this reader was, in these shards."""
         await self._kept.begin()
         self.own(shards)
-        self._reading = self._begun(self._read(self._patience_seconds), "reads")
+        self._reading = self._begun(self._read(), "reads")
         self._saving = self._begun(self._save_now_and_then(), "saves")
 
     def _begun(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]:
@@ -147,7 +148,9 @@ class Projection:
         for shard in shards:
             if shard < SHARDS and shard not in self._places:
                 self._arriving[shard] = None
-        self._wake.set()
+        loop = asyncio.get_running_loop()
+        self._begins_at = loop.time() + self._patience_seconds
+        loop.call_at(self._begins_at, self._wake.set)
 
     async def disown(self, shards: Collection[int]) -> None:
         """Follow these shards no more: when this returns nothing of them is taken, and their places are saved.
@@ -166,7 +169,7 @@ class Projection:
         finally:
             self._turn.release()
             if stopped and self._reading is not None:
-                self._reading = self._begun(self._read(0.0), "reads")
+                self._reading = self._begun(self._read(), "reads")
 
     async def _have_turn(self) -> bool:
         """Wait for what is being taken; False: it was broken off, and is to be given again."""
@@ -255,8 +258,7 @@ class Projection:
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    async def _read(self, patience_seconds: float) -> None:
-        await asyncio.sleep(patience_seconds)
+    async def _read(self) -> None:
         while True:
             self._busy = True  # until everything is taken that there is
             try:
@@ -274,7 +276,7 @@ class Projection:
 
     async def _read_on(self) -> bool:
         """Take some rows; False when there are none."""
-        if self._arriving:
+        if self._arriving and asyncio.get_running_loop().time() >= self._begins_at:
             await self._arrive()
         elif self._behind:
             await self._catch_up(next(iter(self._behind)))
