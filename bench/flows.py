@@ -27,6 +27,19 @@ class Noop:
     async def item(self, item: int) -> None:
         """Do nothing with an item."""
 
+    @task
+    async def fail(self) -> None:
+        """Fail."""
+        raise ValueError("no")
+
+
+@agent(type="holding_agent", slots=10_000)
+class Holding:
+    @task
+    async def hold(self) -> None:
+        """Go on for ever."""
+        await asyncio.Event().wait()
+
 
 def chain(steps: int) -> Workflow:
     """Return a workflow of tasks that follow one another."""

@@ -1,7 +1,7 @@
 """The workloads, in the order in which they are run. Peers are measured beside them in the same way, by name."""
 
 from bench.figures import Workload
-from bench.workloads import bus, cold_start, discovery, durable_steps, fan_out, latency, remote, shares
+from bench.workloads import bus, cold_start, discovery, durable_steps, fan_out, latency, remote, replicas, shares
 
 WORKLOADS: tuple[Workload, ...] = (
     durable_steps.WORKLOAD,
@@ -16,4 +16,10 @@ WORKLOADS: tuple[Workload, ...] = (
     remote.TASKS,
     remote.LATENCY,
     remote.FLEET,
+    replicas.STEPS,
+    replicas.REPLICAS,
+    replicas.TAKE_OVER,
+    replicas.IDLE,
+    replicas.WAITING,
+    replicas.STATUS,
 )
