@@ -73,6 +73,11 @@ class Admission:
         return len(self._at_work)
 
     @property
+    def admitted(self) -> frozenset[str]:
+        """Those that are."""
+        return frozenset(self._at_work)
+
+    @property
     def waiting(self) -> int:
         """How many starts are known to wait."""
         return len(self._waiting) + len(self._put_off)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podium.engine import inputs as inp
+from podium.engine.admission import Admission
 from podium.engine.arrivals import Arrival, Batch
 from podium.engine.intake import Intake
 from podium.engine.loading import Loader
@@ -28,6 +29,7 @@ class Inside:
         intake: Intake,
         loader: Loader,
         staffing: Staffing,
+        admission: Admission,
         *,
         batches: Callable[[], tuple[Batch | None, ...]],
         runs: Callable[[], bool],
@@ -35,6 +37,7 @@ class Inside:
         """`batches` are those that aren't committed; `runs` says whether anything is decided at all."""
         self.residency = residency
         self.staffing = staffing
+        self.admission = admission
         self._shards = shards
         self._intake = intake
         self._loader = loader
@@ -81,6 +84,11 @@ class Inside:
     def behind(self) -> bool:
         """Whether more has arrived than is taken in now."""
         return self._loader.behind
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether executions of shards that have come are being loaded."""
+        return self._loader.takes_over
 
     def fence(self, shard: int) -> int | None:
         """Return by which fence a shard is ours; None if it isn't."""

@@ -116,6 +116,10 @@ class Leases:
         """Return all leases."""
         return list(self._leases.values())
 
+    def items(self) -> list[tuple[str, Lease]]:
+        """Return all attempts that have leases, with them."""
+        return list(self._leases.items())
+
     def of_execution(self, execution: str) -> list[Lease]:
         """Return an execution's leases."""
         return [lease for lease in self._leases.values() if lease.execution == execution]

@@ -68,6 +68,7 @@ class Loader:
         self._leads = leads
         self._restored = restored
         self._unsettled: dict[int, int] = {}  # inbox rows that are read and not drained yet, with their shards
+        self._taking_over = 0
         self._twice: set[int] = set()  # inbox rows whose inputs were under way already
         self.waiting_room: WaitingRoom | None = None  # where starts wait for which there is no room
         self.inbox_wake = asyncio.Event()
@@ -149,10 +150,19 @@ class Loader:
 
     async def load_active(self, shards: Sequence[int]) -> None:
         """Load what the owner of these shards must hold, at a take-over."""
-        rows = await self._intake.retrying(partial(self._store.active, shards)) if shards else []
-        for first in range(0, len(rows), LOADED_AT_ONCE):
-            some = [row.id for row in rows[first : first + LOADED_AT_ONCE]]
-            await asyncio.gather(*(self._load_now(execution) for execution in some))
+        self._taking_over += 1
+        try:
+            rows = await self._intake.retrying(partial(self._store.active, shards)) if shards else []
+            for first in range(0, len(rows), LOADED_AT_ONCE):
+                some = [row.id for row in rows[first : first + LOADED_AT_ONCE]]
+                await asyncio.gather(*(self._load_now(execution) for execution in some))
+        finally:
+            self._taking_over -= 1
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether that is under way."""
+        return bool(self._taking_over)
 
     async def _load_now(self, execution: str) -> None:
         if execution not in self._residency.states and execution not in self._residency.loading:
@@ -175,17 +185,6 @@ class Loader:
             self._unsettled.pop(inbox_id, None)
         if self._twice:
             self.inbox_wake.set()
-
-    def read_anew(self, inbox_id: int) -> None:
-        """An inbox row was read, and nothing came of it: look once more."""
-        self._unsettled.pop(inbox_id, None)
-        self._twice.discard(inbox_id)
-        self.inbox_wake.set()
-
-    @property
-    def behind(self) -> bool:
-        """Whether rows are left in the inbox, because so many are read already."""
-        return self._intake.full or len(self._unsettled) >= MOST_UNSETTLED
 
     def read_anew(self, inbox_id: int) -> None:
         """An inbox row was read, and nothing came of it: look once more."""

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     TASK_NOT_QUEUED = "task_not_queued"
     QUEUED_NOT_READY = "queued_not_ready"
     SLOTS_MISCOUNTED = "slots_miscounted"
+    ADMITTED_IN_VAIN = "admitted_in_vain"
     INBOX_WAITS = "inbox_waits"
     SHARD_WITHOUT_OWNER = "shard_without_owner"
     SHARD_MOVED = "shard_moved"
@@ -66,6 +67,7 @@ MEANINGS = {
     Kind.TASK_NOT_QUEUED: "a ready task in no queue, not given to an agent and not on its way",
     Kind.QUEUED_NOT_READY: "a queued task that isn't ready",
     Kind.SLOTS_MISCOUNTED: "an agent that counts more or fewer slots as taken than are",
+    Kind.ADMITTED_IN_VAIN: "a place of max_concurrent_workflows that an execution takes which isn't at work",
     Kind.INBOX_WAITS: "an input in the inbox that its owner doesn't take",
     Kind.SHARD_WITHOUT_OWNER: "a shard that no live replica owns, though there are some",
     Kind.SHARD_MOVED: "a shard's log that isn't where its owner has written it to",
@@ -87,6 +89,7 @@ PERSISTS = {
             Kind.ATTEMPT_WITHOUT_SLOT,
             Kind.TASK_NOT_QUEUED,
             Kind.QUEUED_NOT_READY,
+            Kind.ADMITTED_IN_VAIN,
             Kind.INBOX_WAITS,
         ),
         15.0,

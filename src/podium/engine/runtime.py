@@ -161,7 +161,7 @@ class Engine:
             self._settings.checkpoint_seconds,
         )  # fmt: skip
         self.inside = Inside(
-            self._shards, self.residency, self._intake, self._loader, self.staffing,
+            self._shards, self.residency, self._intake, self._loader, self.staffing, self.admission,
             batches=lambda: (self._batch, self._flying), runs=lambda: self._runs,
         )  # fmt: skip
         self._leads = not self._settings.shared
