@@ -14,7 +14,7 @@ unexport Q
 
 .DEFAULT_GOAL := help
 .SHELLFLAGS := -ec
-.PHONY: help setup run test test-slow soak coverage check check-format check-lint check-types check-imports check-locks \
+.PHONY: help setup run test test-slow soak seeds coverage check check-format check-lint check-types check-imports check-locks \
         check-docs asyncapi format bench bench-peers growth lock lock-peers build clean ready-to-run ready
 
 help: ## say what each command does
@@ -49,10 +49,13 @@ test: ready ## run the test suite, but for the slow tests
 test-slow: ready ## run the slow tests: exhaustive kills, long simulations
 	@$(RUN) pytest $(PARALLEL) -m slow || { status=$$?; [ $$status -eq 5 ] && echo "There are no slow tests yet."; }
 
-# More: make soak MINUTES=60; the same again: make soak ARGS="--seed N".
+# More: make soak MINUTES=60; the same faults and load again: make soak ARGS="--seed N".
 MINUTES ?= 10
-soak: ready ## simulate new seeds for MINUTES (10), and report
-	@$(RUN) podium.testing.soak --minutes $(MINUTES) $(ARGS)
+soak: ready ## three replicas, ten agents and a foreign one under load and faults for MINUTES (10), and report
+	@$(RUN) podium.testing.soaking --minutes $(MINUTES) $(ARGS)
+
+seeds: ready ## simulate new seeds for MINUTES (10), and report
+	@$(RUN) podium.testing.seeds --minutes $(MINUTES) $(ARGS)
 
 coverage: ready ## run what `make test` runs, measured, and hold it against the floors
 	@mkdir -p reports

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podium.testing.soak import main, new_base, swarm
+from podium.testing.seeds import main, new_base, swarm
 
 SECONDS = 6.0  # in each of two tests, which run beside each other
 

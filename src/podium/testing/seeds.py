@@ -1,4 +1,4 @@
-"""A long swarm of simulated runs with a report: `python -m podium.testing.soak --minutes 60`.
+"""A long swarm of simulated runs with a report: `python -m podium.testing.seeds --minutes 60`.
 
 Every run has a new seed and draws its workflow and its faults from it. A seed that breaks is printed with its
 transcript into a file, and the exit code is 1.
@@ -115,7 +115,7 @@ def soak(base: int, seconds: float, processes: int, say: Callable[[str], None], 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the swarm that the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m podium.testing.soak", description="Simulate many new seeds.")
+    parser = argparse.ArgumentParser(prog="python -m podium.testing.seeds", description="Simulate many new seeds.")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=None, help="where to begin; a new place without it")
