@@ -304,3 +304,41 @@ def test_addresses_are_read_and_written(text, address, loopback):
 
 def test_an_empty_address_is_none():
     assert address_of(" ") is None
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+def test_webhooks_are_read_from_the_file(tmp_path):
+    (tmp_path / "podium.yaml").write_text(
+        "webhooks:\n"
+        "  - {url: 'https://a.example/x', secret_file: key.txt, events: [failed], workflows: [report]}\n"
+        "  - {url: 'http://b.example', secret: hush}\n"
+    )
+    first, second = load_settings(tmp_path, {}).webhooks
+    assert (first.secret_file, first.events, first.workflows) == ("key.txt", ("failed",), ("report",))
+    assert (second.secret, second.events, second.workflows) == ("hush", ("completed", "failed", "cancelled"), ())
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("[{secret: hush}]", "url"),
+        ("[{url: 'ftp://a.example', secret: hush}]", "https://host/path"),
+        ("[{url: 'https://', secret: hush}]", "https://host/path"),
+        ("[{url: 'https://a.example'}]", "needs a secret"),
+        ("[{url: 'https://a.example', secret: '  '}]", "needs a secret"),
+        ("[{url: 'https://a.example', secret: hush, secret_file: f}]", "not both"),
+        ("[{url: 'https://a.example', secret: hush, events: []}]", "name one at least"),
+        ("[{url: 'https://a.example', secret: hush, events: [ended]}]", "ended"),
+        ("[{url: 'https://a.example', secret: hush, method: GET}]", "method"),
+        ("[{url: 'https://a.example', secret: hush}, {url: 'https://a.example', secret: hush}]", "twice"),
+        ("hush", "array"),
+    ],
+)
+def test_a_webhook_that_cant_be_is_refused_without_its_secret(tmp_path, said, why):
+    (tmp_path / "podium.yaml").write_text(f"webhooks: {said}\n")
+    with pytest.raises(SettingsError, match=why) as caught:
+        load_settings(tmp_path, {})
+    assert "podium.yaml" in str(caught.value)
+    assert "hush" not in str(caught.value)

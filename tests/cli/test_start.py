@@ -54,10 +54,22 @@ def test_help_names_every_command_within_80_columns(shell: Shell) -> None:
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "example run", "example list", "example copy", "dlq list", "dlq retry"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *COMMANDS,
+        "example run",
+        "example list",
+        "example copy",
+        "dlq list",
+        "dlq retry",
+        "upgrade status",
+        "webhooks list",
+    ],
+)
 def test_each_command_has_help_and_the_common_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert "Usage" in text
-    if command not in ("example", "dlq"):
+    if command not in ("example", "dlq", "upgrade", "webhooks"):
         assert all(option in text for option in ("--json", "--database", "--no-color", "--debug"))
