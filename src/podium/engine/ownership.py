@@ -142,6 +142,10 @@ class Ownership:
             except TimeoutError:
                 continue
 
+    def look(self) -> None:
+        """Renew the lease now instead of at the next turn, and see which shards are to be claimed or given back."""
+        self._look.set()
+
     # --- the lease ---------------------------------------------------------------------------------------------
 
     @property

@@ -123,6 +123,11 @@ class Find(Struct, frozen=True):
     reason: str
     mended: bool
 
+    @property
+    def key(self) -> tuple[Kind, str]:
+        """What it is about."""
+        return (self.kind, self.subject)
+
 
 def lasting(before: Iterable[Suspect], again: Iterable[Suspect]) -> list[Suspect]:
     """Return those of the second look that were suspects at the first, for the same reason, long enough before."""
