@@ -1,4 +1,4 @@
-"""Several replicas on one store: each decides for its shards, one places for all, and who goes leaves nothing behind."""
+"""Several replicas on one store: each decides for its shards, one places for all; who goes leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from podium.engine import inputs as inp
 from podium.engine.shards import EVERY_SHARD
 from podium.exceptions import ShardMovedError
 from podium.fleet import messages as msg
+from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ResourceRequirements, Task
 from tests.runtime.replicas import Cluster
 from tests.runtime.support import ONE, TWO, crash, sound, until, virtual, workflow
@@ -114,6 +115,25 @@ async def test_a_replica_that_stood_still_writes_nothing_more_of_what_others_hav
         assert one.ownership.failure is None
         await cluster.quiet()
         await sound(cluster.store)
+
+
+@virtual
+async def test_a_timer_that_is_due_while_shards_are_given_back_turns_nothing_round_and_round():
+    loop = virtual_loop()
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        await one.engine.submit(ONE, timeout_seconds=5.0)
+        one.store.gate.clear()
+        submitting = asyncio.create_task(one.engine.submit(ONE))
+        await asyncio.sleep(1)
+        releasing = asyncio.create_task(one.engine.release(one.engine.owned))
+        loop.max_turns = loop.turns + 1_000
+        await asyncio.sleep(10)
+        loop.max_turns = loop.turns + 1_000_000
+        one.store.gate.set()
+        await releasing
+        await submitting
 
 
 @virtual

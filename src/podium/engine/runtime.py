@@ -624,7 +624,7 @@ class Engine:
         """See to it that the loop wakes for the next timer, or when the store may be tried again."""
         if self._closing:
             return  # no timer fires any more; one that is due would wake the loop again and again
-        due = self.residency.next_due_us()
+        due = None if self._held_back else self.residency.next_due_us()  # likewise
         if self._blocked_until_us > now_us:
             due = min(due or self._blocked_until_us, self._blocked_until_us)
         if due is None or (self._alarm is not None and self._alarm_us == due):
@@ -872,7 +872,6 @@ class Engine:
             self.residency.drop(execution)
             self._snapshots.forget(execution)
             self.staffing.disown(execution)
-        self._loader.disown(gone)
         self._loader.disown(gone)
         self.admission.disown(gone)
         self.admission.own(len(self._shards.ours))

@@ -41,12 +41,12 @@ class _Jumps:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
-        self._turns = 0
+        self.turns = 0
 
     def select(self, timeout: float | None) -> list[Any]:
-        self._turns += 1
-        if self._turns > self._loop.max_turns:
-            raise EndlessError(f"the loop turned {self._turns} times; these are alive: {_alive(self._loop)}")
+        self.turns += 1
+        if self.turns > self._loop.max_turns:
+            raise EndlessError(f"the loop turned {self.turns} times; these are alive: {_alive(self._loop)}")
         if timeout is None:
             raise DeadlockError(f"nothing is ready and nothing is scheduled; these wait for ever: {_alive(self._loop)}")
         if timeout > 0:
@@ -104,6 +104,11 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Make a call that was put off, unless it was cancelled meanwhile."""
         if not handle.cancelled():
             self._ready.append(handle)  # type: ignore[attr-defined]
+
+    @property
+    def turns(self) -> int:
+        """How often it has turned."""
+        return self._selector.turns
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         """Refuse: what a thread does isn't the same each time."""
