@@ -162,10 +162,10 @@ def measure(steps: int, producers: int, runs: int) -> list[Figure]:
     store, bare = measured.values()
     return [
         Figure(
-            workload="P1", name="rows by PostgresStore.append", unit="rows/s", runs=tuple(store), better="more",
+            workload="append", name="rows by PostgresStore.append", unit="rows/s", runs=tuple(store), better="more",
             beside=BARE,
         ),
-        Figure(workload="P1", name=BARE, unit="rows/s", runs=tuple(bare), better="more", is_limit=True),
+        Figure(workload="append", name=BARE, unit="rows/s", runs=tuple(bare), better="more", is_limit=True),
     ]  # fmt: skip
 
 
