@@ -108,7 +108,7 @@ class Reporting:
 
     def status(self, with_agents: bool = True) -> wire.SystemStatus:
         """Return the system's status; agents one by one, up to a number."""
-        registry, engine = self._service.link.registry, self._podium.engine
+        registry = self._service.link.registry
         metrics = registry.get_metrics()
         local = self.local_infos()
         statuses = [_status_of(info) for info in self.infos(STATUSES_SHOWN)] if with_agents else []
@@ -117,12 +117,21 @@ class Reporting:
         return wire.SystemStatus(
             orchestrator_status="RUNNING" if self._service.ready else "STOPPING",
             agent_count=metrics["total_agents"] + len(local),
-            active_task_count=len(engine.staffing.leases) if engine is not None else 0,
+            active_task_count=self._active(),
             queued_task_count=self._podium.queued,
             healthy_agent_count=metrics["healthy_agents"] + len(local),
             unhealthy_agent_count=metrics["unhealthy_agents"],
             agent_statuses=tuple(statuses),
         )
+
+    def _active(self) -> int:
+        """Return how many attempts are live: of all replicas where this one leads, else of its own executions."""
+        engine = self._podium.engine
+        if engine is None:
+            return 0
+        if engine.leads and self._podium.ownership is not None:
+            return sum(agent.held for agent in engine.staffing.placement.agents.values())
+        return len(engine.staffing.leases)
 
     def health(self) -> dict[str, ComponentHealth]:
         """Return how every component is, by name."""
