@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from podium.app import Podium
+from podium.clock import SystemClock
+from podium.ids import execution_id_for, shard_of
 from podium.settings import Settings, Webhook
-from podium.webhooks.boxes import KEPT_OVER
+from podium.store.memory import MemoryStore
+from podium.testing.scribe import Scribe
+from podium.webhooks.boxes import KEPT_OVER, Boxes
 from podium.webhooks.deliveries import OUTBOX, TRIES
-from podium.webhooks.outbox import stored
+from podium.webhooks.outbox import Outbox, stored
 from podium.workflow.yaml import load_workflow
 from tests.webhooks.receiver import SECRET, Receiver
 
@@ -269,6 +274,10 @@ async def retry_all(podium: Podium) -> None:
         await podium.webhooks.answer_retry({"id": delivery.id})
 
 
+def told_so_often(receiver: Receiver, number: int) -> bool:
+    return len(receiver.told) == number
+
+
 def test_what_is_over_is_taken_out_of_the_store_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("podium.webhooks.boxes.KEPT_OVER", 1)
     assert KEPT_OVER > 1
@@ -277,15 +286,13 @@ def test_what_is_over_is_taken_out_of_the_store_in_time(tmp_path: Path, monkeypa
     with Receiver() as receiver:
 
         async def work() -> None:
-            from podium.ids import execution_id_for, shard_of
-
             async with await Podium.open(settings_for(tmp_path, hook(receiver))) as podium:
                 shard = shard_of(execution_id_for("default", named))
                 names = (f"{n}" for n in range(100_000))
                 chosen = [name for name in names if shard_of(execution_id_for("default", name)) == shard][:8]
                 for number, name in enumerate(chosen, 1):
                     await podium.result(await podium.submit(GREET, submission_id=name))
-                    await until(lambda number=number: len(receiver.told) == number)
+                    await until(partial(told_so_often, receiver, number))
                     await until_written(podium.store, "delivered")
                 assert len(await podium.store.model(OUTBOX)) <= 3
                 assert len(await podium.store.model(TRIES)) <= 4
@@ -300,3 +307,21 @@ def test_secrets_are_shown_nowhere() -> None:
     for text in (repr(given), repr(settings), str(given.shown), str(settings.__rich_repr__())):
         for secret in ("pass-word", "to-ken", "hush-hush"):
             assert secret not in text
+
+
+def test_of_replicas_that_start_at_once_one_says_where_webhooks_begin() -> None:
+    async def work() -> None:
+        store = MemoryStore()
+        scribe = Scribe(store)
+        await scribe.take()
+        await scribe.append({"a": [("start", 1)]})
+        settings = Settings()
+        boxes = [Outbox(store.reopen(), settings, Boxes(), SystemClock(), lambda: None) for _ in range(3)]
+        await asyncio.gather(*(each.begin() for each in boxes))
+        shard = shard_of("a")
+        assert await store.cursor(OUTBOX, shard) == 1
+        await scribe.append({"a": [("next", 1)]})
+        await Outbox(store, settings, Boxes(), SystemClock(), lambda: None).begin()
+        assert await store.cursor(OUTBOX, shard) == 1
+
+    asyncio.run(work())

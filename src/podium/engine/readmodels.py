@@ -189,11 +189,6 @@ class ReadModels:
         """Return how many rows each reader is behind."""
         return {name: float(reader.lag) for name, reader in self.readers.items()}
 
-    @property
-    def failure(self) -> BaseException | None:
-        """Why a reader ended by itself, if one did."""
-        return next((reader.failure for reader in self.readers.values() if reader.failure is not None), None)
-
     async def answer_rebuild(self, asked: dict[str, object]) -> dict[str, object]:
         """Begin to rebuild shards of ours under a token, or say how far that is."""
         return self._rebuilding.answer(asked)
