@@ -85,7 +85,11 @@ class Cast:
 
     async def known(self, agents: int) -> None:
         """Return once all services know so many agents."""
-        await eventually(lambda: all(len(service.link.registry) == agents for service in self.services))
+        try:
+            await eventually(lambda: all(len(service.link.registry) == agents for service in self.services))
+        except TimeoutError:
+            known = [sorted(info.agent_id for info in s.link.registry.infos(s.now_us())) for s in self.services]
+            raise AssertionError(f"not all know {agents} agents: {known}") from None
 
     async def ask(self, subject: str, body: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads((await self.client.request(subject, json.dumps(body).encode())).data)

@@ -105,6 +105,7 @@ class AgentConnection:
         self._own_subject = register_on_own_subject
         self._waiting: deque[tuple[str, Said]] = deque()
         self._woken = False
+        self._saying = False  # what was taken isn't said yet
         self._closing = False
         self._said = 0
         self._registrations: dict[str, msg.Registration] = {}
@@ -146,7 +147,7 @@ class AgentConnection:
     async def end(self) -> None:
         """Say what waits to be said, and disconnect."""
         self._closing = True
-        while self._waiting and self._transport.connected:
+        while (self._waiting or self._saying) and self._transport.connected:
             self._wake.set()
             await asyncio.sleep(0.005)
         for subscription in self._subscriptions:
@@ -235,7 +236,11 @@ class AgentConnection:
                 if not self._transport.connected:
                     await asyncio.sleep(PAUSE_SECONDS)
                     continue
-                await self._say(self._taken())
+                self._saying = True
+                try:
+                    await self._say(self._taken())
+                finally:
+                    self._saying = False
 
     def _taken(self) -> dict[str, list[Said]]:
         """Take what waits, at most some frames of it, by agent."""

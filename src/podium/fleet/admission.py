@@ -110,7 +110,9 @@ class Admission:
         if self._leads():
             await self._decide(delivery, said)
         elif not self._taken(said.registration.agent_id):
-            self._undecided.keep(delivery, said, self._clock.now_us())
+            incarnation = self._undecided.keep(delivery, said, self._clock.now_us())
+            if incarnation:
+                self._follow(delivery, said, incarnation)
 
     async def take_over(self) -> None:
         """This replica leads from now on: decide on what was said of late and nobody has answered."""
@@ -210,11 +212,11 @@ class Admission:
             case wire.Notice.REGISTER_AGAIN:
                 self._note_asked(agent, notice.incarnation)
             case wire.Notice.REGISTERED if not self._leads():
-                waiting = self._undecided.pop(agent, notice.incarnation)
-                if waiting is not None:
-                    self._follow(*waiting, notice.incarnation)
+                answered = self._undecided.taken_in(agent, notice.incarnation, self._clock.now_us())
+                if answered is not None:
+                    self._follow(*answered, notice.incarnation)
             case wire.Notice.REGISTRATION_REFUSED:
-                self._undecided.pop(agent, notice.incarnation)
+                self._undecided.refused(agent, notice.incarnation)
             case _:
                 pass
 

@@ -8,6 +8,7 @@ document beside it is made from them.
 
 from __future__ import annotations
 
+import threading
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -352,6 +353,7 @@ class SystemStatusMessage(NatsMessage, frozen=True, kw_only=True):
 # --- reading -----------------------------------------------------------------------------------------------------
 
 _decoders: dict[tuple[Any, bool], msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()  # one at a time: while a type is looked at for the first time, no other thread may use it
 _members = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -374,7 +376,8 @@ def decoded(data: bytes, kind: type[T]) -> T:
 def _decoder(kind: type[T], strict: bool = True) -> msgspec.json.Decoder[T]:
     decoder = _decoders.get((kind, strict))
     if decoder is None:
-        decoder = _decoders[kind, strict] = msgspec.json.Decoder(kind, strict=strict)
+        with _making:
+            decoder = _decoders[kind, strict] = msgspec.json.Decoder(kind, strict=strict)
     return decoder
 
 
