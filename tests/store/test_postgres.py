@@ -174,6 +174,32 @@ def test_a_caller_that_gives_up_doesnt_stop_its_append(podium_databases: Any) ->
     run(check())
 
 
+def test_an_append_whose_connection_broke_cant_come_true_after_the_shards_were_looked_at(podium_databases: Any) -> None:
+    async def check() -> None:
+        async with store_on(podium_databases) as store, session(store) as other, session(store) as looker:
+            scribe = Scribe(store)
+            await scribe.take()
+            await scribe.append({A: [("start", 1)]})
+            begun = other.transaction()
+            await begun.start()
+            await other.execute("SELECT FROM shards WHERE shard = $1 FOR UPDATE", shard_of(A))
+            appending = asyncio.create_task(store.append(scribe.batch({A: [("unknown", 1)]})))
+            await blocked(looker)
+            assert store._writer._connection is not None
+            store._writer._connection.terminate()  # as a network that is cut: the server knows nothing of it
+            with pytest.raises(StoreUnavailableError, match="may be done or not"):
+                await appending
+            assert await looker.fetchval(BLOCKED) == 1
+            before = await store.shards()
+            assert await looker.fetchval(BLOCKED) == 0
+            await begun.rollback()
+            assert await store.shards() == before
+            assert [row.input_id for row in await store.history(A)] == ["start"]
+            await scribe.append({A: [("next", 1)]})
+
+    run(check())
+
+
 def test_a_statement_that_takes_too_long_is_rolled_back_and_the_next_one_works(podium_databases: Any) -> None:
     async def check() -> None:
         async with store_on(podium_databases, statement_timeout_seconds=0.3) as store, session(store) as other:

@@ -277,7 +277,8 @@ class PostgresStore(PostgresMembership):
         return await self._list(log_row, "follow", shard, after, limit)
 
     async def shards(self) -> list[ShardRow]:
-        """Return all shards that were ever taken."""
+        """Return all shards that were ever taken; after an append of unknown outcome this is the last word."""
+        await self._writer.settled()
         return await self._list(shard_row, "shards")
 
     async def cursor(self, name: str, shard: int) -> int:

@@ -1,7 +1,8 @@
 """The one task that appends: takes batches in the order of the calls, writes each in one round trip on its session.
 
 A caller that is cancelled doesn't stop its batch: what was begun is finished. When the session breaks during an append,
-nobody here knows whether it was committed; the caller is told so, and finds out by the shards' positions.
+nobody here knows whether it was committed; the caller is told so, and finds out by the shards' positions. So that these
+say the last word, the session holds a lock of its own: the next one ends it, should it still be at work, and waits.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import asyncio
 from collections import deque
 
 from podium.exceptions import StoreError, StoreUnavailableError
+from podium.ids import IdSource
+from podium.store.named_sql import named_blocks
 from podium.store.postgres.append import Statement
 from podium.store.postgres.connection import GAVE_WAY, READ_ONLY, Address, Connection, is_refusal, state_of, translated
 from podium.store.postgres.sessions import Sessions, ended
 
+_SQL = named_blocks("postgres.sql")
 _TRIES = 5
 _PAUSE_SECONDS = 0.01
 
@@ -26,6 +30,9 @@ class Writer:
         self._address = address
         self._sessions = sessions
         self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._lock_key = IdSource().seed()
+        self._unsure = False
         self._waiting: deque[tuple[Statement, asyncio.Future[None]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -40,6 +47,12 @@ class Writer:
         if self._task is None:
             self._task = loop.create_task(self._write_all(), name="podium-postgres-writer")
         await done
+
+    async def settled(self) -> None:
+        """Return when no append of unknown outcome can still come true. Raises StoreUnavailableError."""
+        if self._unsure and not self._closed:
+            with translated(self._address):
+                await self._connected()
 
     async def close(self) -> None:
         """Finish what was begun and let go. Safe twice."""
@@ -88,14 +101,29 @@ class Writer:
                 await asyncio.sleep(_PAUSE_SECONDS * (_TRIES - tries_left))
 
     async def _execute(self, statement: Statement) -> None:
-        if self._connection is None or self._connection.is_closed():
-            # What the lists hold is never a reason for another plan, and to make one takes longer than a small append.
-            self._connection = await self._address.connect(plan_cache_mode="force_generic_plan")
+        connection = await self._connected()
         try:
-            await self._connection.fetchrow(statement.sql, *statement.arguments)
+            await connection.fetchrow(statement.sql, *statement.arguments)
         except BaseException as error:
             if not is_refusal(error) or state_of(error) == READ_ONLY:
-                connection, self._connection = self._connection, None
+                self._connection = None
+                self._unsure = not is_refusal(error)
                 connection.terminate()
                 self._sessions.expire()
             raise
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed():
+                # What lists hold is never a reason for another plan, and to make one takes longer than a small append.
+                connection = await self._address.connect(plan_cache_mode="force_generic_plan")
+                try:
+                    if not await connection.fetchval(_SQL["try_lock"], self._lock_key):
+                        await connection.fetch(_SQL["end_holder"], self._lock_key)
+                        await connection.fetch(_SQL["lock"], self._lock_key)
+                except BaseException:
+                    connection.terminate()
+                    raise
+                self._connection = connection
+                self._unsure = False
+            return self._connection

@@ -16,6 +16,19 @@ SELECT podium_append_1(
     $59, $60, $61, $62,
     $63, $64, $65, $66, $67, $68, $69);
 
+-- name: try_lock
+SELECT pg_try_advisory_lock($1::bigint);
+
+-- name: end_holder
+-- Only the session that holds this very lock: an earlier one of the same writer's.
+SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid <> pg_backend_pid()
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (classid::bigint << 32) | objid::bigint = $1::bigint;
+
+-- name: lock
+SELECT pg_advisory_lock($1::bigint);
+
 -- name: take
 SELECT * FROM podium_take_1($1, $2);
 
