@@ -143,16 +143,15 @@ class MemoryCheck:
             why = f"it has {state.status}" if state.final else "it is another replica's"
             yield Suspect(Kind.LEFT_IN_MEMORY, execution, f"{why}, and is in memory", (), execution, "", now_us)
         yield from leased_in_vain(state, leases, now_us)
-        if state is None or state.final:
-            return
-        yield from unleased(state, staffing.leases.get, now_us)
-        due_us = state.next_timer_us()
-        if due_us is not None and due_us < now_us - LATE_US:
-            yield _missed(execution, due_us, now_us)
-        if self._leads():
-            placing = staffing.placing
-            yield from misplaced(execution, state, placing.placement, placing.awaits, now_us)
-            yield from grants_in_vain(state, placing.placement, now_us)
+        if state is not None:
+            yield from unleased(state, staffing.leases.get, now_us)
+            due_us = state.next_timer_us()
+            if due_us is not None and due_us < now_us - LATE_US:
+                yield _missed(execution, due_us, now_us)
+        if self._leads() and not (state is None and inside.takes_over):
+            yield from misplaced(execution, state, staffing.placement, staffing.placing.awaits, now_us)
+            if state is not None:
+                yield from grants_in_vain(state, staffing.placement, now_us)
 
     def _of_agents(self) -> Iterator[Suspect]:
         now_us = self._clock.now_us()

@@ -283,5 +283,5 @@ async def _pause(wake: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await wake.wait()
     except TimeoutError:
-        return False
+        return wake.is_set()  # in the moment in which the time was over
     return True
