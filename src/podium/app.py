@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from podium.agents.crew import Crew
+from podium.agents.explaining import Explaining
 from podium.clock import Clock, SlewedClock, SystemClock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.admission import counts
-from podium.engine.explain import Explanation, Sources, explain, headline, why_waiting
+from podium.engine.explain import Explanation
 from podium.engine.following import Follower
 from podium.engine.posting import Posting
 from podium.engine.recovery import Definitions
@@ -47,7 +48,7 @@ from podium.store.owners import FileOwner, NoOwners, Owners
 from podium.store.protocol import Blob, ExecutionRow, Replica, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.inputs import check_input
-from podium.workflow.model import FINAL_EXECUTION, CircuitBreaker, ExecutionStatus, TaskStatus, Workflow, WorkflowResult
+from podium.workflow.model import FINAL_EXECUTION, CircuitBreaker, ExecutionStatus, Workflow, WorkflowResult
 from podium.workflow.validation import validate
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ GUEST_POLL_SECONDS = 0.1
 FILE_POLL_SECONDS = 0.25
 SHARED_POLL_SECONDS = 5.0  # between looks into the inbox, where others ring when they put something into it
 GUEST_POLL_LATER_SECONDS = 1.0  # of what takes long
-MOST_EXPLAINED = 10_000  # ready tasks of an execution about which another replica is asked
 MAX_INPUT = 64 << 20  # bytes of JSON
 _log = get_logger("podium")
 
@@ -137,6 +137,10 @@ class Podium:
         self.agents: LocalAgents | None = None
         self.read_models: ReadModels | None = None
         self.webhooks: Webhooks | None = None
+        self._explaining = Explaining(
+            self._owners, self._crew, self._clock,
+            engine=lambda: self.engine, agents=lambda: self.agents, follower=self.follower,
+        )  # fmt: skip
         self._posting = Posting(store, settings.tenant, self._clock)
         self._kept_out: NotTheOwnerError | None = None  # why it could not join the replicas
         self._closed = False
@@ -592,60 +596,11 @@ class Podium:
 
     async def explain(self, execution: str) -> tuple[str, list[Explanation]]:
         """Return a sentence about the execution and why each unfinished task waits; another owner is asked."""
-        if self._runs(execution) is None:
-            answer = await self._ask({"op": "explain", "execution": execution}, execution)
-            if answer is not None and "headline" in answer:
-                return answer["headline"], msgspec.convert(answer["tasks"], list[Explanation])
-        follower = await self.follower(execution)
-        now_us, engine = self._clock.now_us(), self._runs(execution)
-        if not follower.state.sequence:
-            admission = engine.admission if engine is not None else None
-            return why_waiting(now_us - follower.state.created_us, admission, execution), []
-        sources = await self._sources(engine, follower.state) if engine is not None else None
-        owned = sources is not None or bool(await self._owners.named(execution))
-        return headline(follower.state, now_us, owned), list(explain(follower.state, now_us, sources))
-
-    async def _sources(self, engine: Engine, state: State) -> Sources:
-        if engine.leads:
-            return Sources(self._why_ready, self._how_live)
-        ready = [path for path, task in state.tasks.items() if task.status is TaskStatus.READY][:MOST_EXPLAINED]
-        answer = await self._ask({"op": "why", "execution": state.id, "tasks": ready}) if ready else None
-        known: dict[str, str] = dict(answer.get("why", {})) if answer is not None else {}
-        unknown = "no replica gives tasks to agents at the moment" if answer is None else ""
-        return Sources(lambda execution, task: known.get(task, unknown), self._how_live)
-
-    def _why_ready(self, execution: str, task: str) -> str:
-        """Say why a ready task has no agent, where this process gives tasks to agents."""
-        why = self.engine.staffing.placement.why(execution, task) if self.engine is not None else ""
-        lacking = self._crew.why_missing(why)
-        stuck = {s.attempt for s in self.agents.stuck} if self.agents is not None else set()
-        if stuck and "slots" in why:
-            why += f"; {len(stuck)} of them by timed-out threads that can't be stopped"
-        return f"{why}: {lacking}" if lacking else why
-
-    def _how_live(self, attempt: str, now_us: int) -> str:
-        """Say how a live attempt of an execution of this process does."""
-        lease = self.engine.staffing.leases.get(attempt) if self.engine is not None else None
-        if lease is None:
-            return ", not sent yet"
-        if lease.fraction is None:
-            return "" if lease.accepted_us else ", not accepted yet"
-        return f", {lease.fraction:.0%} {lease.message}".rstrip()
+        return await self._explaining.explain(execution)
 
     async def activity(self, execution: str) -> dict[str, dict[str, Any]]:
         """Return what live attempts report by task: agent, fraction (0 to 1) and message. Empty without an owner."""
-        if (engine := self._runs(execution)) is None:
-            answer = await self._ask({"op": "activity", "execution": execution}, execution)
-            return dict(answer.get("tasks", {})) if answer is not None else {}
-        return {
-            lease.task: {
-                "agent": lease.agent,
-                "attempt": lease.number,
-                "fraction": lease.fraction,
-                "message": lease.message,
-            }
-            for lease in engine.staffing.leases.of_execution(execution)
-        }
+        return await self._explaining.activity(execution)
 
     async def wake_owner(self) -> None:
         """Tell the owner that there is something in the inbox. Without an answer it looks by itself soon.
@@ -655,7 +610,7 @@ class Podium:
         if self.settings.on_postgres:
             return
         try:
-            await self._ask({"op": "wake"})
+            await self._owners.ask({"op": "wake"})
         except StoreError as error:
             _log.debug("the owner can't be woken", error=str(error))
 
@@ -668,9 +623,6 @@ class Podium:
         if self.engine is not None and (self.engine.leads if execution is None else self.engine.owns(execution)):
             answer: dict[str, Any] = msgspec.to_builtins(await self._answer(asked))
             return answer
-        return await self._ask(asked, execution)
-
-    async def _ask(self, asked: dict[str, Any], execution: str | None = None) -> dict[str, Any] | None:
         return await self._owners.ask(asked, execution)
 
     async def _answer(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -681,19 +633,10 @@ class Podium:
                     if self.engine is not None:
                         self.engine.look_into_inbox()
                     return {}
-                case {"op": "explain" | "activity", "execution": str(execution)} if self._runs(execution) is None:
-                    return {"error": "the execution is another replica's"}
-                case {"op": "explain", "execution": str(execution)}:
-                    said, tasks = await self.explain(execution)
-                    return {"headline": said, "tasks": msgspec.to_builtins(tasks)}
-                case {"op": "activity", "execution": str(execution)}:
-                    return {"tasks": await self.activity(execution)}
-                case {"op": "why", "execution": str(execution), "tasks": list(paths)}:
-                    return {"why": {path: self._why_ready(execution, path) for path in paths[:MOST_EXPLAINED]}}
                 case {"op": str(op)} if op in self.answers:
                     return dict(await self.answers[op](asked))
                 case _:
-                    return {"error": "unknown request"}
+                    return await self._explaining.answer(asked) or {"error": "unknown request"}
         except PodiumError as error:
             return {"error": str(error)}
 
