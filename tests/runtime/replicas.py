@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Raw
 
 from podium.engine.ownership import Ownership, OwnershipSettings
+from podium.engine.reconciliation import Find
+from podium.engine.reconciling import Reconciler, reconciler_of
 from podium.engine.recovery import inline
 from podium.engine.runtime import Engine, EngineSettings
 from podium.engine.shards import EVERY_SHARD
@@ -22,6 +24,9 @@ from podium.store.protocol import FORMAT, Replica
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ExecutionStatus, Workflow
 from tests.runtime.support import UnreliableStore, crash, until
+
+
+RECONCILE_SECONDS = 20.0
 
 
 class Fleet:
@@ -107,10 +112,11 @@ class Member:
 class Process:
     """One replica: its engine and its place among the others."""
 
-    def __init__(self, engine: Engine, ownership: Ownership, store: UnreliableStore) -> None:
+    def __init__(self, engine: Engine, ownership: Ownership, store: UnreliableStore, reconciler: Reconciler) -> None:
         self.engine = engine
         self.ownership = ownership
         self.store = store
+        self.reconciler = reconciler
 
 
 class Cluster:
@@ -123,12 +129,16 @@ class Cluster:
         self.processes: list[Process] = []
         self.pool = pool
         self.settings: dict[str, Any] = {}  # of the engines, beside those that replicas need
+        self.reconcilers: list[Reconciler] = []  # of all that ever were
+        self.finds = 0  # so many are there to be; whoever tampers says so
         self._beats: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Cluster:
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None and self.processes:
+            await self.reconciled()
         for beat in self._beats:
             beat.cancel()
         for process in list(self.processes):
@@ -139,7 +149,7 @@ class Cluster:
         self._beats.append(asyncio.create_task(member.beat()))
         return member
 
-    async def start(self, name: str = "", **options: Any) -> Process:
+    async def start(self, name: str = "", bus: str = "nats://one", **options: Any) -> Process:
         loop = virtual_loop()
         ids = IdSource(loop.clock, loop.chance)
         store = self.store.reopen()
@@ -148,15 +158,20 @@ class Cluster:
             store, self.fleet, clock=loop.clock, ids=ids, offload=inline, settings=settings,
             placement=Placement(pool=self.pool),
         )  # fmt: skip
-        replica = Replica("", name or f"r{len(self.processes)}", "nats://one", "1", FORMAT)
+        replica = Replica("", name or f"r{len(self.processes)}", bus, "1", FORMAT)
         ownership = Ownership(store, engine, replica, ids=ids, settings=OwnershipSettings(**options))
         await engine.start()
         await ownership.start()
         self.fleet.engines.append(engine)
         for member in self.fleet.members.values():
             member.register()
-        process = Process(engine, ownership, store)
+        reconciler = reconciler_of(
+            engine, store, loop.clock, ownership=lambda: ownership, offload=inline, seconds=RECONCILE_SECONDS
+        )
+        await reconciler.start()
+        process = Process(engine, ownership, store, reconciler)
         self.processes.append(process)
+        self.reconcilers.append(reconciler)
         return process
 
     async def balanced(self) -> None:
@@ -168,6 +183,14 @@ class Cluster:
             return sum(owned) == len(EVERY_SHARD) and max(owned) - min(owned) <= 1 and led == 1
 
         await until(even, 60)
+
+    async def reconciled(self) -> list[Find]:
+        """Have all replicas look at everything; return what they find, which is nothing if nobody tampers."""
+        reports = await asyncio.gather(*(process.reconciler.look() for process in self.processes))
+        found = [find for report in reports for find in report.finds]
+        counted = {key: number for one in self.reconcilers for key, number in one.finds.items() if number}
+        assert sum(counted.values()) == self.finds, (counted, found)
+        return found
 
     async def quiet(self) -> None:
         """Wait until nothing is on its way between the replicas."""
@@ -185,12 +208,14 @@ class Cluster:
     async def stop(self, process: Process) -> None:
         """End a replica in good order."""
         self._gone(process)
+        await process.reconciler.stop()
         await process.ownership.stop()
         await process.engine.stop()
 
     async def kill(self, process: Process) -> None:
         """End a replica as kill -9 would."""
         self._gone(process)
+        await process.reconciler.stop()
         for task in (process.ownership._task, process.ownership._moving):
             assert task is not None
             task.cancel()

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from podium.engine import inputs as inp
 from podium.engine.shards import EVERY_SHARD
-from podium.exceptions import ShardMovedError
+from podium.exceptions import NotTheOwnerError, ShardMovedError
 from podium.fleet import messages as msg
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ResourceRequirements, Task
@@ -214,3 +214,17 @@ async def test_a_replica_whose_engine_has_ended_leaves_all_the_same():
         async with asyncio.timeout(60):
             await one.ownership.stop()
         await until(lambda: two.engine.owned == frozenset(EVERY_SHARD), 60)
+
+
+@virtual
+async def test_who_must_be_alone_ends_when_others_joined_while_it_stood_still():
+    async with Cluster() as cluster:
+        alone = await cluster.start(bus="")
+        await until(lambda: alone.engine.owned == frozenset(EVERY_SHARD))
+        cluster.freeze(alone)
+        await asyncio.sleep(6)
+        other = await cluster.start()
+        await until(lambda: other.engine.owned == frozenset(EVERY_SHARD), 60)
+        cluster.thaw(alone)
+        await until(lambda: isinstance(alone.ownership.failure, NotTheOwnerError), 60)
+        assert other.engine.owned == frozenset(EVERY_SHARD)

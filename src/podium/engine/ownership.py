@@ -8,7 +8,7 @@ as others claim them; the fences see to it that it can't write, and it joins ane
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from podium.clock import SlewedClock, seconds_to_us
 from podium.engine.runtime import Engine
 from podium.engine.shards import EVERY_SHARD
-from podium.exceptions import EngineStoppedError, PodiumError, StoreUnavailableError
+from podium.exceptions import EngineStoppedError, NotTheOwnerError, PodiumError, StoreUnavailableError
 from podium.ids import IdSource
 from podium.scheduling.sharing import Moves, moves_of
 from podium.store.protocol import Cluster, Membership, Replica, Store
@@ -230,13 +230,22 @@ class Ownership:
             await self._engine.release(lost)
         if me not in live or self._draining:
             return
+        self._refuse_strangers(live.values())
         strays = [shard for shard, owner in owners.items() if owner == me and shard not in self._engine.owned]
-        takers = [name for name, replica in live.items() if not replica.draining]
+        takers = [name for name, one in live.items() if not one.draining and one.bus == self._replica.bus]
         moves = moves_of(me, takers, owners, EVERY_SHARD)
         await self._give_back(moves.release)
         await self._claim(cluster, moves, strays)
         if not moves.claim:
             self._settled.set()
+
+    def _refuse_strangers(self, live: Iterable[Replica]) -> None:
+        """Raise NotTheOwnerError if others came while our lease was over and we, without a bus, must be alone."""
+        others = sorted(replica.name for replica in live if replica.bus != self._replica.bus)
+        if others and not self._replica.bus:
+            raise NotTheOwnerError(
+                f"{', '.join(others)} joined while this process stood still; it has no bus and would have to be alone"
+            )
 
     async def _give_back(self, shards: Collection[int]) -> None:
         if not shards:
