@@ -56,25 +56,28 @@ changes = st.lists(
 
 
 class SameAnswers(RuleBasedStateMachine):
-    """Does everything to both stores."""
+    """Does everything to both stores, the one in memory and another."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "store.db"
         self.memory = MemoryStore()
-        self.sqlite = SqliteStore.open(self.path, synchronous="OFF")
+        self.other = self.opened()
         self.scribe = Scribe(self.memory)
         self.take("first", ALL_SHARDS[::2])
 
+    def opened(self) -> Store:
+        """Open the other store, again if it was open before."""
+        return SqliteStore.open(Path(self.folder.name) / "store.db", synchronous="OFF")
+
     def teardown(self) -> None:
-        self.loop.run_until_complete(self.sqlite.close())
+        self.loop.run_until_complete(self.other.close())
         self.loop.close()
         self.folder.cleanup()
 
     def both(self, use: Callable[[Store], Awaitable[Any]]) -> Any:
-        answers = [self.loop.run_until_complete(self.answer(use, store)) for store in (self.memory, self.sqlite)]
+        answers = [self.loop.run_until_complete(self.answer(use, store)) for store in (self.memory, self.other)]
         assert answers[0] == answers[1]
         return answers[0]
 
@@ -226,9 +229,9 @@ class SameAnswers(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.loop.run_until_complete(self.sqlite.close())
+        self.loop.run_until_complete(self.other.close())
         self.loop.run_until_complete(self.memory.close())
-        self.sqlite = SqliteStore.open(self.path, synchronous="OFF")
+        self.other = self.opened()
         self.memory = self.memory.reopen()
         self.scribe.store = self.memory
 
