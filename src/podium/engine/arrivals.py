@@ -78,6 +78,11 @@ class Arrival:
         """What makes the input count once."""
         return (self.execution, self.input_id)
 
+    def spoken_by(self, again: Arrival) -> None:
+        """An agent says what came another way already: it awaits a confirmation all the same."""
+        if not self.agent:
+            self.agent, self.attempt = again.agent, again.attempt
+
     @property
     def renewable(self) -> bool:
         """Whether the engine makes this input again by itself when it is dropped."""

@@ -75,6 +75,9 @@ class Posting:
             await self._until(recorded, posted, meanwhile)
         finally:
             self._forget(posted.key, recorded)
+            recorded.cancel()
+            if not recorded.cancelled():
+                recorded.exception()  # the store may have failed twice, and the other failure is raised
         return await self._caused_by(posted)
 
     async def is_posted(self, execution: str) -> bool:

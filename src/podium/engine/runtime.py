@@ -460,7 +460,9 @@ class Engine:
                 self._forwarding.tell(Freed(message.attempt))
             self._intake.wake.set()  # a slot may be free, an agent new
             return True
-        if arrival.key in self._intake.known:
+        under_way = self._intake.known.get(arrival.key)
+        if under_way is not None:
+            under_way.spoken_by(arrival)
             return True
         if self._intake.full or len(self._forwarding) >= self._settings.max_arrivals:
             return False
@@ -919,6 +921,7 @@ class Engine:
         """An input of an execution that isn't ours goes to its owner."""
         if arrival.inbox_id or arrival.renewable:
             self._intake.known.pop(arrival.key, None)  # it lies there already, or follows from the history
+            self._dispatcher.confirm(arrival, accepted=True)
         elif arrival.waiter is not None or not arrival.agent:
             self._intake.reject(arrival, ShardMovedError(f"execution {arrival.execution} is another replica's now"))
         else:
