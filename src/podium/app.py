@@ -107,6 +107,7 @@ class Podium:
         placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
         shared: SharedStore | None = None,
         bus: str = "",
+        incarnation: str = "",
         agents_are_shared: bool = False,
         sets_deadlines: bool = False,
     ) -> None:
@@ -114,6 +115,7 @@ class Podium:
         self._sets_deadlines = sets_deadlines
         self._shared = shared
         self._bus = bus
+        self._incarnation = incarnation
         self._agents_are_shared = agents_are_shared
         self._placement = placement
         self._may_own = may_own
@@ -159,6 +161,7 @@ class Podium:
         may_own: bool = True,
         placement: Callable[[Vector], Placement] = lambda pool: Placement(pool=pool),
         bus: str = "",
+        incarnation: str = "",
         agents_are_shared: bool = False,
         store: SharedStore | None = None,
         sets_deadlines: bool = False,
@@ -171,12 +174,14 @@ class Podium:
         `must_own` and another process has the lock, or the replicas that are there are on another bus.
 
         Replicas that share a database have a `bus` in common; one that has none must be alone. With `agents_are_shared`
-        the agents of this process work for all of them. `store` is one that is at hand and shared, in place of the
-        settings' database. One that `sets_deadlines` gives the settings' to executions that name none.
+        the agents of this process, which have its `incarnation`, work for all of them. `store` is one that is at hand
+        and shared, in place of the settings' database. One that `sets_deadlines` gives the settings' to executions
+        that name none.
         """
         options: dict[str, Any] = {
             "agents": tuple(agents), "definitions": tuple(definitions), "works": works, "elsewhere": elsewhere,
-            "may_own": may_own, "placement": placement, "bus": bus, "agents_are_shared": agents_are_shared,
+            "may_own": may_own, "placement": placement, "bus": bus, "incarnation": incarnation,
+            "agents_are_shared": agents_are_shared,
             "sets_deadlines": sets_deadlines,
         }  # fmt: skip
         if store is not None:
@@ -319,7 +324,7 @@ class Podium:
             return False
         clock = SlewedClock(self._clock)
         engine = await self._start(clock)
-        ownership = Ownership(store, engine, replica_here(self._bus), ids=self._ids, clock=clock)
+        ownership = Ownership(store, engine, replica_here(self._bus, self._incarnation), ids=self._ids, clock=clock)
         ownership.joined_as.append(self._answer_as)
         try:
             await ownership.start()

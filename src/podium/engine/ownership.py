@@ -71,6 +71,8 @@ class Ownership:
         self.joined = 0  # how often: more than once means that the lease was lost
         self.taken_over = 0  # shards that had another owner, who was gone
         self.joined_as: list[Callable[[Replica], Awaitable[None]]] = []  # who is told its id, at each joining
+        self.gone: list[Callable[[Replica], None]] = []  # who is told of one whose lease has ended; who leaves isn't
+        self._told_id = ""
         self._renewed_at = float("-inf")  # by the loop's clock: when the last renewal was asked for
         store.listen(self._told_of)
 
@@ -162,8 +164,15 @@ class Ownership:
         self._replica = replace(self._replica, id=self._ids.token())
         self._note(await self._asked(self._store.join(self._replica, self._lease_us)))
         self.joined += 1
-        for tell in self.joined_as:
-            await tell(self._replica)
+        await self._tell_id()
+
+    async def _tell_id(self) -> None:
+        """Say as whom we have joined, until everybody knows."""
+        replica = self._replica
+        if self._told_id != replica.id:
+            for tell in self.joined_as:
+                await tell(replica)
+            self._told_id = replica.id
 
     async def _asked(self, asking: object) -> Cluster | None:
         """Await an answer of the store's, and learn its time from it."""
@@ -178,7 +187,13 @@ class Ownership:
         return cluster
 
     def _note(self, cluster: Cluster | None) -> None:
-        self._cluster = cluster
+        before, self._cluster = self._cluster, cluster
+        if before is not None and cluster is not None:
+            lived = {replica.id for replica in before.replicas if before.live(replica)}
+            for replica in cluster.replicas:
+                if replica.id in lived and not cluster.live(replica):
+                    for tell in self.gone:
+                        tell(replica)
         if self._current:
             self._seen.set()
         else:
@@ -200,6 +215,7 @@ class Ownership:
                     await self._join()
                 else:
                     self._note(cluster)
+                    await self._tell_id()
             except StoreUnavailableError as error:
                 _log.warning("the lease can't be renewed", error=str(error))
                 await asyncio.sleep(self._settings.pause_seconds)

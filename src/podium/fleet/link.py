@@ -12,7 +12,7 @@ and to people about the fleet, the leader tells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from podium.bus.transport import Delivery, Stream, Subscription, Transport
@@ -221,6 +221,11 @@ class FleetLink:
         for info in self.registry.infos(self._clock.now_us()):
             if info.agent_id not in self._frames:
                 await self._admission.ask_again(info.agent_id)
+
+    async def ask_for(self, agents: Iterable[str]) -> None:
+        """Have these agents, which aren't known here, register again."""
+        for agent in agents:
+            await self._admission.ask_again(agent)
 
     def message_id(self) -> str:
         """Return the id of the next message that this orchestrator says."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -30,6 +30,7 @@ from podium.exceptions import (
     StoreUnavailableError,
 )
 from podium.fleet import wire
+from podium.ids import shard_of
 from podium.service.described import Described, Descriptions, WorkflowOf
 from podium.service.listening import SystemEvents
 from podium.service.submissions import TASK
@@ -105,6 +106,11 @@ class Announcer:
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._moment: tuple[int, str] = (0, "")  # the latest time in words: rows of one commit share it
         self.unreadable = 0
+
+    def forget(self, shards: Collection[int]) -> None:
+        """Another replica announces the rows of these shards from now on: what is known of them will be old."""
+        for execution in [each for each in self._known if shard_of(each) in shards]:
+            del self._known[execution]
 
     async def take(self, rows: Sequence[Row]) -> None:
         """Tell what these rows say; while the bus is gone, wait: nothing is left out."""

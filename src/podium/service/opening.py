@@ -70,6 +70,7 @@ class Opening(Struct, frozen=True):
                     sets_deadlines=True,
                     elsewhere=not self.alone,
                     bus=self.bus,
+                    incarnation=self.incarnation,
                     agents_are_shared=self.agents_are_shared,
                     store=self.store() if self.store is not None else None,
                     **options,

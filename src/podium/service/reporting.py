@@ -15,11 +15,14 @@ from podium.fleet.descriptor import descriptor_of
 from podium.fleet.health import SLATracker
 from podium.fleet.member import AgentInfo
 from podium.fleet.states import AgentState
+from podium.ids import PLACEMENT_SHARD
 from podium.telemetry.health import ComponentHealth
 from podium.workflow.model import Workflow
 
 if TYPE_CHECKING:
     from podium.app import Podium
+    from podium.engine.ownership import Ownership
+    from podium.engine.runtime import Engine
     from podium.engine.staffing import Member
     from podium.scheduling.placement import Agent
     from podium.service.service import Service
@@ -80,6 +83,7 @@ class Reporting:
             "bus": self._service.shown_bus,
             "status": self.status(with_agents=False),
             "up_seconds": round((self._service.now_us() - self._service.started_us) / SECOND, 1),
+            "replica": self._service.replica,
         }
 
     async def answer_promises(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +143,7 @@ class Reporting:
         engine_failure, link_failure = podium.failure, service.link.failure
         registry = service.link.registry.get_metrics()
         found = {
-            "store": ComponentHealth(engine_failure is None, facts={"database": podium.settings.database}),
+            "store": ComponentHealth(engine_failure is None, facts={"database": podium.settings.shown_database}),
             "engine": ComponentHealth(
                 engine_failure is None,
                 str(engine_failure or ""),
@@ -162,6 +166,8 @@ class Reporting:
                 {"waiting_rows": service.announcements_waiting},
             ),
         }
+        if podium.ownership is not None:
+            found["replica"] = _replica_health(podium.ownership, podium.engine)
         if service.nats is not None:
             found["nats"] = ComponentHealth(
                 service.nats.running,
@@ -185,6 +191,19 @@ class Reporting:
 
 
 _APART = ("unhealthy", "draining", "lost")
+
+
+def _replica_health(ownership: Ownership, engine: Engine | None) -> ComponentHealth:
+    """Return how this replica's place among the others is. One that owns nothing yet is well."""
+    left = ownership.lease_seconds
+    facts = {
+        "name": ownership.replica.name,
+        "id": ownership.replica.id,
+        "shards": len(engine.owned - {PLACEMENT_SHARD}) if engine is not None else 0,
+        "leads": engine is not None and engine.leads,
+        "lease_seconds": round(left, 1),
+    }
+    return ComponentHealth(left > 0, "" if left > 0 else "its lease is over; it joins anew", facts)
 
 
 def _local_info(member: Member, placed: Agent, now_us: int) -> AgentInfo:

@@ -190,9 +190,8 @@ class Service:
 
     async def _have_agents(self, agents: SharedAgents) -> None:
         """Have the agents that were given here on a connection of their own, since they work for all replicas."""
-        incarnation = self._ids.token()
-        connect = partial(transport_for, self.url, self.settings, name=connection_name(incarnation))
-        await agents.board(ServedAgents(connect, incarnation=incarnation))
+        connect = partial(transport_for, self.url, self.settings, name=connection_name(self._incarnation))
+        await agents.board(ServedAgents(connect, incarnation=self._incarnation))
         await self.podium.hire()
 
     async def _carrier(self) -> Transport:
@@ -315,7 +314,7 @@ class Service:
         )
         self._projection = Projection(podium.store, "announcer", announcer.take)
         engine.landed.append(self._projection.landed)
-        self._moves = Moves(engine, self.link, self._projection, self.metrics)
+        self._moves = Moves(engine, podium.ownership, self.link, self._projection, announcer, self.metrics)
         engine.moved.append(self._moves.moved)
         await self._projection.start(engine.owned)
         podium.before_store_closes.append(self._finish_announcing)
@@ -491,7 +490,9 @@ class Service:
         return self.podium.engine
 
     def _leads(self) -> bool:
-        return bool(self._engine.leads)
+        """Whether this replica decides about the fleet now; one that stood still must first renew its lease."""
+        ownership = self.podium.ownership
+        return bool(self._engine.leads) and (ownership is None or ownership.lease_seconds > 0)
 
     def _held_as(self, agent: str) -> str:
         """Return the incarnation under which an agent holds attempts, of whatever replica's executions."""

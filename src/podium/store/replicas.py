@@ -14,11 +14,21 @@ from podium.store.protocol import FORMAT, Cluster, Replica
 EMBEDDED = "embedded:"  # begins the bus of a replica with a NATS server of its own, which ends with it
 
 
-def replica_here(bus: str, token: str = "") -> Replica:
-    """Return this process as a replica on a bus (empty: it has none). `token` tells apart several in one process."""
+def replica_here(bus: str, incarnation: str = "") -> Replica:
+    """Return this process as a replica on a bus (empty: it has none). Its agents on the bus have its incarnation."""
     host, pid = platform.node() or "localhost", os.getpid()
-    name = f"{host}/{pid}" + (f"/{token}" if token else "")
-    return Replica("", name, bus, __version__, FORMAT, details=msgspec.json.encode({"host": host, "pid": pid}))
+    details: dict[str, str | int] = {"host": host, "pid": pid}
+    if incarnation:
+        details["incarnation"] = incarnation
+    return Replica("", f"{host}/{pid}", bus, __version__, FORMAT, details=msgspec.json.encode(details))
+
+
+def incarnation_of(replica: Replica) -> str:
+    """Return the incarnation of a replica's process; empty if it doesn't tell."""
+    try:
+        return str(msgspec.json.decode(replica.details or b"{}").get("incarnation", ""))
+    except (msgspec.DecodeError, AttributeError):
+        return ""  # it is for people, and another version may write something else
 
 
 def bus_named(url: str) -> str:
