@@ -21,10 +21,11 @@ from podium.exceptions import (
     StoreUnavailableError,
 )
 from podium.ids import shard_of
+from podium.store.named_sql import named_blocks
 from podium.store.protocol import DEFAULT_TENANT, ModelRow, Snapshot
 from podium.store.sqlite import SqliteStore
 from podium.store.sqlite.connection import connect_reader, connect_writer, unsynced
-from podium.store.sqlite.queries import migrations, named_blocks, split_statements
+from podium.store.sqlite.queries import migrations, split_statements
 from podium.testing.scribe import ALL_SHARDS, Scribe, check_gapless, fold
 from podium.testing.store_tools import blob
 

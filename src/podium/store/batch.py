@@ -7,10 +7,11 @@ its caller and is refused with ValueError; whether it fits what is stored, only 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from zlib import crc32
 
 from podium.exceptions import CorruptHistoryError
-from podium.store.protocol import Append, LogRow
+from podium.store.protocol import Append, LogRow, Snapshot
 
 
 class ShardMove(NamedTuple):
@@ -83,6 +84,24 @@ def check_row(row: LogRow) -> None:
             f"execution {row.execution}: the row at shard {row.shard}, position {row.position} doesn't match its "
             f"checksum. The file was changed or damaged; restore it from a copy. Other executions are not touched."
         )
+
+
+def snapshot_checksum(snapshot: Snapshot) -> int:
+    """Return the CRC-32 over a snapshot: one that is damaged is passed over, not believed."""
+    head = f"{snapshot.execution}|{snapshot.sequence}|{snapshot.run}|{snapshot.created_us}|{snapshot.format}|"
+    return crc32(snapshot.state, crc32(head.encode()))
+
+
+def sound_snapshot(execution: str, columns: Sequence[Any]) -> Snapshot | None:
+    """Return the snapshot of these columns (sequence, run, state, created_us, format, checksum).
+
+    None if the first is None, for there is none then, or if it doesn't match its checksum.
+    """
+    sequence, run, state, created_us, form, checksum = columns
+    if sequence is None:
+        return None
+    snapshot = Snapshot(execution, sequence, run, state, created_us, form)
+    return snapshot if snapshot_checksum(snapshot) == checksum else None
 
 
 def check_history(execution: str, rows: Sequence[LogRow], after: int, until: int) -> None:

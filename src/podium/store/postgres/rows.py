@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from zlib import crc32
 
-from podium.store.protocol import Cluster, ExecutionRow, InboxRow, LogRow, ModelRow, Replica, ShardRow, Snapshot
+from podium.store.protocol import Cluster, ExecutionRow, InboxRow, LogRow, ModelRow, Replica, ShardRow
 
 EXECUTION_COLUMNS = 17
 SNAPSHOT_COLUMNS = 6
@@ -45,18 +44,3 @@ def cluster_row(row: Sequence[Any]) -> Cluster:
     return Cluster(
         now_us, tuple(Replica(*replica) for replica in replicas), tuple(ShardRow(*shard) for shard in shards), form
     )
-
-
-def snapshot_checksum(snapshot: Snapshot) -> int:
-    """Return the CRC-32 over a snapshot: one that is damaged is passed over, not believed."""
-    head = f"{snapshot.execution}|{snapshot.sequence}|{snapshot.run}|{snapshot.created_us}|{snapshot.format}|"
-    return crc32(snapshot.state, crc32(head.encode()))
-
-
-def sound_snapshot(execution: str, columns: Sequence[Any]) -> Snapshot | None:
-    """Return the snapshot of `load`'s columns; None if there is none, or if it doesn't match its checksum."""
-    sequence, run, state, created_us, form, checksum = columns
-    if sequence is None:
-        return None
-    snapshot = Snapshot(execution, sequence, run, state, created_us, form)
-    return snapshot if snapshot_checksum(snapshot) == checksum else None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from podium.clock import Clock
 from podium.exceptions import CorruptHistoryError
-from podium.store.batch import check_history, check_row, check_sequences, shard_moves
+from podium.store.batch import check_history, check_row, check_sequences, shard_moves, snapshot_checksum, sound_snapshot
 from podium.store.counting import counted
 from podium.store.named_sql import named_blocks
 from podium.store.postgres.append import Definition, Statement, blob_columns, inbox_columns
@@ -29,8 +29,6 @@ from podium.store.postgres.rows import (
     log_row,
     model_row,
     shard_row,
-    snapshot_checksum,
-    sound_snapshot,
 )
 from podium.store.postgres.sessions import Sessions
 from podium.store.postgres.writer import Writer

@@ -19,8 +19,8 @@ from podium.exceptions import (
     StoreError,
 )
 from podium.store.batch import ShardMove, repeated_inputs
+from podium.store.named_sql import named_blocks
 from podium.store.protocol import Append
-from podium.store.sqlite.queries import named_blocks
 from podium.store.sqlite.rows import list_argument, listed
 
 WIDTH = 18  # the view's columns

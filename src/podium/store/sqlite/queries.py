@@ -1,4 +1,4 @@
-"""SQL lives in `.sql` files beside the code; this loads its named blocks (`-- name: …`) and splits scripts."""
+"""Scripts of SQL beside the code: this loads them and splits them into statements."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _MIGRATION = re.compile(r"^(\d{4})_\w+\.sql$")
 
 
 def _store() -> Traversable:
     return files("podium.store")
-
-
-@cache
-def named_blocks(file: str) -> dict[str, str]:
-    """Return the named statements of `sql/<file>`."""
-    text = (_store() / "sql" / file).read_text(encoding="utf-8")
-    _, *parts = _NAME.split(text)
-    return {name: sql.strip().rstrip(";") for name, sql in zip(parts[::2], parts[1::2], strict=True)}
 
 
 @cache

@@ -11,8 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from podium.exceptions import StoreUnavailableError
+from podium.store.named_sql import named_blocks
 from podium.store.sqlite.connection import translated
-from podium.store.sqlite.queries import named_blocks
 
 T = TypeVar("T")
 READERS = 3

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
-from podium.store.protocol import ExecutionRow, InboxRow, LogRow, ModelRow, ShardRow, Snapshot
+from podium.store.protocol import ExecutionRow, InboxRow, LogRow, ModelRow, ShardRow
 
 
 def list_argument(values: Sequence[object]) -> str:
@@ -49,9 +48,3 @@ def model_row(row: Sequence[Any]) -> ModelRow:
 def shard_row(row: Sequence[Any]) -> ShardRow:
     """Return a shard's row."""
     return ShardRow(*row)
-
-
-def snapshot_checksum(snapshot: Snapshot) -> int:
-    """Return the CRC-32 over a snapshot: one that is damaged is passed over, not believed."""
-    head = f"{snapshot.execution}|{snapshot.sequence}|{snapshot.run}|{snapshot.created_us}|{snapshot.format}|"
-    return crc32(snapshot.state, crc32(head.encode()))

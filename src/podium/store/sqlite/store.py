@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from podium.clock import Clock, SystemClock
 from podium.exceptions import CorruptHistoryError, StoreUnavailableError
-from podium.store.batch import check_history, check_row, check_sequences, shard_moves
+from podium.store.batch import check_history, check_row, check_sequences, shard_moves, snapshot_checksum, sound_snapshot
 from podium.store.counting import counted
+from podium.store.named_sql import named_blocks
 from podium.store.protocol import (
     Append,
     Blob,
@@ -42,7 +43,6 @@ from podium.store.sqlite.connection import (
     translated,
     unsynced,
 )
-from podium.store.sqlite.queries import named_blocks
 from podium.store.sqlite.reader import Reader
 from podium.store.sqlite.rows import (
     execution_row,
@@ -52,7 +52,6 @@ from podium.store.sqlite.rows import (
     log_row,
     model_row,
     shard_row,
-    snapshot_checksum,
 )
 from podium.store.sqlite.writer import Writer
 
@@ -133,7 +132,7 @@ class SqliteStore:
             if found is None:
                 return None
             row = execution_row(found[:17])
-            snapshot = _sound_snapshot(execution, found[17:23])
+            snapshot = sound_snapshot(execution, found[17:23])
             if found[17] is None or snapshot is not None:
                 break
             below = found[17]
@@ -439,12 +438,3 @@ def _page(row: Any) -> tuple[int | None, list[LogRow]]:
 
 def _first_number(row: Any) -> int:
     return int(row[0])
-
-
-def _sound_snapshot(execution: str, columns: Sequence[Any]) -> Snapshot | None:
-    """Return the snapshot of `load`'s columns; None if there is none, or if it doesn't match its checksum."""
-    sequence, run, state, created_us, form, checksum = columns
-    if sequence is None:
-        return None
-    snapshot = Snapshot(execution, sequence, run, state, created_us, form)
-    return snapshot if snapshot_checksum(snapshot) == checksum else None
