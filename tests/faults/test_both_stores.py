@@ -148,7 +148,8 @@ def test_a_graph_of_100_000_tasks_is_killed_half_way_and_ends(house):
     ]
     (shell.folder / "wide.yaml").write_text("\n".join(["name: wide", "tasks:", *lines]), encoding="utf-8")
     run = shell.start("run", "wide.yaml", *house.there)
-    execution = eventually(lambda: run.id, f"its start, {run}", 120)
+    eventually(lambda: any(line.startswith("execution ") for line in [*run.out, *run.err]), f"its start, {run}", 240)
+    execution = run.id
     eventually(lambda: _done(house) > TASKS // 10, "a good part", 240)
     run.send(signal.SIGKILL)
     run.wait()
