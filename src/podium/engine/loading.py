@@ -226,13 +226,19 @@ class Loader:
     async def _read_inbox(self) -> bool:
         """Read what is new; True when there may be more than the intake has room for: it waits on the disk."""
         seen: list[int] = []  # in this look
+        placing, led = self._staffing.placing, self._leads()
+        readings = placing.readings
         while True:
-            shards = (*self._shards.ours, PLACEMENT_SHARD) if self._leads() else self._shards.ours
+            leads = self._leads()
+            led = led and leads
+            shards = (*self._shards.ours, PLACEMENT_SHARD) if leads else self._shards.ours
             rows = await self._store.inbox(shards, 0, _INBOX_PAGE, (*self._unsettled, *seen)) if shards else []
             seen += [row.id for row in rows]
             for row in rows:
                 self._take_in(row)
             if len(rows) < _INBOX_PAGE:
+                if led:
+                    placing.told_all(readings)
                 return False
             if self._intake.full or len(self._unsettled) >= MOST_UNSETTLED:
                 return True

@@ -64,7 +64,10 @@ class Placing:
         self._lingering: dict[str, int] = {}
         # slots of threads that outlive their attempts, and until when that is believed without another renewal
         self._stuck: dict[str, int] = {}
-        self._known: dict[str, int] = {}  # executions as they were read, by sequence: what is older says nothing new
+        # Executions as they were read: what was told before that sequence says nothing new. With the number of each
+        # reading, in their order, so that they can go once everything that was told before it has been taken.
+        self._known: dict[str, tuple[int, int]] = {}
+        self._readings = 0
 
     # --- from executions ---------------------------------------------------------------------------------------
 
@@ -123,7 +126,9 @@ class Placing:
     def adopt(self, state: State) -> None:
         """Queue and hold what an execution has ready and live, instead of what was known of it."""
         self.forget(state.id)
-        self._known[state.id] = state.sequence
+        self._readings += 1
+        self._known.pop(state.id, None)
+        self._known[state.id] = (state.sequence, self._readings)
         enqueue_ready(self, state, (p for p, t in state.tasks.items() if t.status is TaskStatus.READY))
         for task in state.tasks.values():
             for attempt in (task.live or {}).values():
@@ -154,7 +159,7 @@ class Placing:
     def apply(self, told: Iterable[Changes]) -> None:
         """Take what executions of other replicas brought, in the order in which they were committed."""
         for execution, sequence, changes in told:
-            known = self._known.get(execution, 0)
+            known, _ = self._known.get(execution, (0, 0))
             if sequence and known:
                 if sequence <= known:
                     continue  # it was read with the execution
@@ -177,6 +182,19 @@ class Placing:
                 self.keep(attempt, execution, agent, incarnation, needs)
             case Freed(attempt):
                 self.free(attempt)
+
+    @property
+    def readings(self) -> int:
+        """How many executions have been read so far: asked before a look into the inbox."""
+        return self._readings
+
+    def told_all(self, readings: int) -> None:
+        """All that had been told when there were so many readings has been taken: they needn't be remembered."""
+        while self._known:
+            execution = next(iter(self._known))
+            if self._known[execution][1] > readings:
+                return
+            del self._known[execution]
 
     def forget_all(self) -> None:
         """This replica doesn't lead any more: only its agents stay."""

@@ -24,7 +24,7 @@ from podium.engine import inputs as inp
 from podium.engine.admission import Admission, counts, waiting_room
 from podium.engine.allocation import Allocations
 from podium.engine.arrivals import Arrival, Batch, Decided
-from podium.engine.changes import Ended, Exports, Freed, How, decode_changes
+from podium.engine.changes import Exports, Freed, decode_changes
 from podium.engine.circuits import Circuits
 from podium.engine.codec import decode_input, encode_input
 from podium.engine.decide import NO_SUCH_ATTEMPT
@@ -822,9 +822,6 @@ class Engine:
 
     def _reject(self, arrival: Arrival, error: PodiumError) -> None:
         self._drain(arrival)
-        if isinstance(arrival.given, inp.Grant) and not self._leads:  # their slots come back
-            for grant in arrival.given.grants:
-                self._forwarding.tell(Ended(f"{arrival.execution}:1:{grant.task}:{grant.number}", How.NOT_BEGUN))
         self._intake.reject(arrival, error)
         self._intake.wake.set()
         if isinstance(arrival.given, inp.Start):

@@ -1,0 +1,59 @@
+"""What the leader is told: in order, once, and nothing is remembered longer than it can matter."""
+
+from podium.engine.changes import Ended, How, Queued, Withdrawn, decode_changes, encode_changes
+from podium.engine.placing import Placing
+from podium.scheduling.placement import Placement
+from tests.engine.playing import Play
+from tests.runtime.support import ONE
+
+
+def placing():
+    return Placing(Placement(), 15_000_000)
+
+
+def queued(task="a", number=1):
+    return Queued(task, number, f"e:1:{task}:{number}", "hand", 50, 0, {}, (), "", "")
+
+
+def test_what_was_told_before_an_execution_was_read_says_nothing_new():
+    game = Play(ONE)
+    game.start()
+    desk = placing()
+    desk.adopt(game.state)
+    execution, sequence = game.state.id, game.state.sequence
+    desk.apply([(execution, sequence, [Withdrawn("a")])])
+    assert desk.placement.queued() == 1
+    desk.apply([(execution, sequence + 1, [Withdrawn("a")])])
+    assert desk.placement.queued() == 0
+
+
+def test_readings_are_forgotten_once_all_that_was_told_before_has_been_taken():
+    game = Play(ONE)
+    game.start()
+    desk = placing()
+    desk.adopt(game.state)
+    before = desk.readings
+    desk.adopt(game.state)
+    desk.told_all(before)
+    assert desk._known
+    desk.told_all(desk.readings)
+    assert not desk._known
+
+
+def test_changes_come_back_from_the_inbox_as_they_were_told():
+    told = [("e", 3, [queued(), Ended("e:1:a:1", How.LOST), Withdrawn("a")])]
+    assert decode_changes(encode_changes(told)) == told
+
+
+def test_an_attempt_that_is_lost_elsewhere_keeps_work_from_its_agent_until_it_is_heard_of():
+    from podium.fleet import messages as msg
+
+    desk = placing()
+    desk.register(msg.Registration("agent", "hand", "bus.1", slots=1), lives_here=False)
+    desk.apply([("e", 1, [queued()])])
+    (grant,) = desk.grants(1, 10)
+    assert grant.execution == "e"
+    desk.apply([("e", 2, [Ended("e:1:a:1", How.LOST), queued(number=2)])])
+    assert desk.grants(1, 10) == []
+    desk.placement.heard_of("agent")
+    assert len(desk.grants(1, 10)) == 1
