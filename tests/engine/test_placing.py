@@ -1,6 +1,7 @@
 """What the leader is told: in order, once, and nothing is remembered longer than it can matter."""
 
 from podium.engine.changes import Ended, How, Queued, Withdrawn, decode_changes, encode_changes
+from podium.engine.circuits import Circuits
 from podium.engine.placing import Placing
 from podium.scheduling.placement import Placement
 from tests.engine.playing import Play
@@ -8,7 +9,8 @@ from tests.runtime.support import ONE
 
 
 def placing():
-    return Placing(Placement(), 15_000_000)
+    placement = Placement()
+    return Placing(placement, 15_000_000, Circuits(placement, lambda: 0))
 
 
 def queued(task="a", number=1):
