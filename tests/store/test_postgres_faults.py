@@ -313,3 +313,23 @@ def test_a_wrong_password_is_said_so_and_not_shown() -> None:
         with pytest.raises(StoreUnavailableError, match="refuses the login") as error:
             asyncio.run(opened("wrong-secret"))
         assert "wrong-secret" not in str(error.value)
+
+
+def test_of_several_hosts_the_one_that_can_be_written_to_is_found(server: PostgresServer, url: str) -> None:
+    database = url.rpartition("/")[2]
+
+    async def writes(several: str) -> str:
+        store = await PostgresStore.open(several)
+        await store.add_tenant("somebody", 1)
+        row = await store._sessions.row("SELECT inet_server_port()::text")
+        await store.close()
+        assert row is not None
+        return str(row[0])
+
+    with postgres_server() as standby:
+        standby.create_database(database)
+        standby.set_read_only(True)
+        several = f"postgresql://podium@127.0.0.1:{standby.port},127.0.0.1:{server.port}/{database}"
+        assert asyncio.run(writes(several)) == str(server.port)
+        standby.stop()
+        assert asyncio.run(writes(several)) == str(server.port)
