@@ -13,6 +13,7 @@ import pytest
 from podium.agents.sdk import function_agent, task
 from podium.bus.opening import transport_for
 from podium.bus.transport import Transport
+from podium.engine.inputs import Cancel
 from podium.exceptions import NotTheOwnerError
 from podium.fleet import wire
 from podium.ids import SHARDS
@@ -237,3 +238,94 @@ def test_a_replica_on_another_bus_is_told_which_one_the_others_share(monkeypatch
                 await stranger.start()
 
     asyncio.run(main())
+
+
+class Hand:
+    """An agent in JSON that tells no incarnation: it registers until that is confirmed and whenever it is asked to, and
+    holds what it is given until `finish`.
+    """
+
+    def __init__(self, bus: Transport) -> None:
+        self.bus = bus
+        self.tasks: list[str] = []
+        self.confirmed: set[str] = set()
+        self.registered = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def join(self) -> None:
+        heard = await self.bus.subscribe(("mcp.agent.hand.task", "mcp.agent.hand.status"))
+        self._listening = asyncio.create_task(self._listen(heard))
+        while not self.registered.is_set():
+            await self.register()
+            await asyncio.wait({asyncio.create_task(self.registered.wait())}, timeout=1)
+
+    async def register(self) -> None:
+        await self.bus.publish(wire.REGISTER, b'{"registration": {"agentId": "hand", "maxConcurrentTasks": 9}}')
+
+    async def finish(self) -> None:
+        for attempt in self.tasks:
+            said = {"result": {"taskId": attempt, "result": "by hand"}}
+            await self.bus.append("mcp.agent.hand.result", json.dumps(said).encode())
+
+    async def _listen(self, heard: Any) -> None:
+        while True:
+            for delivery in await heard.next():
+                said = json.loads(delivery.data)
+                if "task" in said and said["task"]["taskId"] not in self.tasks:
+                    self.tasks.append(said["task"]["taskId"])
+                elif said.get("notice") == "REGISTERED":
+                    self.registered.set()
+                elif said.get("notice") == "REGISTER_AGAIN":
+                    await self.register()
+                elif said.get("notice") == "RESULT_CONFIRMED":
+                    self.confirmed.add(said["taskId"])
+
+    def leave(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+
+
+def test_an_agent_that_tells_no_incarnation_loses_nothing_when_replicas_come_and_go():
+    async def act(made: Cast) -> None:
+        hand = Hand(made.client)
+        await hand.join()
+        for n in range(6):
+            await made.submit(taskId=f"h{n}", taskType="by_hand", agentType="agent")
+        await eventually(lambda: len(hand.tasks) == 6)
+        known = made.leader.link.registry.descriptor("hand")
+        assert known is not None
+        for service in list(made.services):  # the leader among them
+            await made.start()
+            await made.spread()
+            await made.stop(service)
+            await made.spread()
+        await eventually(lambda: all("hand" in service.link.registry for service in made.services))
+        descriptors = [service.link.registry.descriptor("hand") for service in made.services]
+        assert {each.incarnation for each in descriptors if each is not None} == {known.incarnation}
+        await hand.finish()
+        await eventually(lambda: len(hand.confirmed) == 6)
+        hand.leave()
+        for row in await made.store.executions(None):
+            history = await made.store.history(row.id)
+            assert [each.kind for each in history if each.kind in ("lost", "succeeded")] == ["succeeded"]
+
+    story("hands", act, replicas=2)
+
+
+def test_what_the_agents_of_a_dead_replica_had_is_begun_anew_when_its_lease_ends():
+    async def act(made: Cast) -> None:
+        victim = made.followers[0]
+        nap = Workflow(name="nap", tasks=(Task(id="a", agent_type="adder", function="wait", payload={"seconds": 60}),))
+        executions = [await made.leader.podium.submit(nap) for _ in range(3)]
+        placed = made.leader.podium.engine.staffing.placement
+        inside = f"bus.{victim._incarnation}"
+        await eventually(lambda: any(each.held for each in placed.agents.values() if each.incarnation == inside))
+        for part in (victim.podium.ownership._task, victim.podium.ownership._moving):  # dead, as far as others can see
+            part.cancel()
+        await eventually(lambda: not any(each.held for each in placed.agents.values() if each.incarnation == inside))
+        for execution in executions:
+            await made.leader.podium.command(execution, Cancel("enough"))
+        made.services.remove(victim)
+        await victim.stop(0.0)
+
+    story("dead", act)
