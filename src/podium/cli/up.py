@@ -74,7 +74,8 @@ def up(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _ask, stop)
         service = Service(settings, agents=agents or (), doors=[http_door])
-        await service.start()
+        if not await _start(service, stop):
+            return 0
         collect_less_often()
         try:
             await _say_started(service, manners)
@@ -95,6 +96,21 @@ def _ask(stop: asyncio.Event) -> None:
 
         os._exit(130)
     stop.set()
+
+
+async def _start(service: Service, stop: asyncio.Event) -> bool:
+    """Start it; False when a stop was asked for before, since a database that can't be reached is waited for."""
+    starting = asyncio.create_task(service.start(), name="podium-up-starts")
+    stopped = asyncio.create_task(stop.wait(), name="podium-up-stop")
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not starting.done():
+        starting.cancel()
+    try:
+        await starting
+    except asyncio.CancelledError:
+        return False
+    return True
 
 
 async def _say_started(service: Service, manners: Manners) -> None:
