@@ -11,7 +11,7 @@ from podium.engine.admission import SINGLE_TASK
 from podium.engine.codec import encode_input
 from podium.engine.values import NULL
 from podium.engine.waiting import waiting_start, waiting_starts
-from podium.exceptions import ConflictError, ExecutionNotFoundError, StoreUnavailableError
+from podium.exceptions import ConflictError, ExecutionNotFoundError, ShardMovedError, StoreUnavailableError
 from podium.fleet import messages as msg
 from podium.ids import shard_of
 from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow
@@ -259,6 +259,23 @@ async def test_each_replica_admits_its_share_and_shards_that_move_take_along_who
         await cluster.ended(executions)
         assert await waiting(cluster.store) == []
         await sound(cluster.store)
+
+
+@virtual
+async def test_a_start_whose_shard_goes_while_it_is_taken_keeps_no_room(monkeypatch):
+    cluster = Cluster()
+    cluster.settings = {"max_executions": 8}
+    async with cluster:
+        engine = (await cluster.start()).engine
+
+        async def goes_meanwhile(execution: str, start: inp.Start) -> bool:
+            await engine.release([shard_of(execution)])
+            return False
+
+        monkeypatch.setattr(engine, "_is_submitted", goes_meanwhile)
+        with pytest.raises(ShardMovedError):
+            await engine.submit(ONE, submission_id="s")
+        assert engine.admission.at_work == 0
 
 
 @virtual

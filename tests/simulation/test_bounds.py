@@ -20,7 +20,7 @@ def bounded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         world.SETTINGS,
         max_executions=request.param,
         circuit_breaker=CircuitBreaker(failure_threshold=2, timeout_seconds=5.0),
-        checkpoint_seconds=20.0,
+        checkpoint_seconds=300.0,
     )
     for module in (world, replicaworld):
         monkeypatch.setattr(module, "SETTINGS", settings)

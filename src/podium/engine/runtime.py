@@ -825,7 +825,7 @@ class Engine:
         self._intake.reject(arrival, error)
         self._intake.wake.set()
         if isinstance(arrival.given, inp.Start):
-            self.admission.gone(arrival.execution)
+            self._waiting_room.gone(arrival.execution)
             self.watchers.unsure([arrival.execution])
         if arrival.agent:
             self.unusable(arrival.agent, arrival.attempt, str(error))
@@ -872,8 +872,7 @@ class Engine:
             self._snapshots.forget(execution)
             self.staffing.disown(execution)
         self._loader.disown(gone)
-        self.admission.disown(gone)
-        self.admission.own(len(self._shards.ours))
+        self._waiting_room.disown(gone)
         self.watchers.unsure([watched for watched in self.watchers.watched if shard_of(watched) in gone])
         self._tell_moved(released=gone)
 
@@ -916,6 +915,7 @@ class Engine:
 
     def _forward(self, arrival: Arrival) -> None:
         """An input of an execution that isn't ours goes to its owner."""
+        self._waiting_room.gone(arrival.execution)
         if arrival.inbox_id or arrival.renewable:
             self._intake.known.pop(arrival.key, None)  # it lies there already, or follows from the history
             self._dispatcher.confirm(arrival, accepted=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -111,6 +111,18 @@ class WaitingRoom:
             self.news()
         elif self._admission.somebody_may_begin:
             self._wake.set()
+
+    def gone(self, execution: str) -> None:
+        """An execution doesn't begin here after all: its start was refused, or is another replica's to decide."""
+        self._begun.pop(execution, None)
+        self._admission.gone(execution)
+
+    def disown(self, shards: Collection[int]) -> None:
+        """These shards are others' now, and so is who waits there."""
+        for execution in [each for each in self._begun if shard_of(each) in shards]:
+            del self._begun[execution]
+        self._admission.disown(shards)
+        self._admission.own(len(self._shards.ours))
 
     def back(self, arrival: Arrival) -> bool:
         """A start can't begin, since its workflow's own limit is reached: it waits on, if it has waited before."""
