@@ -268,3 +268,23 @@ def test_podium_run_gives_no_deadline(tmp_path: Path) -> None:
             assert (await podium.follower(execution)).state.deadline_us is None
 
     run(story())
+
+
+def test_a_workflow_beyond_the_limit_has_a_status_begins_when_there_is_room_and_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_CONCURRENT_WORKFLOWS", "1")
+
+    async def story() -> None:
+        async with orchestrating(tmp_path) as (orchestrator, gate):
+            first, second, third = [await orchestrator.submit_workflow(gated()) for _ in range(3)]
+            await gate.entered.wait()
+            status = await orchestrator.get_workflow_status(second)
+            assert (status.status, status.tasks) == (ExecutionStatus.RUNNING, {})
+            assert await orchestrator.cancel_workflow(third)
+            assert (await orchestrator.execute_workflow(third)).status is ExecutionStatus.CANCELLED
+            gate.open.set()
+            for execution in (first, second):
+                assert (await orchestrator.execute_workflow(execution)).status is ExecutionStatus.COMPLETED
+
+    run(story())

@@ -322,7 +322,7 @@ class Orchestrator:
     async def _execution(self, workflow_id: str) -> str:
         """Return the execution with this id, or the newest one of the workflow with this id."""
         podium = self._opened()
-        if await podium.store.execution(workflow_id) is not None:
+        if await podium.store.execution(workflow_id) is not None or await podium.waiting(1, workflow_id):
             return workflow_id
         for row in await podium.store.executions(podium.settings.tenant, limit=1_000):
             if (await podium.workflow_of(row)).id == workflow_id:
