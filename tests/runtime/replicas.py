@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from podium.engine.ownership import Ownership, OwnershipSettings
 from podium.engine.reconciliation import Find
@@ -221,6 +222,12 @@ class Cluster:
             task.cancel()
         await crash(process.engine)
         await process.store.close()
+
+    async def take(self, process: Process, shard: int) -> None:
+        """Have a replica get a shard from another one whose lease was over, and holds again."""
+        rows = self.store._data.shards
+        rows[shard] = replace(rows[shard], fence=rows[shard].fence + 1, owner=process.ownership.replica.id)
+        await process.engine.acquire({shard: rows[shard]})
 
     def freeze(self, process: Process) -> None:
         """Have a replica stand still as SIGSTOP would: it renews nothing, writes nothing and hears nothing."""

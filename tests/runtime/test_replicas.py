@@ -8,9 +8,13 @@ import pytest
 from msgspec import Raw
 
 from podium.engine import inputs as inp
+from podium.engine.posting import Posting
 from podium.engine.shards import EVERY_SHARD
-from podium.exceptions import NotTheOwnerError, ShardMovedError
+from podium.engine.values import value_of
+from podium.exceptions import NotTheOwnerError, ShardMovedError, StoreUnavailableError
 from podium.fleet import messages as msg
+from podium.ids import PLACEMENT_SHARD, execution_id_for, shard_of
+from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ResourceRequirements, Task
 from tests.runtime.replicas import Cluster
@@ -134,6 +138,81 @@ async def test_a_timer_that_is_due_while_shards_are_given_back_turns_nothing_rou
         one.store.gate.set()
         await releasing
         await submitting
+
+
+@virtual
+async def test_what_a_leader_was_writing_when_another_took_placement_alone_from_it_gets_an_agent():
+    """The new leader read the store before that; so it must be told, and not the old one alone."""
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        two = await cluster.start()
+        await cluster.balanced()
+        assert one.engine.leads
+        one.store.gate.clear()
+        submitting = asyncio.create_task(one.engine.submit(ONE))
+        await asyncio.sleep(0.1)
+        await cluster.take(two, PLACEMENT_SHARD)
+        cluster.join("hand-1")
+        one.store.gate.set()
+        await cluster.ended([await submitting])
+        await cluster.quiet()
+        await sound(cluster.store)
+
+
+@virtual
+async def test_a_leader_that_loses_an_executions_shard_while_it_writes_places_for_it_still():
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        two = await cluster.start()
+        await cluster.balanced()
+        assert one.engine.leads
+        execution = await one.engine.submit(ONE)
+        one.store.gate.clear()
+        signalling = asyncio.create_task(one.engine.command(execution, inp.Signal("go")))
+        await asyncio.sleep(0.1)
+        await cluster.take(two, shard_of(execution))
+        one.store.gate.set()
+        with pytest.raises(ShardMovedError):
+            await signalling
+        assert one.engine.leads
+        cluster.join("hand-1")
+        await cluster.ended([execution])
+        await sound(cluster.store)
+
+
+@virtual
+async def test_a_start_that_another_wrote_to_the_inbox_outlives_the_disappointment_of_one_who_joins_it():
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        execution = execution_id_for(DEFAULT_TENANT, "order-1")
+        definition, stored = one.engine.definitions.compile(ONE)
+        await cluster.store.put([Blob(DEFAULT_TENANT, definition.digest, stored)], 0)
+        start = inp.Start(ONE.name, ONE.version, definition.digest, 1, value_of(b"null")[0])
+        one.store.down = True
+        posting = Posting(cluster.store, DEFAULT_TENANT, virtual_loop().clock)
+        await posting.write(execution, "start", start)
+        one.engine.look_into_inbox()
+        await asyncio.sleep(0.05)
+        with pytest.raises(StoreUnavailableError):
+            await one.engine.submit(ONE, submission_id="order-1")
+        one.store.down = False
+        cluster.join("hand-1")
+        await until(lambda: execution in cluster.store._data.executions, 60)
+        await cluster.ended([execution])
+
+
+@virtual
+async def test_a_grant_that_cant_be_read_keeps_nobody_from_leading():
+    async with Cluster() as cluster:
+        execution = execution_id_for(DEFAULT_TENANT, "order-1")
+        row = InboxRow(execution, "grant:1:1", DEFAULT_TENANT, shard_of(execution), "grant", b"{", 0)
+        await cluster.store.post(row)
+        await cluster.start()
+        await cluster.balanced()
+        await cluster.quiet()
 
 
 @virtual

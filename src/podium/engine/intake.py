@@ -107,6 +107,13 @@ class Intake:
             arrival.waiter.set_exception(error)
             arrival.waiter.exception()  # nobody misses it if who waited has gone away
 
+    def disappoint(self, arrival: Arrival, error: PodiumError) -> None:
+        """Who waits for the input isn't told what comes of it; it goes on."""
+        waiter, arrival.waiter = arrival.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+            waiter.exception()  # likewise
+
     def close(self, error: PodiumError) -> None:
         """Answer everybody who still waits, and take nothing more."""
         self._closed = error

@@ -7,7 +7,7 @@ later counts, since the placement shard's fence has moved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,9 +16,10 @@ from podium.engine.codec import decode_input
 from podium.engine.placing import Placing
 from podium.engine.recovery import Definitions, restore
 from podium.engine.shards import ALL_SHARDS, EVERY_SHARD
+from podium.engine.state import State
 from podium.exceptions import CorruptHistoryError
 from podium.ids import PLACEMENT_SHARD
-from podium.store.protocol import Store
+from podium.store.protocol import InboxRow, Store
 from podium.telemetry.logs import get_logger
 
 READ_AT_ONCE = 32
@@ -51,22 +52,45 @@ class Leading:
             told += [row.id for row in rows if row.shard == PLACEMENT_SHARD]
             for row in rows:
                 if row.shard != PLACEMENT_SHARD and row.kind == "grant":
-                    given = decode_input(row.payload)
-                    if isinstance(given, inp.Grant):
-                        grants.append((row.execution, given))
+                    grants += _grant_of(row)
         return Pending(tuple(told), tuple(grants))
 
-    async def rebuild(self, ours: Callable[[str], bool]) -> None:
-        """Queue and hold what is ready and live in the executions of others; ours are in memory."""
-        rows = [row for row in await self._store.active(ALL_SHARDS) if not ours(row.id)]
-        for first in range(0, len(rows), READ_AT_ONCE):
-            await asyncio.gather(*(self._read(row.id) for row in rows[first : first + READ_AT_ONCE]))
+    async def rebuild(self, ours: Callable[[str], bool]) -> list[str]:
+        """Queue and hold what is ready and live in the executions of others; return ours, which are in memory."""
+        active = [row.id for row in await self._store.active(ALL_SHARDS)]
+        own = {execution for execution in active if ours(execution)}
+        others = [execution for execution in active if execution not in own]
+        for execution in others:
+            self._placing.await_reading(execution)
+        await self.read(ours, others)
+        return [execution for execution in active if execution in own]
 
-    async def _read(self, execution: str) -> None:
+    async def read(self, ours: Callable[[str], bool], executions: Sequence[str]) -> None:
+        """Queue and hold what is ready and live in these executions, whose reading is awaited; what has become ours
+        meanwhile is taken in as it is in memory.
+        """
+        for first in range(0, len(executions), READ_AT_ONCE):
+            some = executions[first : first + READ_AT_ONCE]
+            for execution, state in zip(some, await asyncio.gather(*map(self._read, some)), strict=True):
+                if ours(execution):
+                    self._placing.was_read(execution)
+                else:
+                    self._placing.forget(execution)
+                    self._placing.was_read(execution, state)
+
+    async def _read(self, execution: str) -> State | None:
         try:
             found = await restore(self._store, self._definitions, execution)
         except (CorruptHistoryError, KeyError) as error:
             _log.error("an execution can't be placed: its history can't be read", execution=execution, error=str(error))
-            return
-        if found is not None:
-            self._placing.adopt(found[1])
+            return None
+        return found.state if found is not None else None
+
+
+def _grant_of(row: InboxRow) -> list[tuple[str, inp.Grant]]:
+    try:
+        given = decode_input(row.payload)
+    except CorruptHistoryError as error:  # the execution's owner sees to it
+        _log.error("a grant in the inbox can't be read", execution=row.execution, error=str(error))
+        return []
+    return [(row.execution, given)] if isinstance(given, inp.Grant) else []

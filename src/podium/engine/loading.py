@@ -22,7 +22,7 @@ from podium.engine.staffing import Staffing
 from podium.engine.state import State
 from podium.engine.waiting import WaitingRoom
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
-from podium.ids import PLACEMENT_SHARD
+from podium.ids import PLACEMENT_SHARD, shard_of
 from podium.store.protocol import InboxRow, Store
 from podium.telemetry.logs import get_logger
 
@@ -101,6 +101,7 @@ class Loader:
         if error is None:
             self._intake.put_first(waiting)
             return
+        self._staffing.placing.forget(execution)
         for arrival in waiting:
             self._reject(arrival, error)
 
@@ -130,7 +131,7 @@ class Loader:
         if execution in self._residency.states:
             return True
         try:
-            found = await restore(self._store, self._definitions, execution)
+            found = await self._restore(execution)
         except (CorruptHistoryError, KeyError) as error:
             self._residency.quarantined[execution] = f"execution {execution} is set aside: {error}"
             _log.error("an execution is set aside", execution=execution, error=str(error))
@@ -147,6 +148,15 @@ class Loader:
         if self._adopted is not None:
             self._adopted(state)
         return True
+
+    async def _restore(self, execution: str) -> Restored | None:
+        """Return an execution as it is committed; read again if its shard has been another replica's meanwhile."""
+        shard = shard_of(execution)
+        while True:
+            fence = self._shards.fences.get(shard)
+            found = await restore(self._store, self._definitions, execution)
+            if self._shards.fences.get(shard) in (fence, None):
+                return found
 
     async def load_active(self, shards: Sequence[int]) -> None:
         """Load what the owner of these shards must hold, at a take-over."""
@@ -178,6 +188,10 @@ class Loader:
         """These shards are others' now, and what lies in their inboxes is, too."""
         self._twice.clear()  # those that are still ours are read again
         self.drained([inbox_id for inbox_id, shard in self._unsettled.items() if shard in shards])
+
+    def settle(self, inbox_ids: Iterable[int], shard: int) -> None:
+        """These rows were read elsewhere, and are about to be drained."""
+        self._unsettled.update(dict.fromkeys(inbox_ids, shard))
 
     def drained(self, inbox_ids: Iterable[int]) -> None:
         """These rows are no longer in the inbox, or no longer ours."""

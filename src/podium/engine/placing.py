@@ -64,6 +64,7 @@ class Placing:
         self._lingering: dict[str, int] = {}
         # slots of threads that outlive their attempts, and until when that is believed without another renewal
         self._stuck: dict[str, int] = {}
+        self._awaited: dict[str, list[Changes]] = {}  # what was told of executions that are being read
         # Executions as they were read: what was told before that sequence says nothing new. With the number of each
         # reading, in their order, so that they can go once everything that was told before it has been taken.
         self._known: dict[str, tuple[int, int]] = {}
@@ -158,7 +159,11 @@ class Placing:
 
     def apply(self, told: Iterable[Changes]) -> None:
         """Take what executions of other replicas brought, in the order in which they were committed."""
-        for execution, sequence, changes in told:
+        for each in told:
+            execution, sequence, changes = each
+            if execution in self._awaited:
+                self._awaited[execution].append(each)
+                continue
             known, _ = self._known.get(execution, (0, 0))
             if sequence and known:
                 if sequence <= known:
@@ -196,11 +201,24 @@ class Placing:
                 return
             del self._known[execution]
 
+    def await_reading(self, execution: str) -> None:
+        """An execution of another replica is being read; what is told of it meanwhile comes after that."""
+        self._awaited.setdefault(execution, [])
+
+    def was_read(self, execution: str, state: State | None = None) -> None:
+        """Take it in as it was read, with what was told meanwhile."""
+        told = self._awaited.pop(execution, None)
+        if told is None:
+            return  # somebody else places now
+        if state is not None:
+            self.adopt(state)
+        self.apply(told)
+
     def forget_all(self) -> None:
         """This replica doesn't lead any more: only its agents stay."""
         self.placement.clear()
         self.circuits.forget_all()
-        for waited in (self._lingering, self._stuck, self._freed, self._known):
+        for waited in (self._lingering, self._stuck, self._freed, self._known, self._awaited):
             waited.clear()
 
     # --- from agents -------------------------------------------------------------------------------------------

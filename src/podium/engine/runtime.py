@@ -568,7 +568,9 @@ class Engine:
         decision = step(state, given, now_us)
         self._batch.add(arrival, state, before, decision, now_us)
         self.staffing.follow(state, given, decision.events)
-        if not self._leads:
+        if self._leads and self._settings.shared:
+            self._batch.guard(PLACEMENT_SHARD)  # nobody else is told of this
+        elif not self._leads:
             changes = self._exports.take()
             if changes:
                 self._batch.told.append((state.id, state.sequence, changes))
@@ -593,12 +595,11 @@ class Engine:
             return
         shard = PLACEMENT_SHARD if self._settings.shared else 0
         for arrival in self.placing.grants(self._shards.fences[shard], room):
-            if self._settings.shared:
-                self._batch.guard(shard)
             state = self.residency.states.get(arrival.execution)
             if state is not None:
                 self._decide(arrival, state, now_us)
             else:
+                self._batch.guard(shard)
                 self._batch.posted.append(_inbox_row(arrival, now_us))
 
     def _placed(self, row: InboxRow) -> None:
@@ -777,7 +778,7 @@ class Engine:
         self._shards.positions.update(self._shards.committed)
         for execution in touched:
             self.residency.drop(execution)
-            self.placing.forget(execution)
+            self.placing.withdraw_all(execution)  # its slots stay taken until it is read again
         if isinstance(error, StoreUnavailableError):
             self._blocked_until_us = self._clock.now_us() + seconds_to_us(self._settings.unavailable_pause_seconds)
         arrivals = [d.arrival for d in discarded]
@@ -786,12 +787,15 @@ class Engine:
         begun_anew = {a.execution for a in kept if a.definition is not None}
         self._intake.put_first([a for a in kept if a.execution in begun_anew])
         for execution in touched:
-            if execution not in begun_anew:
+            if execution in begun_anew:
+                self.placing.forget(execution)
+            else:
                 again = [a for a in kept if a.execution == execution]
                 if self.owns(execution):
                     self._loader.load_for(execution, again)
                 for arrival in () if self.owns(execution) else again:
                     self._forward(arrival)
+        self._place_for_others([execution for execution in touched if not self.owns(execution)])
         self.watchers.unsure(touched)
 
     def _keeps(self, arrival: Arrival, error: PodiumError, over: Arrival | None) -> bool:
@@ -803,6 +807,9 @@ class Engine:
             self._repeated(arrival)
             return False
         if isinstance(error, StoreUnavailableError) and arrival.waiter is not None:
+            if arrival.inbox_id:  # another one has written it, and may count on it
+                self._intake.disappoint(arrival, error)
+                return True
             self._reject(arrival, error)
             return False
         if arrival is over and self._waiting_room.back(arrival):
@@ -871,6 +878,7 @@ class Engine:
             self.residency.drop(execution)
             self._snapshots.forget(execution)
             self.staffing.disown(execution)
+        self._place_for_others([execution for execution in self.residency.loading if shard_of(execution) in gone])
         self._loader.disown(gone)
         self._waiting_room.disown(gone)
         self.watchers.unsure([watched for watched in self.watchers.watched if shard_of(watched) in gone])
@@ -886,32 +894,50 @@ class Engine:
         async with self._quieting:
             if self._main is None or self._main.done():
                 raise EngineStoppedError("the engine has stopped")
-            self._calm.clear()
             self._held_back = True
-            self._intake.wake.set()
             try:
-                await self._calm.wait()
-                self._check_open()
+                await self._become_calm()
                 yield
             finally:
                 self._held_back = False
                 self._intake.wake.set()
 
+    async def _become_calm(self) -> None:
+        while True:
+            self._calm.clear()
+            self._intake.wake.set()
+            await self._calm.wait()
+            self._check_open()
+            if self._flight is None and self._batch.empty:  # else something was drained in the last moment
+                return
+
     async def _take_lead(self) -> None:
         """Place for all from now on: with the queue and the slots as the store's executions have them."""
         pending = await self._intake.retrying(self._leading.pending)
-        await self._intake.retrying(partial(self._leading.rebuild, self.owns))
+        ours = await self._intake.retrying(partial(self._leading.rebuild, self.owns))
         async with self._quiet():
-            if PLACEMENT_SHARD not in self._shards.fences:
-                return  # taken from us meanwhile
+            if PLACEMENT_SHARD not in self._shards.fences:  # taken from us meanwhile
+                self.placing.forget_all()
+                return
             self._leads = True
             self.staffing.desk = self.placing
             for state in self.residency.states.values():
                 self.placing.adopt(state)
             for execution, grant in pending.grants:
                 self.placing.granted_before(execution, grant)
+            self._loader.settle(pending.told, PLACEMENT_SHARD)
             for inbox_id in pending.told:
                 self._batch.drain(inbox_id, PLACEMENT_SHARD)
+            self._place_for_others([execution for execution in ours if not self.owns(execution)])
+
+    def _place_for_others(self, executions: list[str]) -> None:
+        """These were ours, and aren't any more: should we place, what they have ready and live is read."""
+        if self._leads and executions:
+            for execution in executions:
+                self.placing.await_reading(execution)
+            self._spawn(
+                self._intake.retrying(partial(self._leading.read, self.owns, executions)), "podium-reads-others"
+            )
 
     def _forward(self, arrival: Arrival) -> None:
         """An input of an execution that isn't ours goes to its owner."""

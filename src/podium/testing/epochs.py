@@ -18,8 +18,8 @@ _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 class Epochs:
     """Follows the commits of one world."""
 
-    # After an append of unknown outcome an agent may be given more than it can take: it refuses that.
-    UNSURE = ("append_unknown", "answer_lost", "statement_late", "store_cut", "outage")
+    # After an append that comes when nobody awaits it any more an agent may be given too much: it refuses that.
+    UNSURE = ("statement_late",)
     GONE = ("agent_dies", "agent_leaves")  # what they had is live until that is noticed
 
     def __init__(self, definition: Definition, pool: Vector) -> None:

@@ -269,6 +269,9 @@ class ReplicaWorld(World):
 
     # --- clients -------------------------------------------------------------------------------------------------
 
+    def _clients(self) -> int:
+        return self.chance.choice((1, 2, 3, 5, 8)) if self._performer is None else 1
+
     async def _ask(self, ask: Callable[[Engine], Awaitable[T]], name: str) -> tuple[bool, T | None]:
         """Ask one of the orchestrators; False when it isn't known what became of it."""
         there = self._there()
