@@ -133,6 +133,10 @@ class StoreUnavailableError(StoreError):
     """The store can't be written at the moment (disk full, I/O error, read-only); nothing was acknowledged."""
 
 
+class SchemaTooOldError(StoreUnavailableError):
+    """The database's tables aren't those of this version of Podium; `podium migrate` makes them, and loses nothing."""
+
+
 class SchemaTooNewError(StoreError):
     """The database was written by a newer Podium; upgrade this installation or use another database."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from podium.cli import replicas as shown
 from podium.cli.upgrading import newest_for_all
+from podium.exceptions import SchemaTooNewError
 from podium.ids import PLACEMENT_SHARD
+from podium.store import protocol
+from podium.store.postgres import PostgresStore
 from podium.store.postgres.migrations import HEAD
 from podium.store.protocol import FORMAT, Cluster, Replica, ShardRow
 from podium.testing.postgresserver import PostgresServer, postgres_server
@@ -149,3 +154,39 @@ def test_doctor_says_what_the_server_promises(here: Here, url: str):
     document = here.json("doctor")
     assert document["database"].startswith("postgresql://…@127.0.0.1")
     assert document["owner"] == "nobody"
+
+
+def test_an_upgrade_is_finished_only_once_every_replica_reads_the_new_format(here: Here, url: str, monkeypatch):
+    here("migrate")
+    earlier = Replica("", "worker-1/7", "nats://bus:4222", "0.0.9", FORMAT)
+
+    async def join(replica: str) -> None:
+        store = await PostgresStore.open(url)
+        try:
+            await store.join(replace(earlier, id=replica), 600_000_000)
+        finally:
+            await store.close()
+
+    async def leave(replica: str) -> None:
+        store = await PostgresStore.open(url)
+        try:
+            await store.leave(replica)
+        finally:
+            await store.close()
+
+    asyncio.run(join("old"))
+    assert here.json("upgrade", "status")["can_finish"] is False
+    monkeypatch.setattr(protocol, "FORMAT", FORMAT + 1)  # as the next version has it
+    assert f"format {FORMAT + 1} waits for the replicas of an earlier version" in " ".join(
+        here("upgrade", "status").split()
+    )
+    assert "worker-1/7" in here.refused("upgrade", "finish")
+    asyncio.run(leave("old"))
+    assert here.json("upgrade", "status")["can_finish"] is True
+    assert "the way back is open" in " ".join(here("upgrade", "status").split())
+    asyncio.run(join("back"))
+    asyncio.run(leave("back"))
+    assert here.json("upgrade", "finish") == {"format": FORMAT + 1, "before": FORMAT}
+    with pytest.raises(SchemaTooNewError):
+        asyncio.run(join("too late"))
+    assert "no upgrade is under way" in " ".join(here("upgrade", "status").split())

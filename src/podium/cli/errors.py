@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from podium.cli.printing import complain, print_json, wrapped
-from podium.exceptions import InvalidInputError, PodiumError, SchemaTooNewError
+from podium.exceptions import InvalidInputError, PodiumError, SchemaTooNewError, SchemaTooOldError
 from podium.workflow.problems import problems_in
 
 FAILED = 1
@@ -41,7 +41,7 @@ def say_error(error: BaseException, given: Sequence[str]) -> int:
 
 
 def _code_of(error: BaseException) -> int:
-    if isinstance(error, InvalidInputError | SchemaTooNewError | _ClickException):
+    if isinstance(error, InvalidInputError | SchemaTooNewError | SchemaTooOldError | _ClickException):
         return BAD_INPUT
     if isinstance(error, PodiumError | OSError):
         return FAILED

@@ -14,7 +14,7 @@ from msgspec import Struct
 from podium.app import Podium
 from podium.clock import Clock, seconds_to_us
 from podium.engine.ownership import SharedStore
-from podium.exceptions import NotTheOwnerError, StoreUnavailableError
+from podium.exceptions import NotTheOwnerError, SchemaTooOldError, StoreUnavailableError
 from podium.settings import Settings
 from podium.store.replicas import EMBEDDED, bus_named
 from podium.telemetry.logs import get_logger
@@ -79,7 +79,7 @@ class Opening(Struct, frozen=True):
                 if not self.is_shared or self.clock.now_us() > give_up_us:
                     raise
             except StoreUnavailableError as error:
-                if not self.is_shared:
+                if not self.is_shared or isinstance(error, SchemaTooOldError):
                     raise
                 _log.warning("the database can't be used yet; it is tried until it can", reason=str(error))
             await asyncio.sleep(PAUSE_SECONDS)

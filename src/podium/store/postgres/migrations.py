@@ -15,7 +15,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from podium.exceptions import InvalidInputError, MissingExtraError, SchemaTooNewError, StoreUnavailableError
+from podium.exceptions import (
+    InvalidInputError,
+    MissingExtraError,
+    SchemaTooNewError,
+    SchemaTooOldError,
+    StoreUnavailableError,
+)
 from podium.store.named_sql import named_blocks
 from podium.store.postgres.connection import Address, Connection, asyncpg, state_of, translated
 from podium.store.postgres.sessions import ended
@@ -59,8 +65,8 @@ async def current(url: str) -> str:
 async def check_schema(address: Address) -> str:
     """Return the name of the schema that the tables are in, if this Podium can use them.
 
-    A newer one is accepted as long as it says that this Podium's revision is enough. Raises StoreUnavailableError,
-    which says what to do, for none or an older one, and SchemaTooNewError.
+    A newer one is accepted as long as it says that this Podium's revision is enough. Raises SchemaTooOldError,
+    which says what to do, for none or an older one, SchemaTooNewError, and StoreUnavailableError.
     """
     connection = await address.connect()
     try:
@@ -72,11 +78,11 @@ async def check_schema(address: Address) -> str:
     if schema is None:
         raise StoreUnavailableError(f"{address}: the search_path names no schema that is there; create it, or mend it")
     if not found:
-        raise StoreUnavailableError(
+        raise SchemaTooOldError(
             f"{address}: Podium's tables aren't there; make them with: podium migrate --database URL"
         )
     if found < HEAD:
-        raise StoreUnavailableError(
+        raise SchemaTooOldError(
             f"{address}: the schema is at revision {found}, this Podium needs {HEAD}; bring it up to date with: "
             "podium migrate --database URL"
         )
