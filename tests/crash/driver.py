@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from podium.agents.context import Context
-from podium.agents.sdk import agent, definition_of, task
+from podium.agents.sdk import AgentDefinition, agent, definition_of, task
 from podium.app import Podium
 from podium.settings import Settings
 from podium.store.logs import MemoryLogs
@@ -110,8 +110,8 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class KillingStore(SqliteStore):
-    """Counts the events of its appends and ends the process at the wanted one."""
+class Killing:
+    """Counts the events of a store's appends and ends the process at the wanted one."""
 
     point = ""
     at_event = 0
@@ -119,16 +119,20 @@ class KillingStore(SqliteStore):
     armed = False
 
     async def append(self, batch: Append) -> None:
-        cls = KillingStore
+        cls = Killing
         before = cls.seen
         cls.seen += sum(row.event_count for row in batch.rows)
         hit = before < cls.at_event <= cls.seen
         if (hit and cls.point == "before") or cls.armed:
             die()
-        await super().append(batch)
+        await super().append(batch)  # type: ignore[misc]
         if hit and cls.point == "after":
             die()
         cls.armed = hit and cls.point == "sent"
+
+
+class KillingStore(Killing, SqliteStore):
+    """On a file."""
 
 
 def wrap_sends(podium: Podium) -> None:
@@ -138,7 +142,7 @@ def wrap_sends(podium: Podium) -> None:
 
     def send_and_die(agent_id: str, message: Any) -> None:
         send(agent_id, message)
-        if KillingStore.armed:
+        if Killing.armed:
             die()
 
     agents.send = send_and_die  # type: ignore[method-assign, assignment]
@@ -148,19 +152,27 @@ async def run(folder: Path, scenario: str) -> None:
     path = folder / "podium.db"
     settings = Settings(database=str(path), synchronous="NORMAL", drain_seconds=1.0)
     store = KillingStore.open(path, synchronous="NORMAL")
+    await carry_out(
+        Podium(settings, store, MemoryLogs(), lock=FileLock(path), definitions=[worker()]), folder, scenario
+    )
+
+
+def worker() -> AgentDefinition:
     definition = definition_of(Worker)
     assert definition is not None
-    podium = Podium(
-        settings, store, MemoryLogs(), lock=FileLock(path), definitions=[definition],
-    )  # fmt: skip
+    return definition
+
+
+async def carry_out(podium: Podium, folder: Path, scenario: str) -> None:
+    """Submit and await the execution in a process that owns it."""
     async with podium:
-        assert await podium.try_to_own(), "another process owns the file"
+        assert await podium.try_to_own(), "another process owns it"
         wrap_sends(podium)
         execution = await podium.submit(_workflow(scenario), submission_id=SUBMISSION)
         (folder / "acknowledged").write_text(execution)
         result = await podium.result(execution)
         (folder / "result.json").write_bytes(msgspec.json.encode(result))
-        (folder / "events").write_text(str(KillingStore.seen))
+        (folder / "events").write_text(str(Killing.seen))
 
 
 def main() -> None:
@@ -169,7 +181,7 @@ def main() -> None:
     LEDGER = FileLedger(folder / "ledger")
     logging.getLogger("podium").setLevel(logging.CRITICAL)
     if len(sys.argv) > 3:
-        KillingStore.point, KillingStore.at_event = sys.argv[3], int(sys.argv[4])
+        Killing.point, Killing.at_event = sys.argv[3], int(sys.argv[4])
     asyncio.run(run(folder, scenario))
 
 

@@ -113,13 +113,11 @@ class PostgresServer:
 
     def hold(self) -> None:
         """Have it and its backends stand still, with all connections open, until `release`."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def release(self) -> None:
         """Let it go on."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGCONT)
+        self._send(signal.SIGCONT)
 
     def remove(self) -> None:
         """Stop it and delete its folder. Safe twice."""
@@ -216,6 +214,14 @@ class PostgresServer:
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [pid, *map(int, children)]
+
+    def _send(self, sign: signal.Signals) -> None:
+        """Send a signal to all; first to the server, so that it makes no backends of which we don't know."""
+        assert self._process is not None
+        self._process.send_signal(sign)
+        for pid in self._processes()[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, sign)
 
     def _end(self, sign: signal.Signals) -> None:
         process, self._process = self._process, None

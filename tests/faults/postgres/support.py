@@ -23,7 +23,8 @@ from podium.testing.postgresserver import PostgresServer
 from tests.cli.support import Running, Shell, eventually
 from tests.faults.bus.support import Ensemble
 
-SETTLED_SECONDS = 30.0
+SETTLED_SECONDS = 60.0
+LEASE_SECONDS = 6.0  # longer than an agent waits before it says again what isn't confirmed
 
 
 class Replicas(Ensemble):
@@ -37,7 +38,7 @@ class Replicas(Ensemble):
         self.nats = nats
         self.bus = nats.url
         self.ups: list[Running] = []
-        self.settings |= {"DATABASE_URL": self.url}
+        self.settings |= {"DATABASE_URL": self.url, "PODIUM_LEASE_SECONDS": str(LEASE_SECONDS)}
 
     # --- processes -------------------------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ class Replicas(Ensemble):
         for name in agents:
             self.agent(name, wait=False)
         for run in began:
-            eventually(partial(_said, run), f"a replica, {run}")
+            eventually(partial(_said, run), f"a replica, {run}", SETTLED_SECONDS)
         self.ups += began
         self.addresses = json.loads(began[0].out[0])
         self.settled(count)
