@@ -404,8 +404,8 @@ class FleetLink:
         for at, message in enumerate(facts):
             if not self._receiver.receive(message):
                 return self._take_rest(agent, facts[at:])
-        if messages and isinstance(messages[-1], msg.Left):
-            return None  # it has gone
+        if messages and isinstance(messages[-1], msg.Left) and agent not in self.registry:
+            return None  # it has gone, as is known
         return self._admission.correct(agent, known, incarnation)
 
     def _take_one(self, agent: str, message: Any) -> bool:
