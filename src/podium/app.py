@@ -313,6 +313,23 @@ class Podium:
                 raise
             return True
 
+    async def try_to_outlive(self) -> bool:
+        """As `try_to_own`; a replica without a bus that doesn't renew its lease any more is waited out: it may have
+        been killed a moment ago.
+        """
+        seen: dict[str, int] = {}
+        while not await self.try_to_own():
+            if self._shared is None or not self._may_own or self._closed:
+                return False
+            cluster = await self._shared.cluster()
+            live = [replica for replica in cluster.replicas if cluster.live(replica)]
+            renewed = any(seen.get(replica.id, replica.lease_until_us) != replica.lease_until_us for replica in live)
+            if renewed or any(replica.bus for replica in live):
+                return False
+            seen = {replica.id: replica.lease_until_us for replica in live}
+            await asyncio.sleep(2 * GUEST_POLL_SECONDS)
+        return True
+
     async def _join(self, store: SharedStore) -> bool:
         """Become one of the replicas that share the store; False where those that are there don't let it in."""
         from podium.engine.ownership import Ownership
@@ -336,6 +353,8 @@ class Podium:
             self._kept_out = NotTheOwnerError(why_kept_out(await store.cluster(), self._bus))
             return False
         self.ownership = ownership
+        if not self._bus:
+            await ownership.settled()  # alone: everything is its own at once
         return True
 
     async def _answer_as(self, replica: Replica) -> None:

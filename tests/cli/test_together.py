@@ -246,3 +246,16 @@ def _half_way(together: Together, execution: str) -> str:
     """Return what is said of the task at the gate, once its progress is known."""
     tasks = together.json("explain", execution)["tasks"]
     return next((str(task["because"]) for task in tasks if "half way" in task["because"]), "")
+
+
+def test_a_killed_run_is_resumed_by_the_next_process_once_its_lease_has_ended(together: Together):
+    running = together.start("run", "gated.yaml", "--agents", "ledger.py")
+    execution = running.id
+    eventually(lambda: "gate begun" in together.shell.ledger, f"the gate, {running}")
+    running.send(signal.SIGKILL)
+    running.wait()
+    together.shell.open_gate()
+    together("resume", execution, "--agents", "ledger.py")
+    assert together.json("status", execution)["status"] == "completed"
+    assert together.shell.ledger.count("first") == 1
+    assert {one["state"] for one in together.json("replicas")["replicas"]} <= {"gone"}

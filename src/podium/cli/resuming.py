@@ -112,7 +112,7 @@ def _with_execution(
                 if unless_ended and ExecutionStatus(row.status) in FINAL_EXECUTION:
                     return await ended(podium, row)
                 stop.arm(STOPPED_EARLY)
-                await podium.try_to_own()
+                await podium.try_to_outlive()
                 outcome = await work(podium, row, stop)
                 others = await others_run(podium, row.id)
             if outcome.code == INTERRUPTED:
