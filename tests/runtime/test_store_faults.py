@@ -195,3 +195,18 @@ async def test_a_slot_that_comes_back_while_an_append_is_in_doubt_stays_free():
     store.down = False
     assert await engine.finished(execution) is ExecutionStatus.FAILED
     await sound(store, engine)
+
+
+@virtual
+async def test_the_slot_of_an_attempt_is_no_other_ones_while_its_execution_is_read_again():
+    engine, hand, store = await start(hand=Hand(slots=1))
+    first = await engine.submit(ONE)
+    await hand.assigned()
+    await engine.submit(ONE)
+    store.down = True
+    with pytest.raises(StoreUnavailableError):
+        await engine.command(first, inp.Signal("go"))
+    store.down = False
+    await asyncio.sleep(5)
+    assert len({assignment.execution for assignment in hand.of(msg.Assignment)}) == 1
+    await engine.stop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from podium.engine import inputs as inp
+from podium.engine.arrivals import Arrival, posted
 from podium.engine.codec import decode_input
 from podium.engine.placing import Placing
 from podium.engine.recovery import Definitions, restore
@@ -31,7 +31,7 @@ class Pending(msgspec.Struct, frozen=True):
     """What lies in the inboxes: rows that told the leader before, and grants that aren't recorded yet."""
 
     told: tuple[int, ...]
-    grants: tuple[tuple[str, inp.Grant], ...]
+    grants: tuple[Arrival, ...]
 
 
 class Leading:
@@ -45,7 +45,7 @@ class Leading:
     async def pending(self) -> Pending:
         """Return what lies in the inboxes; to be read before the executions, which have what was told by then."""
         told: list[int] = []
-        grants: list[tuple[str, inp.Grant]] = []
+        grants: list[Arrival] = []
         after = 0
         while rows := await self._store.inbox(EVERY_SHARD, after, _PAGE):
             after = rows[-1].id
@@ -87,10 +87,9 @@ class Leading:
         return found.state if found is not None else None
 
 
-def _grant_of(row: InboxRow) -> list[tuple[str, inp.Grant]]:
+def _grant_of(row: InboxRow) -> list[Arrival]:
     try:
-        given = decode_input(row.payload)
+        return [posted(row, decode_input(row.payload))]
     except CorruptHistoryError as error:  # the execution's owner sees to it
         _log.error("a grant in the inbox can't be read", execution=row.execution, error=str(error))
         return []
-    return [(row.execution, given)] if isinstance(given, inp.Grant) else []

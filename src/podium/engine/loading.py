@@ -87,6 +87,7 @@ class Loader:
         error: PodiumError | None = None
         try:
             if not await self._intake.retrying(partial(self.load, execution)):
+                self._staffing.placing.forget(execution)  # its start was refused, after slots had been found for it
                 waiting = self._residency.loading[execution]
                 await self._call_start(execution, waiting)
                 if waiting and isinstance(waiting[0].given, inp.Start):
@@ -101,7 +102,6 @@ class Loader:
         if error is None:
             self._intake.put_first(waiting)
             return
-        self._staffing.placing.forget(execution)
         for arrival in waiting:
             self._reject(arrival, error)
 

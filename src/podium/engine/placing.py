@@ -64,6 +64,8 @@ class Placing:
         self._lingering: dict[str, int] = {}
         # slots of threads that outlive their attempts, and until when that is believed without another renewal
         self._stuck: dict[str, int] = {}
+        # Grants that lie in inboxes, for all we know, by execution, task and number: with agent and incarnation.
+        self._posted: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
         self._awaited: dict[str, list[Changes]] = {}  # what was told of executions that are being read
         # Executions as they were read: what was told before that sequence says nothing new. With the number of each
         # reading, in their order, so that they can go once everything that was told before it has been taken.
@@ -73,8 +75,12 @@ class Placing:
     # --- from executions ---------------------------------------------------------------------------------------
 
     def enqueue(self, ready: ReadyTask) -> None:
-        """Queue a task; one that is queued already is replaced."""
-        self.placement.enqueue(ready)
+        """Queue a task; one that is queued already is replaced. One whose grant is on its way has its slot already."""
+        holder = self._posted.get(ready.execution, {}).get((ready.task, ready.number))
+        if holder is None:
+            self.placement.enqueue(ready)
+        else:
+            self.placement.hold(ready.attempt, ready.execution, *holder, ready.needs)
 
     def withdraw(self, execution: str, task: str) -> None:
         """Take a task out of the queue."""
@@ -90,6 +96,7 @@ class Placing:
         Of an attempt that ends by our own word the agent's is awaited, but not for ever: what we said may be lost.
         """
         self.circuits.ended(agent, attempt, sign)
+        self._arrived(attempt)
         if how is How.ENDED_BY_US:
             self._lingering[attempt] = 0
             return
@@ -120,6 +127,7 @@ class Placing:
 
     def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
         """Count a live attempt against its agent's slots."""
+        self._arrived(attempt)
         if self.placement.holder(attempt) not in (None, (agent, incarnation)):
             self.placement.release(attempt)
         self.placement.hold(attempt, execution, agent, incarnation, needs)
@@ -130,6 +138,9 @@ class Placing:
         self._readings += 1
         self._known.pop(state.id, None)
         self._known[state.id] = (state.sequence, self._readings)
+        for path, number in list(self._posted.get(state.id, ())):
+            if state.final or path not in state.tasks or state.tasks[path].number >= number:
+                self._arrived(state.attempt_id(path, number))
         enqueue_ready(self, state, (p for p, t in state.tasks.items() if t.status is TaskStatus.READY))
         for task in state.tasks.values():
             for attempt in (task.live or {}).values():
@@ -147,13 +158,27 @@ class Placing:
         """Whether the slot of an attempt that has ended is kept until its agent's word."""
         return attempt in self._lingering or attempt in self._stuck
 
-    def granted_before(self, execution: str, given: inp.Grant) -> None:
-        """Hold what an earlier placing replica granted and the execution's owner hasn't recorded yet."""
-        for grant in given.grants:
+    def posted(self, arrival: Arrival) -> None:
+        """A grant is on its way to its execution's owner, by us or by who placed before us: its slots are taken."""
+        execution, given = arrival.execution, arrival.given
+        for grant in given.grants if isinstance(given, inp.Grant) else ():
+            posted = self._posted.setdefault(execution, {})
+            posted.setdefault((grant.task, grant.number), (grant.agent, grant.incarnation))
             ready = self.placement.ready_task(execution, grant.task)
             if ready is not None and ready.number == grant.number:
                 self.placement.withdraw(execution, grant.task)
-                self.placement.hold(ready.attempt, execution, grant.agent, grant.incarnation, ready.needs)
+                self.enqueue(ready)
+
+    def _arrived(self, attempt: str) -> None:
+        """The grant of an attempt isn't on its way any more."""
+        execution, _, rest = attempt.partition(":")
+        posted = self._posted.get(execution)
+        if posted is None:
+            return
+        task, _, number = rest.partition(":")[2].rpartition(":")
+        posted.pop((task, int(number)), None)
+        if not posted:
+            del self._posted[execution]
 
     # --- from other replicas -----------------------------------------------------------------------------------
 
@@ -218,7 +243,7 @@ class Placing:
         """This replica doesn't lead any more: only its agents stay."""
         self.placement.clear()
         self.circuits.forget_all()
-        for waited in (self._lingering, self._stuck, self._freed, self._known, self._awaited):
+        for waited in (self._lingering, self._stuck, self._freed, self._known, self._awaited, self._posted):
             waited.clear()
 
     # --- from agents -------------------------------------------------------------------------------------------

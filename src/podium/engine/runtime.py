@@ -601,6 +601,7 @@ class Engine:
             else:
                 self._batch.guard(shard)
                 self._batch.posted.append(_inbox_row(arrival, now_us))
+                self.placing.posted(arrival)
 
     def _placed(self, row: InboxRow) -> None:
         """Another replica has told us, who place, what has changed."""
@@ -923,8 +924,8 @@ class Engine:
             self.staffing.desk = self.placing
             for state in self.residency.states.values():
                 self.placing.adopt(state)
-            for execution, grant in pending.grants:
-                self.placing.granted_before(execution, grant)
+            for arrival in pending.grants:
+                self.placing.posted(arrival)
             self._loader.settle(pending.told, PLACEMENT_SHARD)
             for inbox_id in pending.told:
                 self._batch.drain(inbox_id, PLACEMENT_SHARD)

@@ -250,7 +250,8 @@ def unreturned(engine: Engine) -> list[str]:
     staffing, placement = engine.staffing, engine.staffing.placement
     found = [f"I6: {len(staffing.leases)} leases are held"] if len(staffing.leases) else []
     if placement.held():
-        found.append(f"I6: {placement.held()} slots are held")
+        which = ", ".join(sorted(a for e in placement.executions() for a in placement.attempts_of(e))[:5])
+        found.append(f"I6: {placement.held()} slots are held: {which}")
     if placement.queued():
         found.append(f"I6: {placement.queued()} tasks are queued")
     for agent in placement.agents.values():
