@@ -47,7 +47,7 @@ class Replica:
             suspend=lambda agent: None,
             doubt=self.doubted.append,
             held_as=lambda agent: self.held,
-            audience=Audience(lambda: self.leads, self.owned.__contains__),
+            audience=Audience(lambda: self.leads, self.owned.__contains__, alone=False),
             logs=self,
         )
 
@@ -292,6 +292,20 @@ def test_an_agent_that_says_farewell_has_left_at_all_replicas_once_its_last_word
         await eventually(lambda: all("a1" not in replica.link.registry for replica in cast.replicas))
         assert [len(replica.of(msg.Left)) for replica in cast.replicas] == [1, 1, 1]
         assert not cast.noticed("REGISTER_AGAIN")
+
+    story(act)
+
+
+def test_a_stopped_agent_s_last_results_count_though_they_are_heard_after_its_farewell():
+    async def act(cast: Cast) -> None:
+        await cast.register()
+        await cast.agreed()
+        await cast.say("mcp.agent.a1.status", {"status": {"state": "STOPPED"}})
+        await cast.agent.append("mcp.agent.a1.result", b'{"result": {"taskId": "e:0:t:1"}}')
+        await eventually(lambda: all("a1" not in replica.link.registry for replica in cast.replicas))
+        (taker,) = (replica for replica in cast.replicas if replica.of(msg.Succeeded))
+        kinds = [type(message) for message in taker.heard if isinstance(message, msg.Succeeded | msg.Left)]
+        assert kinds == [msg.Succeeded, msg.Left]
 
     story(act)
 

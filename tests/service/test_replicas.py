@@ -329,3 +329,17 @@ def test_what_the_agents_of_a_dead_replica_had_is_begun_anew_when_its_lease_ends
         await victim.stop(0.0)
 
     story("dead", act)
+
+
+def test_too_many_tasks_are_refused_whichever_replica_takes_them():
+    async def act(made: Cast) -> None:
+        for n in range(40):
+            await made.submit(taskId=f"q{n}", agentType="nobody")
+        for service in made.services:
+            service.submitting._counted_at = float("-inf")
+        refused = [await made.submit(taskId=f"r{n}", agentType="nobody") for n in range(3)]  # each takes its turn
+        assert [answer["error"]["code"] for answer in refused] == ["QUEUE_FULL"] * 3
+        for row in await made.store.executions(None):
+            await made.leader.podium.command(row.id, Cancel("enough"))
+
+    story("full", act, max_queued_tasks=20)

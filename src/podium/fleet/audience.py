@@ -19,10 +19,17 @@ class Audience:
     """One replica's share. By itself it takes everything."""
 
     def __init__(
-        self, leads: Callable[[], bool] = lambda: True, owns: Callable[[str], bool] = lambda execution: True
+        self,
+        leads: Callable[[], bool] = lambda: True,
+        owns: Callable[[str], bool] = lambda execution: True,
+        *,
+        alone: bool = True,
     ) -> None:
-        """`leads` says whether this replica decides about the fleet now, `owns` whether an execution is its own."""
+        """`leads` says whether this replica decides about the fleet now, `owns` whether an execution is its own;
+        `alone` that there is never another one.
+        """
         self.leads = leads
+        self.alone = alone
         self._owns = owns
 
     def share(self, messages: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from podium.fleet import messages as msg
-
 LEFT_SECONDS = 0.5
 
 
 class Farewells:
     """`say` each, `cancel` what has become of it otherwise, `end` before the loop goes."""
 
-    def __init__(self, leave: Callable[[str, msg.Left], bool]) -> None:
-        """`leave` has an agent leave; False when there is no room for that now."""
+    def __init__(self, leave: Callable[[str, str], bool]) -> None:
+        """`leave` has this incarnation of an agent leave; False when there is no room for that now."""
         self._leave = leave
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    def say(self, agent: str, message: msg.Left) -> None:
+    def say(self, agent: str, incarnation: str) -> None:
         """An agent leaves soon."""
         self.cancel(agent)
         loop = asyncio.get_running_loop()
-        self._timers[agent] = loop.call_later(LEFT_SECONDS, self._left, agent, message)
+        self._timers[agent] = loop.call_later(LEFT_SECONDS, self._left, agent, incarnation)
 
     def cancel(self, agent: str) -> None:
         """It has left, or is another one by now."""
@@ -39,7 +37,7 @@ class Farewells:
         for agent in tuple(self._timers):
             self.cancel(agent)
 
-    def _left(self, agent: str, message: msg.Left) -> None:
+    def _left(self, agent: str, incarnation: str) -> None:
         del self._timers[agent]
-        if not self._leave(agent, message):
-            self.say(agent, message)
+        if not self._leave(agent, incarnation):
+            self.say(agent, incarnation)

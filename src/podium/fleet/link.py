@@ -360,9 +360,6 @@ class FleetLink:
             return self._admission.take(delivery)
         if is_frame(delivery):
             heard = heard_frame(delivery)
-            if isinstance(heard.messages[-1], msg.Left):
-                self._leave_soon(heard.agent, heard.messages[-1])
-                return None
         elif is_notice(delivery):
             notice = heard_notice(delivery)
             if notice is not None:
@@ -371,15 +368,15 @@ class FleetLink:
         else:
             self._saved += 1
             heard = heard_status(delivery, self._clock.now_us() + self._saved)
+        if isinstance(heard.messages[-1], msg.Left) and self._leaves_soon(heard):
+            return None
         return self._take(heard, self._audience.share(heard.messages))
 
     def _take(self, heard: Heard, messages: tuple[Any, ...]) -> Coroutine[Any, Any, None] | None:
         """Hand over what was heard. Returns what is to be awaited where the agent must be told something, or where
         the engine has no room.
         """
-        now_us, agent, incarnation = self._clock.now_us(), heard.agent, heard.incarnation
-        if incarnation and not heard.is_frame:
-            incarnation = (msg.REMOTE if agent in self._frames else msg.FOREIGN) + incarnation
+        now_us, agent, incarnation = self._clock.now_us(), heard.agent, self._incarnation_in(heard)
         if heard.metrics:
             known = self.registry.heartbeat(agent, heard.metrics, now_us, incarnation)
         else:
@@ -392,6 +389,12 @@ class FleetLink:
             if not self._take_one(agent, message):
                 return self._take_rest(agent, messages[at:])
         return None
+
+    def _incarnation_in(self, heard: Heard) -> str:
+        """Return the incarnation that a message names, as the registry has it."""
+        if heard.is_frame or not heard.incarnation:
+            return heard.incarnation
+        return (msg.REMOTE if heard.agent in self._frames else msg.FOREIGN) + heard.incarnation
 
     def _take_facts(
         self, agent: str, messages: tuple[Any, ...], known: Known, incarnation: str
@@ -438,18 +441,23 @@ class FleetLink:
         self._forget(agent)
         return True
 
-    def _leave_soon(self, agent: str, message: msg.Left) -> None:
-        """An agent says farewell to all replicas: it gets nothing more, and has left once its last words are heard."""
-        if self._is(agent, message.incarnation):
-            self._take_one(agent, msg.Leaving(agent))
-            self._farewells.say(agent, message)
+    def _leaves_soon(self, heard: Heard) -> bool:
+        """An agent says farewell to all: it gets nothing more, and has left once its last words are heard.
 
-    def _take_farewell(self, agent: str, message: msg.Left) -> bool:
-        return not self._is(agent, message.incarnation) or self._take_leave(agent, message)
+        False where it isn't to be waited for: it isn't known, or it speaks JSON and there is no other replica.
+        """
+        agent, known = heard.agent, self.registry.descriptor(heard.agent)
+        if known is None or self.registry.recognise(agent, self._incarnation_in(heard)) is not Known.KNOWN:
+            return False
+        if self._audience.alone and not heard.is_frame:
+            return False
+        self._take_one(agent, msg.Leaving(agent))
+        self._farewells.say(agent, known.incarnation)
+        return True
 
-    def _is(self, agent: str, process: str) -> bool:
+    def _take_farewell(self, agent: str, incarnation: str) -> bool:
         known = self.registry.descriptor(agent)
-        return known is not None and known.incarnation == msg.REMOTE + process
+        return known is None or known.incarnation != incarnation or self._take_leave(agent, msg.Left(agent, ""))
 
     def _forget(self, agent: str) -> None:
         self._frames.discard(agent)

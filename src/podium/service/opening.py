@@ -58,7 +58,7 @@ class Opening(Struct, frozen=True):
     async def podium(self, **options: Any) -> Podium:
         """Open the store, as its owner or as one of its replicas; `options` are further ones of `Podium.open`.
 
-        Raises NotTheOwnerError: at once where one process owns the store, else when those that are there on another bus
+        Raises NotTheOwnerError: at once where it would have to be alone, else when those that are there on another bus
         have outlived a lease.
         """
         give_up_us = self.clock.now_us() + seconds_to_us(LEASE_PATIENCE_SECONDS)
@@ -76,7 +76,7 @@ class Opening(Struct, frozen=True):
                     **options,
                 )
             except NotTheOwnerError:
-                if not self.is_shared or self.clock.now_us() > give_up_us:
+                if not self.bus or self.clock.now_us() > give_up_us:
                     raise
             except StoreUnavailableError as error:
                 if not self.is_shared or isinstance(error, SchemaTooOldError):

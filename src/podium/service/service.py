@@ -256,7 +256,7 @@ class Service:
             may_answer=may_answer,
             presence=presence,
             taken=self._lives_here,
-            audience=Audience(self._leads, engine.owns),
+            audience=Audience(self._leads, engine.owns, alone=self.podium.ownership is None),
             logs=self.podium.logs,
             metrics=self.metrics,
         )

@@ -5,14 +5,19 @@ It checks, bounds and hands over; the submission is on disk when it returns.
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec import Struct
 
 from podium.app import Podium
 from podium.exceptions import QueueFullError
 from podium.fleet import wire
+from podium.ids import SHARDS
 from podium.service.submissions import submission_of
+from podium.workflow.model import TaskStatus
 
 RETRY_AFTER_SECONDS = 1.0
+COUNT_SECONDS = 1.0
 
 
 class SubmissionLimits(Struct, frozen=True):
@@ -29,6 +34,8 @@ class Submitting:
         self._podium = podium
         self._limits = limits
         self._under_way = 0
+        self._counted = 0  # tasks that wait, as far as a replica can tell that doesn't place them
+        self._counted_at = float("-inf")
 
     async def submit(self, said: wire.TaskSubmissionMessage) -> str:
         """Take a task and return its id: the client's own, or the execution's.
@@ -36,7 +43,7 @@ class Submitting:
         Raises QueueFullError, InvalidInputError that names the field, ConflictError when its id stands for something
         else.
         """
-        waiting, most = max(self._podium.queued, self._under_way), self._limits.max_queued_tasks
+        waiting, most = max(self._waiting(), self._under_way), self._limits.max_queued_tasks
         if waiting >= most:
             raise QueueFullError(
                 f"{waiting:,} tasks wait already (max_queued_tasks); try again later", RETRY_AFTER_SECONDS
@@ -56,3 +63,17 @@ class Submitting:
         finally:
             self._under_way -= 1
         return submission.submission_id or execution
+
+    def _waiting(self) -> int:
+        """Return how many tasks wait for an agent. The replica that places knows; another one reckons by its share of
+        the executions, and looks only now and then.
+        """
+        engine = self._podium.engine
+        if engine is None or engine.leads:
+            return self._podium.queued
+        now = asyncio.get_running_loop().time()
+        if now - self._counted_at >= COUNT_SECONDS:
+            ready = sum(state.counts[TaskStatus.READY] for state in engine.residency.states.values())
+            ours = sum(shard < SHARDS for shard in engine.owned)
+            self._counted, self._counted_at = ready * SHARDS // max(ours, 1), now
+        return self._counted
