@@ -26,7 +26,6 @@ from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ExecutionStatus, Workflow
 from tests.runtime.support import UnreliableStore, crash, until
 
-
 RECONCILE_SECONDS = 20.0
 
 

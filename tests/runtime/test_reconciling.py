@@ -120,7 +120,7 @@ async def test_a_lease_without_a_live_attempt_is_let_go():
 
 @virtual
 async def test_a_live_attempt_gets_its_lease_back():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     engine.staffing.leases.end(f"{execution}:1:a:1")
     assert await finds(engine, store) == {"attempt_without_lease": True}
     assert engine.staffing.leases.get(f"{execution}:1:a:1") is not None
@@ -129,7 +129,7 @@ async def test_a_live_attempt_gets_its_lease_back():
 
 @virtual
 async def test_slots_that_nobody_needs_come_back_and_those_in_use_count():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     placement = engine.placing.placement
     placement.hold(f"{execution}:1:b:7", execution, "hand-1", "i1")
     placement.hold("gone:1:a:1", "gone", "hand-1", "i1")
@@ -178,7 +178,7 @@ async def test_a_ready_task_whose_grant_was_forgotten_is_queued_again():
 
 @virtual
 async def test_a_queued_task_that_isnt_ready_is_taken_out():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     placement = engine.placing.placement
     for of, task, kind in ((execution, "b", "nobody"), ("gone", "a", "nobody")):
         placement.enqueue(ReadyTask(of, task, 1, f"{of}:1:{task}:1", kind, 50, 0))
@@ -188,7 +188,7 @@ async def test_a_queued_task_that_isnt_ready_is_taken_out():
 
 @virtual
 async def test_an_agent_that_miscounts_its_slots_counts_anew():
-    engine, hand, store, _ = await held()
+    engine, _hand, store, _ = await held()
     agent = engine.placing.placement.agents["hand-1"]
     agent.held += 3
     assert await finds(engine, store) == {"slots_miscounted": True}
@@ -264,7 +264,7 @@ async def test_a_place_of_the_admission_that_nobody_takes_is_free_again():
 
 @virtual
 async def test_an_input_that_nobody_takes_out_of_the_inbox_is_read():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     payload = encode_input(inp.Cancel("enough", force=True))
     row = InboxRow(execution, "c", "default", shard_of(execution), "cancel", payload, 0, 7)
     store._data.inbox[7] = row  # nobody was told, and where nobody else can write nobody looks
@@ -274,7 +274,7 @@ async def test_an_input_that_nobody_takes_out_of_the_inbox_is_read():
 
 @virtual
 async def test_an_input_that_was_read_and_forgotten_is_read_again():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     row = InboxRow(execution, "c", "default", shard_of(execution), "cancel", encode_input(inp.Cancel("", True)), 0, 7)
     engine._loader._unsettled[7] = row.shard
     store._data.inbox[7] = row
@@ -285,7 +285,7 @@ async def test_an_input_that_was_read_and_forgotten_is_read_again():
 
 @virtual
 async def test_a_log_that_somebody_else_has_cut_or_written_is_said():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     shard = shard_of(execution)
     row = store._data.shards[shard]
     for position in (row.position - 1, row.position + 4):
@@ -351,7 +351,7 @@ async def test_an_execution_with_nothing_to_wait_for_goes_on():
     ("column", "value"), [("status", "PAUSED"), ("active", False), ("wake_at_us", 1 << 60), ("finished_us", 5)]
 )
 async def test_a_row_that_isnt_what_its_events_say_is_said(column, value):
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     store._data.executions[execution] = replace(store._data.executions[execution], **{column: value})
     report = await look(engine, store)
     (find,) = [find for find in report.finds if find.kind is Kind.ROW_DIFFERS]
@@ -361,7 +361,7 @@ async def test_a_row_that_isnt_what_its_events_say_is_said(column, value):
 
 @virtual
 async def test_a_state_in_memory_that_isnt_what_its_events_say_is_said():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     engine.residency.states[execution].reason = "?"
     report = await look(engine, store)
     assert [(find.kind, find.mended) for find in report.finds] == [(Kind.MEMORY_DIFFERS, False)]
@@ -369,10 +369,10 @@ async def test_a_state_in_memory_that_isnt_what_its_events_say_is_said():
 
 @virtual
 async def test_a_wrong_snapshot_is_replaced():
-    engine, hand, store, (execution,) = await held()
-    found = await restore(store, engine.definitions, execution)
-    assert found is not None
-    state = found.state
+    engine, _hand, store, (execution,) = await held()
+    restored = await restore(store, engine.definitions, execution)
+    assert restored is not None
+    state = restored.state
     state.reason = "wrong"
     state.live += 1
     await store.put_snapshot(Snapshot(execution, state.sequence, 1, encode_state(state), 1))
@@ -437,7 +437,7 @@ async def test_a_read_model_that_differs_is_made_anew(how):
 
 @virtual
 async def test_the_loop_goes_round_by_itself_and_says_each_find_once():
-    engine, hand, store, executions = await held(30)
+    engine, _hand, store, executions = await held(30)
     keeper = reconciler(engine, store, seconds=60.0)
     await keeper.start()
     await asyncio.sleep(600)
@@ -456,7 +456,7 @@ async def test_the_loop_goes_round_by_itself_and_says_each_find_once():
 
 @virtual
 async def test_a_store_that_fails_makes_no_finds():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     keeper = reconciler(engine, store)
     store.gate.clear()
     telling = asyncio.create_task(engine.command(execution, inp.Signal("nudge")))
@@ -473,7 +473,7 @@ async def test_a_store_that_fails_makes_no_finds():
 
 @virtual
 async def test_an_engine_that_has_stopped_is_not_looked_at():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     engine.staffing.leases.end(f"{execution}:1:a:1")
     await engine.stop()
     assert await finds(engine, store) == {}
@@ -481,7 +481,7 @@ async def test_an_engine_that_has_stopped_is_not_looked_at():
 
 @virtual
 async def test_who_asks_gets_the_look_that_was_begun_for_it():
-    engine, hand, store, (execution,) = await held()
+    engine, _hand, store, (execution,) = await held()
     engine.staffing.leases.end(f"{execution}:1:a:1")
     keeper = reconciler(engine, store)
     assert await keeper.answer({"token": "one"}) == await keeper.answer({"token": "two"}) == {"done": False}
@@ -496,7 +496,7 @@ async def test_who_asks_gets_the_look_that_was_begun_for_it():
 
 @virtual
 async def test_a_look_that_goes_on_while_much_happens_finds_nothing():
-    engine, hand, store = await start(hand=Hand(auto=True, slots=3), idle_seconds=1.0)
+    engine, _hand, store = await start(hand=Hand(auto=True, slots=3), idle_seconds=1.0)
     keeper = reconciler(engine, store, seconds=7.0)
     await keeper.start()
     ended = []

@@ -297,9 +297,12 @@ class Placement:
 
     def withdraw(self, execution: str, task: str) -> None:
         """Take a task out of its queue, if it is in one."""
-        ready = self._ready.get(execution, {}).pop(task, None)
+        tasks = self._ready.get(execution, {})
+        ready = tasks.pop(task, None)
         if ready is not None:
             self._unqueue(ready)
+            if not tasks:
+                del self._ready[execution]
 
     def withdraw_all(self, execution: str) -> None:
         """Take an execution's tasks out of the queues."""
