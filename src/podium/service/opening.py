@@ -1,6 +1,6 @@
 """How a service comes to its store: alone, or as one of the replicas that share it, on the bus that they share, too.
 
-A shared store is waited for while it can't be reached, since the other replicas are no better off.
+One that is shared over a bus is waited for while it can't be reached, since the other replicas are no better off.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Opening(Struct, frozen=True):
                 if not self.bus or self.clock.now_us() > give_up_us:
                     raise
             except StoreUnavailableError as error:
-                if not self.is_shared or isinstance(error, SchemaTooOldError):
+                if not self.bus or isinstance(error, SchemaTooOldError):
                     raise
                 _log.warning("the database can't be used yet; it is tried until it can", reason=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
