@@ -23,7 +23,8 @@ from podium.engine import inputs as inp
 from podium.engine.admission import counts
 from podium.engine.explain import Explanation
 from podium.engine.following import Follower
-from podium.engine.posting import Posting
+from podium.engine.intake import check_same_start
+from podium.engine.posting import Posting, given_in
 from podium.engine.recovery import Definitions
 from podium.engine.runtime import Engine, EngineSettings
 from podium.engine.values import value_of
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from podium.agents.sdk import AgentDefinition
     from podium.engine.ownership import Ownership, SharedStore
     from podium.engine.readmodels import ReadModels
+    from podium.engine.reconciling import Reconciler
     from podium.engine.state import State
     from podium.fleet.messages import Carrier, ToAgent
     from podium.scheduling.resources import Vector
@@ -138,6 +140,7 @@ class Podium:
         self.engine: Engine | None = None
         self.agents: LocalAgents | None = None
         self.read_models: ReadModels | None = None
+        self.reconciler: Reconciler | None = None
         self.webhooks: Webhooks | None = None
         self._explaining = Explaining(
             self._owners, self._crew, self._clock,
@@ -397,7 +400,24 @@ class Podium:
         await engine.start()
         self.engine = engine
         await self._keep_read_models(engine)
+        await self._reconcile(engine, clock)
         return engine
+
+    async def _reconcile(self, engine: Engine, clock: Clock) -> None:
+        """Look, from now on, for what should not be."""
+        from podium.engine.reconciling import reconciler_of
+
+        reconciler = self.reconciler = reconciler_of(
+            engine, self.store, clock, models=self.read_models, ownership=lambda: self.ownership,
+            seconds=self.settings.reconcile_seconds,
+        )  # fmt: skip
+
+        async def answer(asked: dict[str, Any]) -> dict[str, Any]:
+            return {**await reconciler.answer(asked), "shards": sorted(engine.owned)}
+
+        self.before_store_closes.append(reconciler.stop)
+        self.answers["reconcile"] = answer
+        await reconciler.start()
 
     async def _keep_read_models(self, engine: Engine) -> None:
         from podium.engine.readmodels import ReadModels
@@ -467,15 +487,21 @@ class Podium:
         encoded = _encoded(given)
         timeout_seconds = self._deadline(workflow) if timeout_seconds is None else timeout_seconds
         bindings = await self._crew.staff(workflow)
-        if self.engine is not None:
+        more |= {"bindings": bindings, "priority": priority, "timeout_seconds": timeout_seconds}
+        tenant, engine = self.settings.tenant, self.engine
+        if submission_id is not None:
+            execution = execution_id_for(tenant, submission_id)
+        else:
+            execution = engine.new_execution_id() if engine is not None else self._ids.uuid7()
+        if engine is not None:
             try:
-                return await self.engine.submit(
-                    workflow, encoded, tenant=self.settings.tenant, submission_id=submission_id, bindings=bindings,
-                    priority=priority, timeout_seconds=timeout_seconds, **more,
-                )  # fmt: skip
+                return await engine.submit(
+                    workflow, encoded, tenant=tenant, submission_id=submission_id, execution=execution, **more
+                )
             except ShardMovedError:
-                _log.debug("a submission goes to the replica that has its shard")
-        return await self._post_start(workflow, encoded, submission_id, bindings, priority, timeout_seconds, more)
+                _log.debug("a submission goes to the replica that has its shard", execution=execution)
+        await self._post_start(execution, workflow, encoded, **more)
+        return execution
 
     def _deadline(self, workflow: Workflow) -> float | None:
         """Return the deadline of an execution that names none; single tasks have none but their attempts' time."""
@@ -494,10 +520,8 @@ class Podium:
         self._valid[id(workflow)] = (workflow, valid)
         return valid
 
-    async def _post_start(
-        self, workflow: Workflow, encoded: bytes, submission_id: str | None, bindings: dict[str, str],
-        priority: int | None, timeout_seconds: float | None, more: dict[str, Any],
-    ) -> str:  # fmt: skip
+    async def _post_start(self, execution: str, workflow: Workflow, encoded: bytes, **more: Any) -> None:
+        """Have the owner start an execution. Raises ConflictError where its id stands for another start."""
         definition, stored = self._definitions.compile(workflow)
         tenant, now_us = self.settings.tenant, self._clock.now_us()
         value, content = value_of(encoded)
@@ -505,20 +529,11 @@ class Podium:
         if content is not None and value.blob is not None:
             blobs.append(Blob(tenant, value.blob, content))
         await self.store.put(blobs, now_us)
-        execution = execution_id_for(tenant, submission_id) if submission_id is not None else self._ids.uuid7()
-        start = inp.Start(
-            workflow.name,
-            workflow.version,
-            definition.digest,
-            self._ids.seed(),
-            value,
-            bindings,
-            priority,
-            timeout_seconds,
-            **more,
-        )
+        start = inp.Start(workflow.name, workflow.version, definition.digest, self._ids.seed(), value, **more)
         await self._post(execution, "start", start)
-        return execution
+        first = await self.store.history(execution, limit=1)
+        for row in first:  # somebody else's start may have been there before
+            check_same_start(await given_in(self.store, row), start)
 
     async def command(self, execution: str, given: inp.Input) -> list[ev.Event]:
         """Give an execution an input and return what it caused, once that is on disk.

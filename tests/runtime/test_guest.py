@@ -35,16 +35,27 @@ class TakenLock:
 def guest_of(store) -> Podium:
     clock, lock = virtual_loop().clock, TakenLock()
     ids = IdSource(clock, virtual_loop().chance)
-    return Podium(Settings(), store.reopen(), MemoryLogs(), lock=lock, clock=clock, ids=ids)  # type: ignore[arg-type]
+    return Podium(Settings(), store.reopen(), MemoryLogs(), lock=lock, clock=clock, ids=ids, elsewhere=True)  # type: ignore[arg-type]
 
 
 @virtual
 async def test_a_guests_start_is_run_by_the_owner():
     engine, _, store = await start(hand=Hand(auto=True), inbox_poll_seconds=0.1)
-    posting = asyncio.create_task(guest_of(store)._post_start(ONE, b"null", "x", {}, None, None, {}))
+    posting = asyncio.create_task(guest_of(store).submit(ONE, submission_id="x"))
     await asyncio.sleep(0.1)
     engine.look_into_inbox()
     assert await engine.finished(await posting) is ExecutionStatus.COMPLETED
+
+
+@virtual
+async def test_a_guests_submission_whose_id_stands_for_another_one_is_refused():
+    engine, _, store = await start(hand=Hand(auto=True), inbox_poll_seconds=0.1)
+    guest = guest_of(store)
+    first = await guest.submit(ONE, {"a": 1}, submission_id="x")
+    assert await guest.submit(ONE, {"a": 1}, submission_id="x") == first
+    with pytest.raises(ConflictError, match="used before, with another workflow or another input"):
+        await guest.submit(ONE, {"a": 2}, submission_id="x")
+    assert await engine.finished(first) is ExecutionStatus.COMPLETED
 
 
 @virtual
@@ -52,7 +63,7 @@ async def test_a_guest_whose_start_is_over_a_limit_is_told_so_instead_of_waiting
     limited = workflow(*ONE.tasks, name="limited", config=WorkflowConfig(max_concurrent_executions=1))
     engine, _, store = await start()
     await engine.submit(limited)
-    posting = asyncio.create_task(guest_of(store)._post_start(limited, b"null", "x", {}, None, None, {}))
+    posting = asyncio.create_task(guest_of(store).submit(limited, submission_id="x"))
     await asyncio.sleep(0.1)
     engine.look_into_inbox()
     async with asyncio.timeout(60):

@@ -14,10 +14,10 @@ from podium.clock import Clock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.admission import waiting_room
-from podium.engine.codec import decode_row, encode_input
+from podium.engine.codec import decode_input, decode_row, encode_input
 from podium.exceptions import ConflictError, ExecutionNotFoundError, PodiumError
 from podium.ids import shard_of
-from podium.store.protocol import InboxRow, Store
+from podium.store.protocol import InboxRow, LogRow, Store
 
 LOOK_SECONDS = 0.02
 LOOK_LATER_SECONDS = 0.25  # once it takes longer than usual
@@ -167,3 +167,8 @@ class Posting:
 
     def _waiting_for(self, keys: list[Key] | set[Key]) -> list[asyncio.Future[None]]:
         return [each for key in keys for each in self._awaited.get(key, ()) if not each.done()]
+
+
+async def given_in(store: Store, row: LogRow) -> inp.Input:
+    """Return the input that a row of the log records."""
+    return decode_input(await store.get(row.tenant, row.payload_blob) if row.payload_blob else row.payload)

@@ -284,6 +284,7 @@ class Engine:
         *,
         tenant: str = DEFAULT_TENANT,
         submission_id: str | None = None,
+        execution: str | None = None,
         bindings: dict[str, str] | None = None,
         priority: int | None = None,
         timeout_seconds: float | None = None,
@@ -291,13 +292,16 @@ class Engine:
     ) -> str:
         """Start an execution and return its id once that is committed. The same `submission_id` starts it only once.
 
-        `given` is the input, JSON; `more` are further fields of the start: preferred_agent, submission, notify. Raises
-        ConflictError when the submission's id was used for something else, or the workflow's
-        `max_concurrent_executions` is reached.
+        `given` is the input, JSON; `execution` is its id, if it has one already and no `submission_id`; `more` are
+        further fields of the start: preferred_agent, submission, notify. Raises ConflictError when the submission's id
+        was used for something else, or the workflow's `max_concurrent_executions` is reached; ShardMovedError when it
+        is another replica's to start.
         """
         self._check_open()
         definition, encoded = self.definitions.compile(workflow)
-        execution = execution_id_for(tenant, submission_id) if submission_id is not None else self.new_execution_id()
+        if submission_id is not None:
+            execution = execution_id_for(tenant, submission_id)
+        execution = execution or self.new_execution_id()
         self._check_ours(execution)
         value, content = value_of(given)
         start = inp.Start(
