@@ -73,6 +73,7 @@ _MOST: dict[str, float] = {  # from 0, which means without it, to this
     "workflow_timeout_hours": 876_000,
     "agent_allocation_timeout_seconds": 365 * _DAY,
     "checkpoint_interval_minutes": 525_600,
+    "reconcile_seconds": _DAY,
     "circuit_breaker_failure_threshold": 1_000,
 }
 
@@ -170,6 +171,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_interval_minutes: float = 5.0  # an execution that goes on for so long gets a snapshot
     circuit_breaker_failure_threshold: int = 5  # failures in a row, after which an agent gets nothing for a while
     circuit_breaker_timeout_seconds: float = 30.0  # that while; then one trial
+    reconcile_seconds: float = 60.0  # between looks for what should not be
 
     # Webhooks: who is told of executions' ends.
     webhooks: tuple[Webhook, ...] = ()

@@ -42,6 +42,7 @@ COMMANDS = {
     "dlq": ("podium.cli.dlq", "dlq"),
     "example": ("podium.cli.examples", "example"),
     "rebuild": ("podium.cli.readmodels", "rebuild"),
+    "reconcile": ("podium.cli.reconciling", "reconcile"),
     "webhooks": ("podium.cli.webhooks", "webhooks"),
     "migrate": ("podium.cli.migrating", "migrate"),
     "upgrade": ("podium.cli.upgrading", "upgrade"),

@@ -349,6 +349,8 @@ class Service:
         if (webhooks := self.podium.webhooks) is not None:
             metrics.watch("podium_webhooks_pending", lambda: webhooks.pending)
             metrics.watch("podium_webhook_tries_total", webhooks.outcomes)
+        if (reconciler := self.podium.reconciler) is not None:
+            metrics.watch("podium_reconciler_finds_total", reconciler.counted)
         metrics.watch("podium_bus_lost_messages_total", lambda: {"agents": float(self.link.lost)})
 
         async def look_at_lag() -> None:

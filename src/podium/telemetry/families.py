@@ -112,6 +112,7 @@ _TABLE = (
     Family("podium_projection_lag", _GAUGE, "Committed inputs that a reader of the log hasn't taken yet", ("reader",)),
     Family("podium_webhooks_pending", _GAUGE, "Deliveries to webhooks that wait or are tried again"),
     Family("podium_webhook_tries_total", _COUNTER, "Tries to tell a webhook, by how they ended", ("outcome",)),
+    Family("podium_reconciler_finds_total", _COUNTER, "Finds of what should not be", ("kind", "mended")),
     Family("podium_event_loop_lag_seconds", _HISTOGRAM, "How late the event loop wakes up", (), "", _LAG),
     Family("podium_metrics_left_out", _GAUGE, "Label values beyond a metric's limit, which aren't shown", ("metric",)),
 )
