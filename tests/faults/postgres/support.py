@@ -14,6 +14,7 @@ import msgspec
 from podium.app import Podium
 from podium.engine import events as ev
 from podium.engine.codec import decode_row
+from podium.engine.state import State
 from podium.settings import Settings
 from podium.store.postgres import PostgresStore
 from podium.store.protocol import Cluster as Picture
@@ -177,19 +178,24 @@ class Replicas(Ensemble):
             super().at_rest()
 
     def examine(self, at_rest: bool = True, running: bool = True) -> None:
-        """Ask the oracle (I1 to I5), and the replicas whether they hold anything."""
+        """Ask the oracle (I1 to I5), and the replicas whether they hold anything. Only our agents keep the ledger."""
         if running:
             self.at_rest()
 
         async def look() -> list[str]:
             store = await PostgresStore.open(self.url)
             try:
-                return await Examination(store, self.told, self.effects, at_rest=at_rest).examine()
+                return await Examination(store, self.told, self.effects, at_rest=at_rest, keeps_ledger=_ours).examine()
             finally:
                 await store.close()
 
         broken = asyncio.run(look())
         assert not broken, "\n".join(broken)
+
+
+def _ours(path: str, state: State) -> bool:
+    spec = state.definition.tasks[path.partition("[")[0]].spec
+    return "worker" in (spec.agent, spec.agent_type)
 
 
 def _said(run: Running) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
-from podium.exceptions import ConflictError, NotTheOwnerError, SchemaTooNewError
+from podium.clock import SECOND
+from podium.exceptions import ConflictError, NotTheOwnerError, SchemaTooNewError, StoreUnavailableError
 from podium.store.named_sql import named_blocks
 from podium.store.postgres.bell import Bell
 from podium.store.postgres.rows import cluster_row, shard_row
 from podium.store.postgres.sessions import Sessions
+from podium.store.postgres.writer import Writer
 from podium.store.protocol import Cluster, Replica, ShardRow
 
 _SQL = named_blocks("postgres.sql")
@@ -19,6 +22,7 @@ class PostgresMembership:
 
     _sessions: Sessions
     _bell: Bell
+    _writer: Writer
 
     async def join(self, replica: Replica, lease_us: int) -> Cluster:
         """Make a replica known."""
@@ -49,8 +53,19 @@ class PostgresMembership:
         return await self.cluster()
 
     async def renew(self, replica: str, lease_us: int, *, draining: bool = False) -> Cluster | None:
-        """Begin its lease anew, and forget who is long gone."""
-        row = await self._sessions.row(_SQL["renew"], replica, lease_us, draining)
+        """Begin its lease anew, and forget who is long gone.
+
+        A server that says nothing within the lease is reached on new connections: a line may have gone without a word.
+        """
+        try:
+            async with asyncio.timeout(lease_us / SECOND):
+                row = await self._sessions.row(_SQL["renew"], replica, lease_us, draining)
+        except TimeoutError as error:
+            self._sessions.cut()
+            self._writer.cut()
+            raise StoreUnavailableError(
+                f"{self._sessions.address}: a renewal had no answer within the lease; the connections are made anew"
+            ) from error
         if row is None:
             return None
         moved, *cluster = row

@@ -97,6 +97,12 @@ class Sessions:
         while self._idle:
             self._idle.pop().terminate()
 
+    def cut(self) -> None:
+        """End all connections at once, those lent too: what is under way on them fails."""
+        self.expire()
+        for connection in list(self._borrowed):
+            connection.terminate()
+
     async def close(self) -> None:
         """Let everything go; what is under way fails. Safe twice."""
         self._closed = True

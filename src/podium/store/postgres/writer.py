@@ -54,6 +54,11 @@ class Writer:
             with translated(self._address):
                 await self._connected()
 
+    def cut(self) -> None:
+        """End the session at once: of an append that is under way nobody knows whether it was committed."""
+        if self._connection is not None:
+            self._connection.terminate()
+
     async def close(self) -> None:
         """Finish what was begun and let go. Safe twice."""
         self._closed = True
