@@ -15,6 +15,7 @@ from podium.store.postgres.writer import Writer
 from podium.store.protocol import Cluster, Replica, ShardRow
 
 _SQL = named_blocks("postgres.sql")
+_PATIENCE_SECONDS = 1.0  # with a server that answers slowly, however short a lease is
 
 
 class PostgresMembership:
@@ -58,7 +59,7 @@ class PostgresMembership:
         A server that says nothing within the lease is reached on new connections: a line may have gone without a word.
         """
         try:
-            async with asyncio.timeout(lease_us / SECOND):
+            async with asyncio.timeout(max(lease_us / SECOND, _PATIENCE_SECONDS)):
                 row = await self._sessions.row(_SQL["renew"], replica, lease_us, draining)
         except TimeoutError as error:
             self._sessions.cut()
