@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=None, help="instead of minutes")
     parser.add_argument("--seed", type=int, default=None, help="of the faults and the load; a new one without it")
     parser.add_argument("--every", type=float, default=5.0, help="seconds from fault to fault")
+    parser.add_argument("--at-once", type=int, default=4, help="faults at most")
     parser.add_argument("--rate", type=float, default=4.0, help="executions a second")
     parser.add_argument("--report", type=Path, default=None, help="where the report goes as JSON")
     parser.add_argument("--keep", action="store_true", help="keep the folder with everything that was said")
@@ -29,7 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="podium-soak-"))
     seconds = given.minutes * 60 if given.seconds is None else given.seconds
     _say(f"seed {seed}, {seconds:.0f} s, in {folder}")
-    soak = Soak(folder, seed=seed, seconds=seconds, every_seconds=given.every, a_second=given.rate, say=_say)
+    soak = Soak(
+        folder,
+        seed=seed,
+        seconds=seconds,
+        every_seconds=given.every,
+        at_once=given.at_once,
+        a_second=given.rate,
+        say=_say,
+    )
     result = None
     try:
         result = asyncio.run(soak.run())

@@ -47,19 +47,23 @@ class Soak:
         seed: int,
         seconds: float,
         every_seconds: float,
+        at_once: int,
         a_second: float,
         say: Callable[[str], None],
         replicas: int = 3,
         agents: int = 10,
         processes: int = 5,
     ) -> None:
-        """A fault every so many seconds, so many executions a second, with agents in so many processes."""
+        """A fault every so many seconds, at most so many at once; so many executions a second; agents in so many
+        processes.
+        """
         self.folder = folder
         self.history = History()
         self.could_not_start: Counter[str] = Counter()
         self._seed = seed
         self._seconds = seconds
         self._every = every_seconds
+        self._at_once = at_once
         self._a_second = a_second
         self._say = say
         self.stage = Stage(folder, seed, self._ended, replicas=replicas, agents=agents, processes=processes)
@@ -86,7 +90,7 @@ class Soak:
         self._client = await Client.open(self.stage.database, self.history)
         bus = await BusClient.open(self.stage.nats.url, self.history)
         load = Load(self._client, bus, self.history, self.folder, self._seed, self._a_second)
-        self._faults = Faults(self.stage, self.history, self._seed, self._every, self._probe)
+        self._faults = Faults(self.stage, self.history, self._seed, self._every, self._at_once, self._probe)
         loading = asyncio.create_task(load.run(), name="soak-load")
         faulting = asyncio.create_task(self._faults.run(), name="soak-faults")
         until = time.monotonic() + self._seconds

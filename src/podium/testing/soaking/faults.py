@@ -23,7 +23,6 @@ from podium.testing.soaking.history import History
 from podium.testing.soaking.processes import Process
 from podium.testing.soaking.stage import DATABASE, Replica, Stage
 
-AT_ONCE = 3
 DATABASE_NAME, BUS_NAME = "postgresql", "nats"
 
 
@@ -57,6 +56,7 @@ class Faults:
         history: History,
         seed: int,
         every_seconds: float,
+        at_once: int,
         probe: Callable[[float], Coroutine[Any, Any, float]],
     ) -> None:
         self.stage = stage
@@ -65,6 +65,7 @@ class Faults:
         self.last_server_fault = float("-inf")
         self._history = history
         self._every = every_seconds
+        self._at_once = at_once
         self._probe = probe
         self._busy: set[str] = set()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -75,7 +76,7 @@ class Faults:
     async def run(self) -> None:
         """Begin one every few seconds until `stop`, then wait for those that are under way."""
         while not await self._stopped_within(self.chance.uniform(0.5, 1.5) * self._every):
-            if len(self._under_way) < AT_ONCE:
+            if len(self._under_way) < self._at_once:
                 self._begin()
         if self._under_way:
             await asyncio.wait(self._under_way)
