@@ -14,6 +14,7 @@ from podium.agents.sdk import function_agent, task
 from podium.bus.opening import transport_for
 from podium.bus.transport import Transport
 from podium.engine.inputs import Cancel
+from podium.engine.runtime import Engine
 from podium.exceptions import NotTheOwnerError
 from podium.fleet import wire
 from podium.ids import SHARDS
@@ -44,6 +45,11 @@ async def total(dependencyResults: list[int]) -> int:  # noqa: N803 - so it is c
 DOUBLE = Workflow(name="double", tasks=(Task(id="a", agent_type="adder", function="double", payload={"number": 21}),))
 
 
+def engine(service: Service) -> Engine:
+    assert service.podium.engine is not None
+    return service.podium.engine
+
+
 class Cast:
     """Services on one store and one bus, and a client beside them."""
 
@@ -68,18 +74,18 @@ class Cast:
 
     @property
     def leader(self) -> Service:
-        return next(service for service in self.services if service.podium.engine.leads)
+        return next(service for service in self.services if engine(service).leads)
 
     @property
     def followers(self) -> list[Service]:
-        return [service for service in self.services if not service.podium.engine.leads]
+        return [service for service in self.services if not engine(service).leads]
 
     async def spread(self) -> None:
         """Return once all shards are owned, and evenly."""
 
         def even() -> bool:
-            owned = [len(service.podium.engine.owned) for service in self.services]
-            leads = sum(service.podium.engine.leads for service in self.services)
+            owned = [len(engine(service).owned) for service in self.services]
+            leads = sum(engine(service).leads for service in self.services)
             return sum(owned) == SHARDS + 1 and max(owned) - min(owned) <= 1 and leads == 1
 
         await eventually(even)
@@ -186,7 +192,7 @@ def test_a_replica_that_stops_hands_over_and_what_its_agents_had_is_done():
         nap = Workflow(name="nap", tasks=(Task(id="a", agent_type="adder", function="wait", payload={"seconds": 0.4}),))
         leader = made.leader
         executions = [await service.podium.submit(nap) for service in made.services for _ in range(4)]
-        await eventually(lambda: any(len(service.podium.engine.staffing.leases) for service in made.services))
+        await eventually(lambda: any(len(engine(service).staffing.leases) for service in made.services))
         await made.stop(leader)
         await made.spread()
         await made.known(2)
@@ -220,7 +226,7 @@ def test_a_replica_says_its_name_and_what_it_owns():
         assert started["payload"]["replica"] == fourth.replica != "single"
         await made.spread()
         text = fourth.metrics.render().decode()
-        owned = len(fourth.podium.engine.owned - {SHARDS})
+        owned = len(engine(fourth).owned - {SHARDS})
         assert f"podium_shards_owned {owned}" in text
 
     story("names", act)
@@ -317,10 +323,13 @@ def test_what_the_agents_of_a_dead_replica_had_is_begun_anew_when_its_lease_ends
         victim = made.followers[0]
         nap = Workflow(name="nap", tasks=(Task(id="a", agent_type="adder", function="wait", payload={"seconds": 60}),))
         executions = [await made.leader.podium.submit(nap) for _ in range(3)]
-        placed = made.leader.podium.engine.staffing.placement
+        placed = engine(made.leader).staffing.placement
         inside = f"bus.{victim._incarnation}"
         await eventually(lambda: any(each.held for each in placed.agents.values() if each.incarnation == inside))
-        for part in (victim.podium.ownership._task, victim.podium.ownership._moving):  # dead, as far as others can see
+        ownership = victim.podium.ownership
+        assert ownership is not None
+        for part in (ownership._task, ownership._moving):  # dead, as far as others can see
+            assert part is not None
             part.cancel()
         await eventually(lambda: not any(each.held for each in placed.agents.values() if each.incarnation == inside))
         for execution in executions:
