@@ -508,3 +508,35 @@ async def test_a_look_that_goes_on_while_much_happens_finds_nothing():
     assert not sum(keeper.counted().values())
     await keeper.stop()
     await sound(store, engine)
+
+
+STATEMENTS = (
+    "active", "counted", "cursor", "due", "execution", "follow", "get", "history", "inbox", "listed", "load", "model",
+    "recorded", "shards",
+)  # fmt: skip
+
+
+@virtual
+@pytest.mark.parametrize(("executions", "most"), [(0, 4), (1_000, 12)])
+async def test_a_look_asks_little_of_the_store_however_much_there_is(executions, most):
+    engine, _, store = await start(register=False)
+    for _ in range(executions):
+        await engine.submit(ONE)
+    models = ReadModels(store)
+    keeper = reconciler(engine, store, models=models)
+    asked = 0
+
+    def counting(ask: Any) -> Any:
+        async def counted(*arguments: Any, **named: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await ask(*arguments, **named)
+
+        return counted
+
+    for name in STATEMENTS:
+        setattr(store, name, counting(getattr(store, name)))
+    looks = 40
+    for _ in range(looks):
+        assert (await keeper.look(thorough=False)).finds == ()
+    assert asked / looks <= most

@@ -21,7 +21,7 @@ from podium.store.protocol import Store
 from podium.telemetry.logs import get_logger
 
 PAGE = 500
-PAGES_AT_ONCE = 4
+PAGES_AT_ONCE = 10
 TRIES = 5
 _log = get_logger("podium.engine")
 
@@ -54,7 +54,7 @@ class _Count:
 class ModelCheck:
     """The statistics of our shards, as kept, against the log."""
 
-    every = 2
+    every = 6
 
     def __init__(
         self, store: Store, clock: Clock, shards: Callable[[], Sequence[int]], readers: Mapping[str, Projection] | None
