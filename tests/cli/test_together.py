@@ -102,6 +102,13 @@ class Together:
 
         return asyncio.run(submit())
 
+    def reconciled(self) -> None:
+        """Have all of them look for what should not be, and find nothing."""
+        document = self.json("reconcile")
+        assert document["finds"] == document["failed"] == document["shards_without_owner"] == []
+        assert document["looked_at"]["shards"] == 64
+        assert document["looked_at"]["histories"]
+
     def ended(self, executions: list[str]) -> Counter[str]:
         """Wait for their ends; return how often each status."""
 
@@ -163,6 +170,7 @@ def test_killed_joined_and_restarted_one_after_the_other_nothing_is_lost_and_not
     left = {one["details"]["pid"] for one in together.settled(3)["replicas"]}
     assert not left & {first.process.pid, second.process.pid}, "who leaves in good order is forgotten at once"
     assert together.recorded_twice(before + during + restarted) == []
+    together.reconciled()
     assert fourth.process.poll() is None
 
 
@@ -209,6 +217,10 @@ def test_the_replica_that_places_is_killed_and_another_one_does(together: Togeth
     after = together.submitted(10, "name: tiny\ntasks:\n  - {id: one, agent: noop}\n")
     assert together.ended(after) == {"completed": 10}
     assert together.settled(1)["leader"] != placing["id"]
+    together.up()
+    together.settled(2)
+    together.submitted(5, LONELY)
+    together.reconciled()
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import row_of
 from podium.engine.codec import decode_row, encode_events
 from podium.engine.explain import Sources, explain, headline
+from podium.engine.reconciliation import contradictions
 from podium.engine.recovery import Definitions, restore
 from podium.engine.runtime import Engine
 from podium.engine.shards import EVERY_SHARD
@@ -32,7 +33,7 @@ from podium.ids import shard_of
 from podium.scheduling.placement import Placement
 from podium.store.protocol import ExecutionRow, LogRow, Store
 from podium.testing.ledger import Effect, Told
-from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, TaskStatus
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, TaskStatus
 
 _PAGE = 1_000
 Expected = Callable[[str, State], bytes | None]  # the JSON that a task's result must be; None: anything
@@ -211,38 +212,6 @@ class Examination:
         if self._at_rest and ExecutionStatus(row.status) not in FINAL_EXECUTION:
             waits = "; ".join(f"{e.task} ({e.status}): {e.because}" for e in explain(state, row.updated_us))
             self._say("I5", f"{row.id} never ended: {headline(state, row.updated_us)}; {waits}")
-
-
-def contradictions(state: State) -> list[str]:
-    """Return what a state says of itself that can't be true: counters that don't count, tasks that nothing moves on."""
-    found = []
-    tasks = list(state.tasks.values())
-    live = sum(len(task.live or ()) for task in tasks)
-    if live != state.live:
-        found.append(f"{live} attempts are live, the counter says {state.live}")
-    for status in TaskStatus:
-        counted = sum(task.status is status for task in tasks)
-        if counted != state.counts[status]:
-            found.append(f"{counted} tasks are {status}, the counter says {state.counts[status]}")
-    if state.final:
-        if live:
-            found.append(f"{state.status} with {live} live attempts")
-        return found
-    timers = {(kind, path) for due, kind, path, number in state._timers if state.timer_holds((due, kind, path, number))}
-    for task in tasks:
-        if task.status is TaskStatus.RUNNING and task.fan is None and not task.live:
-            found.append(f"{task.path} is running without an attempt")
-        if (
-            task.status is TaskStatus.RETRYING
-            and state.status is ExecutionStatus.RUNNING
-            and ("retry", task.path) not in timers
-        ):
-            found.append(f"{task.path} waits for its next attempt, but no timer will start it")
-    if state.status is ExecutionStatus.COMPLETED and any(
-        t.parent is None and t.status not in FINAL_TASK for t in tasks
-    ):
-        found.append("completed, but not every task has ended")
-    return found
 
 
 def unreturned(engine: Engine) -> list[str]:
