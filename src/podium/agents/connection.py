@@ -170,7 +170,7 @@ class AgentConnection:
         if isinstance(message, msg.Registration):
             self._registrations[message.agent] = message
             self._unregistered.add(message.agent)
-            self._on_loop(self._register_soon)
+            self._on_loop(lambda: self._register_soon((message.agent,)))
             return True
         if len(self._waiting) >= MOST_WAITING or self._closing:
             return False
@@ -220,8 +220,7 @@ class AgentConnection:
             self._ears.connected(True)
             if what is Happening.RECONNECTED:
                 _log.warning("the bus is there again")
-                self._unregistered.update(self._registrations)
-                self._register_soon()
+                self._register_all()
         elif what is not Happening.CLOSED:
             _log.warning("the bus", happening=str(what), details=details)
 
@@ -327,7 +326,7 @@ class AgentConnection:
             case wire.Notice.REGISTER_AGAIN:
                 if agent in self._registrations:
                     self._unregistered.add(agent)
-                    self._register_soon()
+                    self._register_soon((agent,))
             case wire.Notice.REGISTRATION_REFUSED:
                 error = RegistrationConflictError(notice.reason or None)
                 if notice.code == 409:
@@ -346,22 +345,26 @@ class AgentConnection:
 
     def _event(self, delivery: Delivery) -> None:
         if b"ORCHESTRATOR_STARTED" in delivery.data:
-            self._unregistered.update(self._registrations)
-            self._register_soon()
+            self._register_all()
 
     # --- registration and heartbeats ---------------------------------------------------------------------------
 
-    def _register_soon(self) -> None:
-        self._start(self._register(), "podium-wire-register")
+    def _register_all(self) -> None:
+        """Somebody may not know us: say it once more of all, also where what was said before is confirmed meanwhile."""
+        self._unregistered.update(self._registrations)
+        self._register_soon(tuple(self._registrations))
+
+    def _register_soon(self, agents: tuple[str, ...]) -> None:
+        self._start(self._register(agents), "podium-wire-register")
 
     async def _register_for_ever(self) -> None:
         """Say it again until it is confirmed."""
         while True:
             await asyncio.sleep(REGISTER_SECONDS)
-            await self._register()
+            await self._register(tuple(self._unregistered))
 
-    async def _register(self) -> None:
-        for agent in tuple(self._unregistered):
+    async def _register(self, agents: tuple[str, ...]) -> None:
+        for agent in agents:
             given = self._registrations.get(agent)
             if given is None:
                 continue

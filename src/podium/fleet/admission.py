@@ -26,6 +26,7 @@ from podium.fleet.hearing import agent_of
 from podium.fleet.presence import Presence
 from podium.fleet.registry import FleetRegistry, Known, Outcome
 from podium.fleet.speaking import Speaker
+from podium.fleet.strangers import Strangers
 from podium.fleet.translation import registration_of
 from podium.fleet.undecided import Undecided
 from podium.telemetry.logs import get_logger
@@ -96,7 +97,7 @@ class Admission:
         self._presence = presence
         self._asked: OrderedDict[tuple[str, str], int] = OrderedDict()  # who was told what to do, and when
         self._invited: OrderedDict[str, int] = OrderedDict()  # who was told to register again, and didn't yet
-        self._strangers: OrderedDict[str, int] = OrderedDict()  # who isn't known to this replica, and since when
+        self._strangers = Strangers(self.ask_again, ASK_AGAIN_SECONDS)
         self._undecided = Undecided()
 
     @property
@@ -179,7 +180,7 @@ class Admission:
             self._frames.discard(agent)
         self._invited.pop(agent, None)
         self._asked.pop((agent, ""), None)
-        self._strangers.pop(agent, None)
+        self._strangers.known(agent)
         if not self._receiver.receive(registration_of(given, descriptor.incarnation)):
             self._registry.deregister(agent)
             return None
@@ -294,11 +295,9 @@ class Admission:
         now_us, named = self._clock.now_us(), _own_word(incarnation)
         again_us = seconds_to_us(ASK_AGAIN_SECONDS)
         if not self._leads():
-            since_us = self._strangers.get(agent)
-            if since_us is None:
-                _remember(self._strangers, agent, now_us)
-            if known is Known.FENCED or since_us is None or now_us - since_us < again_us:
-                return
+            if known is not Known.FENCED:
+                self._strangers.seen(agent, named)
+            return
         asked_us = self._asked.get((agent, named))
         if asked_us is not None and now_us - asked_us < again_us:
             return
@@ -310,6 +309,10 @@ class Admission:
             )
         else:
             await self.ask_again(agent, named)
+
+    def end(self) -> None:
+        """Nothing is said by itself any more."""
+        self._strangers.end()
 
     async def ask_again(self, agent: str, named: str = "") -> None:
         """Ask an agent to register again: nothing that it has is lost by that."""

@@ -169,6 +169,7 @@ class FleetLink:
         for subscription in subscriptions:
             await subscription.stop()
         self._farewells.end()
+        self._admission.end()
 
     async def stop(self) -> None:
         """Say what waits to be said, then no more. Safe twice."""
