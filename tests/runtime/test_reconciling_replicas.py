@@ -179,3 +179,23 @@ async def test_who_leads_corrects_a_counter_that_all_share():
         cluster.join("hand-1")
         await cluster.ended(executions)
         assert await cluster.store.counter("default", "workflow:w") == 0
+
+
+@virtual
+async def test_leases_of_an_execution_that_is_being_loaded_go_with_its_shard():
+    """After a failed append it is out of memory for a moment: a lease that stayed would end, and lose what is alive."""
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        member = cluster.join("hand-1", working=False)
+        executions = await cluster.submit(ONE, 4)
+        await until(lambda: len(member.live) == 4)
+        for execution in executions:
+            one.engine.residency.drop(execution)
+        await one.engine.release(one.engine.owned)
+        assert len(one.engine.staffing.leases) == 0
+        await cluster.kill(one)
+        await cluster.start()
+        await cluster.balanced()
+        member.finish_all()
+        await cluster.ended(executions)

@@ -882,7 +882,7 @@ class Engine:
         for execution in theirs:
             self.residency.drop(execution)
             self._snapshots.forget(execution)
-            self.staffing.disown(execution)
+        self.staffing.disown_shards(gone)  # of executions that aren't in memory just now, too
         self._place_for_others([execution for execution in self.residency.loading if shard_of(execution) in gone])
         self._loader.disown(gone)
         self._waiting_room.disown(gone)

@@ -6,7 +6,7 @@ engine says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import assert_never
 
 from podium.engine import events as ev
@@ -20,6 +20,7 @@ from podium.engine.state import State, TaskState
 from podium.engine.values import value_of
 from podium.exceptions import InvalidInputError
 from podium.fleet import messages as msg
+from podium.ids import shard_of
 from podium.scheduling.placement import Placement
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import TaskStatus
@@ -139,6 +140,12 @@ class Staffing:
                 lease = self.leases.get(state.attempt_id(task.path, attempt.number))
                 if lease is not None and self._is_here(attempt.agent, attempt.incarnation):
                     self._reunited.append(lease)
+
+    def disown_shards(self, shards: Container[int]) -> None:
+        """Other replicas have the executions of these shards now, and their leases."""
+        for attempt, lease in self.leases.items():
+            if shard_of(lease.execution) in shards:
+                self.leases.end(attempt)
 
     def disown(self, execution: str) -> None:
         """Another replica has this execution now: its leases are that one's."""
