@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from podium.bus.transport import Delivery, Stream, Subscription, Transport
 from podium.clock import Clock, seconds_to_us
@@ -37,13 +37,12 @@ from podium.fleet.hearing import (
     heard_status,
     is_frame,
     is_notice,
-    unreadable_result,
 )
 from podium.fleet.presence import Presence
 from podium.fleet.receipts import Receipts
 from podium.fleet.registry import ChangeKind, FleetRegistry, Known
 from podium.fleet.speaking import Speaker
-from podium.fleet.translation import wire_result
+from podium.fleet.unusable import SetAside, Unusable
 from podium.telemetry.logs import get_logger
 from podium.telemetry.metrics import Metrics
 
@@ -57,16 +56,6 @@ GATHER_SECONDS = 0.02  # of signs of life, which can wait: each alone would wake
 _RESULTS = (msg.Succeeded, msg.Failed)
 _FACTS = (*_RESULTS, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed)
 _log = get_logger("podium.fleet")
-
-
-class SetAside(Protocol):
-    """Takes what can't be used, for people to look at: dead letters."""
-
-    def __call__(self, reason: str, delivery: Delivery, data: bytes | None) -> None:
-        """Keep a message with its reason; `data` is the part of it that is meant (None: all, and it is rejected once
-        it is kept). Must not block.
-        """
-        ...
 
 
 class FleetLink:
@@ -107,7 +96,6 @@ class FleetLink:
         self._clock = clock
         self._settings = settings
         self._tell = tell
-        self._set_aside = set_aside
         self._suspend = suspend
         self._presence = presence
         self._audience = audience or Audience()
@@ -138,6 +126,16 @@ class FleetLink:
             leads=self._audience.leads,
         )
         self._receipts = Receipts()
+        self._unusable = Unusable(
+            registry,
+            receiver,
+            self._speaker,
+            self._receipts,
+            tell=tell,
+            set_aside=set_aside,
+            audience=self._audience,
+            metrics=self._metrics,
+        )
         self._saved = 0
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -267,23 +265,7 @@ class FleetLink:
 
     def unusable(self, agent: str, attempt: str, why: str) -> None:
         """What an agent said of this attempt can't be recorded: set it aside, and let the agent forget it."""
-        delivery = self._receipts.of(agent, attempt)
-        if delivery is not None:
-            self._set_aside(why, delivery, self._part_of(delivery, attempt))
-            self._receipts.confirm(agent, attempt)
-        elif not attempt or agent not in self.registry:
-            return
-        self._speaker.send(agent, msg.Confirmation(attempt, accepted=False))
-
-    @staticmethod
-    def _part_of(delivery: Delivery, attempt: str) -> bytes | None:
-        """Return one result of a frame as document 000's JSON; None for what is no frame."""
-        if not is_frame(delivery):
-            return None
-        for message in heard_frame(delivery).messages:
-            if isinstance(message, msg.Succeeded | msg.Failed) and message.attempt == attempt:
-                return wire.encoded(wire.TaskResultMessage(result=wire_result(message)))
-        return None
+        self._unusable.unrecordable(agent, attempt, why)
 
     # --- from agents -------------------------------------------------------------------------------------------
 
@@ -308,42 +290,12 @@ class FleetLink:
                     if waiting is not None:
                         await waiting
                 except InvalidInputError as error:
-                    await self._malformed(delivery, error)
+                    await self._unusable.malformed(delivery, error)
                 except Exception as error:  # noqa: BLE001 - the fleet's other agents hang on this loop
                     _log.error("a message could not be handled", subject=delivery.subject, exc_info=error)
-                    await self._malformed(delivery, error)
+                    await self._unusable.malformed(delivery, error)
             if gather_seconds and len(deliveries) < TAKEN_AT_ONCE:
                 await asyncio.sleep(gather_seconds)
-
-    async def _malformed(self, delivery: Delivery, error: Exception) -> None:
-        """Count what can't be used, say so where that is awaited, set it aside. What all hear, the leader sees to."""
-        if not delivery.sequence and not self._audience.leads():
-            return
-        kind = delivery.subject.rpartition(".")[2]
-        self._metrics.counter("podium_malformed_messages_total", kind).inc()
-        _log.info("a message can't be used", subject=delivery.subject, error=str(error))
-        self._tell(
-            wire.SystemEventType.SYSTEM_ERROR,
-            {"error": "MALFORMED_MESSAGE", "subject": delivery.subject[:256], "message": str(error)[:1_000]},
-        )
-        self._set_aside(str(error), delivery, None)
-        if not delivery.sequence:
-            await self._speaker.answer_error(delivery.reply, "INVALID_MESSAGE", str(error))
-        await self._tell_speaker(delivery, kind, str(error))
-
-    async def _tell_speaker(self, delivery: Delivery, kind: str, why: str) -> None:
-        """Tell an agent of the fleet that what it said can't be used; a result that can't be ends its attempt."""
-        try:
-            agent = agent_of(delivery.subject)
-        except InvalidInputError:
-            return
-        if agent not in self.registry:
-            return
-        lost = unreadable_result(delivery, why) if kind == "result" and not is_frame(delivery) else None
-        attempt = lost.attempt if lost is not None else ""
-        await self._speaker.notify(agent, wire.Notice.ERROR, code=400, reason=why[:1_000], task_id=attempt)
-        if lost is not None:
-            self._receiver.receive(lost)  # where the engine is full, the next repetition of the result does it
 
     def _result(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
         frame = is_frame(delivery)
