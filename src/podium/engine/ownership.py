@@ -275,15 +275,16 @@ class Ownership:
         rows = {row.shard: row for row in cluster.shards}
         if strays or moves.claim:
             self._moves += 1
-            self._look.set()  # for the picture afterwards
         if strays:  # a claim whose answer was lost: given back, and claimed again
             await self._store.release(self._replica.id, {shard: rows[shard].fence for shard in strays})
+            self._look.set()
         if not moves.claim:
             return
         wanted = {shard: rows[shard].fence if shard in rows else 0 for shard in moves.claim}
         got = await self._store.claim(self._replica.id, wanted)
         if not got:
-            return
+            return  # others were first, or nobody may yet: the next turn shows it
+        self._look.set()  # for the picture afterwards
         self.taken_over += sum(1 for shard in got if shard in rows and rows[shard].owner)
         try:
             await self._engine.acquire(got)
