@@ -14,7 +14,7 @@ BROKEN = "name: broken\ntasks:\n  - id: a\n    agnt: noop\n    depends_on: [c]\n
 MISTAKES = [
     ("run", "missing argument 'FILE'; see `podium run --help`"),
     ("nonsense", "no such command 'nonsense'; see `podium --help`"),
-    ("pauze", "no such command 'explian'; did you mean 'pause'; see `podium --help`"),
+    ("pauze", "no such command 'pauze'; did you mean 'pause'; see `podium --help`"),
     ("run noop.yaml --inptu a=1", "no such option: --inptu"),
     ("run nix.yaml", "nix.yaml can't be read: No such file or directory"),
     ("run .", ". can't be read: Is a directory"),
