@@ -53,6 +53,13 @@ def events_stream(retention_hours: float) -> Stream:
     return Stream("PODIUM_EVENTS", (f"{EVENTS_SUBJECT}.>",), max_age_seconds=retention_hours * 3_600)
 
 
+class _Outcome(Struct):
+    """How a submitted task has ended, as far as it has."""
+
+    last_result: Value | None = None
+    last_error: wire.TaskError | None = None
+
+
 class Known(Struct):
     """What announcing must know of an execution beside its rows."""
 
@@ -242,7 +249,7 @@ class Announcer:
         await self._system(row, wire.SystemEventType.TASK_COMPLETED, self._task(row, known, event.task, event.number))
 
     async def _failed(self, row: LogRow, known: Known, event: ev.TaskFailed) -> None:
-        known.last_error = wire.TaskError(event.error.message, event.error.type, event.error.retryable)
+        known.last_error = _error_of(event)
         if known.submitted:
             return  # told with its end
         error = {"type": event.error.type, "message": event.error.message}
@@ -280,24 +287,27 @@ class Announcer:
     async def _result(self, row: LogRow, known: Known, event: ev.Event) -> wire.TaskResult:
         task_id, execution = known.task_id, row.execution
         if isinstance(event, ev.ExecutionCompleted):
-            value = known.last_result
-            if value is None:
-                value = await self._result_in_history(execution)
+            value = known.last_result or (await self._from_history(execution)).last_result or Value(json=Raw(b"null"))
             text = bytes(value.json) if value.blob is None else await self._store.get(row.tenant, value.blob)
             return wire.TaskResult(task_id=task_id, status="COMPLETED", result=Raw(text), execution_id=execution)
         status: Any = "CANCELLED" if isinstance(event, ev.ExecutionCancelled) else "FAILED"
-        error = known.last_error or wire.TaskError(f"the task is {status.lower()}", "Ended", retryable=False)
+        error = known.last_error or (await self._from_history(execution)).last_error
+        error = error or wire.TaskError(f"the task is {status.lower()}", "Ended", retryable=False)
         return wire.TaskResult(task_id=task_id, status=status, error=error, execution_id=execution)
 
-    async def _result_in_history(self, execution: str) -> Value:
-        """Return the task's result from the log: it was recorded before this reader's place."""
-        found, after = Value(json=Raw(b"null")), 0
+    async def _from_history(self, execution: str) -> _Outcome:
+        """Return how the task ended from the log: it was recorded before this reader's place, perhaps at another
+        replica.
+        """
+        found, after = _Outcome(), 0
         while rows := await self._store.history(execution, after):
             for row in rows:
                 payload = await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else None
                 for event in decode_row(row, payload)[1]:
                     if isinstance(event, ev.TaskCompleted) and event.task == TASK and event.result is not None:
-                        found = event.result
+                        found.last_result = event.result
+                    elif isinstance(event, ev.TaskFailed):
+                        found.last_error = _error_of(event)
             after = rows[-1].sequence
         return found
 
@@ -322,6 +332,10 @@ class Announcer:
             except PodiumError as error:
                 _log.warning("an event could not be told", subject=subject, error=str(error))
             return
+
+
+def _error_of(event: ev.TaskFailed) -> wire.TaskError:
+    return wire.TaskError(event.error.message, event.error.type, event.error.retryable)
 
 
 def without_result(result: wire.TaskResult, size: int) -> wire.TaskResult:
