@@ -100,6 +100,14 @@ def test_a_task_that_is_not_idempotent_is_named_with_the_smallest_run_that_shows
     assert "Assignment" in out
 
 
+def test_several_orchestrators_are_simulated_and_shown_again_with_as_many(here, orders):
+    out = here("simulate", orders, "--runs", "6", "--replicas", "3")
+    assert "6 runs of orders" in out
+    assert "replicas 6" in out
+    transcript = here("simulate", orders, "--replicas", "2", "--agents", "good.py", "--transcript")
+    assert "r2#2: join" in transcript
+
+
 def test_the_saved_test_fails_until_the_task_is_mended(here, orders):
     (here.folder / "checks").mkdir()
     here("simulate", orders, "--agents", "shop.py", "--runs", "40", "--save-test", "checks/test_orders.py", code=1)

@@ -205,6 +205,32 @@ async def test_a_start_that_another_wrote_to_the_inbox_outlives_the_disappointme
 
 
 @virtual
+async def test_who_joins_a_start_from_the_inbox_is_told_when_its_shard_goes_elsewhere():
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        execution = execution_id_for(DEFAULT_TENANT, "order-1")
+        definition, stored = one.engine.definitions.compile(ONE)
+        await cluster.store.put([Blob(DEFAULT_TENANT, definition.digest, stored)], 0)
+        start = inp.Start(ONE.name, ONE.version, definition.digest, 1, value_of(b"null")[0])
+        one.store.gate.clear()
+        under_way = asyncio.create_task(one.engine.submit(ONE))
+        await asyncio.sleep(0.1)
+        releasing = asyncio.create_task(one.engine.release(one.engine.owned))  # waits for that
+        await asyncio.sleep(0.1)
+        await Posting(cluster.store, DEFAULT_TENANT, virtual_loop().clock).write(execution, "start", start)
+        one.engine.look_into_inbox()
+        await asyncio.sleep(0.1)
+        joining = asyncio.create_task(one.engine.submit(ONE, submission_id="order-1"))
+        await asyncio.sleep(0.1)
+        one.store.gate.set()
+        await asyncio.gather(under_way, releasing)
+        with pytest.raises(ShardMovedError):
+            async with asyncio.timeout(5):
+                await joining
+
+
+@virtual
 async def test_a_grant_that_cant_be_read_keeps_nobody_from_leading():
     async with Cluster() as cluster:
         execution = execution_id_for(DEFAULT_TENANT, "order-1")
@@ -213,6 +239,23 @@ async def test_a_grant_that_cant_be_read_keeps_nobody_from_leading():
         await cluster.start()
         await cluster.balanced()
         await cluster.quiet()
+
+
+@virtual
+async def test_a_checkpoint_that_is_said_twice_gives_no_other_replica_the_slot():
+    async with Cluster() as cluster:
+        one, two = await cluster.start(), await cluster.start()
+        await cluster.balanced()
+        member = cluster.join("hand-1", slots=1, working=False)
+        await one.engine.submit(ONE)
+        await until(lambda: member.live)
+        (attempt,) = member.live
+        await two.engine.submit(ONE)
+        assert one.engine.leads
+        for _ in range(2):
+            one.engine.receive(msg.Saved(member.agent, attempt, 1, Raw(b"1")))
+            await asyncio.sleep(5)
+        assert not member.refused
 
 
 @virtual

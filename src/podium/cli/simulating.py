@@ -37,6 +37,10 @@ def simulate(
     faults: Annotated[str, typer.Option("--faults", metavar="all|none|NAME,…", help="Which faults strike.")] = "all",
     without: Annotated[str | None, typer.Option("--without", metavar="NAME,…", help="Faults that don't.")] = None,
     strikes: Annotated[int | None, typer.Option("--strikes", min=0, help="At most so many strike in a run.")] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", min=1, max=8, metavar="N", help="So many orchestrators share the store."),
+    ] = None,
     agents: Agents = None,
     real: Annotated[bool, typer.Option("--real", help="Run the agents' own code, found as `podium run` does.")] = False,
     given: Input = None,
@@ -54,7 +58,7 @@ def simulate(
     """
     from podium.cli.printing import print_json
 
-    simulator = _Simulator(manners, file, faults, without, strikes, agents, real, given, input_json)
+    simulator = _Simulator(manners, file, faults, without, strikes, replicas, agents, real, given, input_json)
     if runs is None:
         runs = 1 if transcript else RUNS
     with _quiet_stdout(manners.json):
@@ -133,7 +137,8 @@ class _Simulator:
 
     def __init__(
         self, manners: Manners, file: str, faults: str, without: str | None, strikes: int | None,
-        agents: Sequence[str] | None, real: bool, given: Sequence[str] | None, input_json: str | None,
+        replicas: int | None, agents: Sequence[str] | None, real: bool, given: Sequence[str] | None,
+        input_json: str | None,
     ) -> None:  # fmt: skip
         import msgspec
 
@@ -151,10 +156,16 @@ class _Simulator:
         self.agents = list(agents or ()) if agents or real else None
         self.code = _code(self.workflow, self.agents, manners) if self.agents is not None else None
         self.faults = _faults(faults)
+        self.replicas = replicas
         self.trial: Trial = Trial(_names(without), strikes)
         self._manners = manners
         self._options = _repeated(
-            faults=None if faults == "all" else faults, agents=agents, real=real, input=given, input_json=input_json
+            faults=None if faults == "all" else faults,
+            replicas=str(replicas) if replicas else None,
+            agents=agents,
+            real=real,
+            input=given,
+            input_json=input_json,
         )
 
     def run_all(self, first: int, runs: int, transcript: bool) -> _Outcome:
@@ -178,7 +189,7 @@ class _Simulator:
 
         return simulated(
             self.workflow, seed, self.faults, given=self.given, code=self.code, without=trial.without,
-            strikes=trial.strikes,
+            strikes=trial.strikes, replicas=self.replicas,
         )  # fmt: skip
 
     def make_smaller(self, outcome: _Outcome) -> None:
@@ -204,7 +215,7 @@ class _Simulator:
         assert failed is not None
         text = saved_test(
             target, Path(self._file).read_text(encoding="utf-8"), failed.seed, self.faults, self.trial, self.given,
-            self.agents, failed.problems,
+            self.agents, failed.problems, self.replicas,
         )  # fmt: skip
         try:
             target.write_text(text, encoding="utf-8")

@@ -55,24 +55,24 @@ class Leading:
                     grants += _grant_of(row)
         return Pending(tuple(told), tuple(grants))
 
-    async def rebuild(self, ours: Callable[[str], bool]) -> list[str]:
+    async def rebuild(self, here: Callable[[str], bool]) -> list[str]:
         """Queue and hold what is ready and live in the executions of others; return ours, which are in memory."""
         active = [row.id for row in await self._store.active(ALL_SHARDS)]
-        own = {execution for execution in active if ours(execution)}
+        own = {execution for execution in active if here(execution)}
         others = [execution for execution in active if execution not in own]
         for execution in others:
             self._placing.await_reading(execution)
-        await self.read(ours, others)
+        await self.read(here, others)
         return [execution for execution in active if execution in own]
 
-    async def read(self, ours: Callable[[str], bool], executions: Sequence[str]) -> None:
+    async def read(self, here: Callable[[str], bool], executions: Sequence[str]) -> None:
         """Queue and hold what is ready and live in these executions, whose reading is awaited; what has become ours
         meanwhile is taken in as it is in memory.
         """
         for first in range(0, len(executions), READ_AT_ONCE):
             some = executions[first : first + READ_AT_ONCE]
             for execution, state in zip(some, await asyncio.gather(*map(self._read, some)), strict=True):
-                if ours(execution):
+                if here(execution):
                     self._placing.was_read(execution)
                 else:
                     self._placing.forget(execution)

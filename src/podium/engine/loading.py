@@ -86,7 +86,8 @@ class Loader:
     async def _load_for(self, execution: str) -> None:
         error: PodiumError | None = None
         try:
-            if not await self._intake.retrying(partial(self.load, execution)):
+            found = await self._intake.retrying(partial(self.load, execution))
+            if not found and self._shards.owns(execution):
                 self._staffing.placing.forget(execution)  # its start was refused, after slots had been found for it
                 waiting = self._residency.loading[execution]
                 await self._call_start(execution, waiting)

@@ -162,10 +162,10 @@ class Posting:
             for recorded in self._waiting_for(keys):
                 recorded.set_exception(error)
             return
-        for recorded in self._waiting_for(found):
+        for recorded in self._waiting_for([key for key in keys if key in found]):
             recorded.set_result(None)
 
-    def _waiting_for(self, keys: list[Key] | set[Key]) -> list[asyncio.Future[None]]:
+    def _waiting_for(self, keys: list[Key]) -> list[asyncio.Future[None]]:
         return [each for key in keys for each in self._awaited.get(key, ()) if not each.done()]
 
 

@@ -33,7 +33,7 @@ from podium.engine.dispatch import Dispatcher
 from podium.engine.forwarding import Forwarding
 from podium.engine.inside import Inside
 from podium.engine.intake import Intake, check_same_start
-from podium.engine.leading import Leading
+from podium.engine.leading import Leading, Pending
 from podium.engine.leases import Leases
 from podium.engine.loading import Loader
 from podium.engine.placing import Placing
@@ -919,36 +919,48 @@ class Engine:
     async def _take_lead(self) -> None:
         """Place for all from now on: with the queue and the slots as the store's executions have them."""
         pending = await self._intake.retrying(self._leading.pending)
-        ours = await self._intake.retrying(partial(self._leading.rebuild, self.owns))
-        async with self._quiet():
-            if PLACEMENT_SHARD not in self._shards.fences:  # taken from us meanwhile
-                self.placing.forget_all()
-                return
-            self._leads = True
-            self.staffing.desk = self.placing
-            for state in self.residency.states.values():
-                self.placing.adopt(state)
-            for arrival in pending.grants:
-                self.placing.posted(arrival)
-            self._loader.settle(pending.told, PLACEMENT_SHARD)
-            for inbox_id in pending.told:
-                self._batch.drain(inbox_id, PLACEMENT_SHARD)
-            self._place_for_others([execution for execution in ours if not self.owns(execution)])
+        here = await self._intake.retrying(partial(self._leading.rebuild, self._is_here))
+        while True:
+            async with self._quiet():
+                if PLACEMENT_SHARD not in self._shards.fences:  # taken from us meanwhile
+                    self.placing.forget_all()
+                    return
+                gone = [execution for execution in here if not self._is_here(execution)]
+                if not gone:
+                    self._lead(pending)
+                    return
+            here = [execution for execution in here if execution not in gone]
+            await self._read_for_placing(gone)
+
+    def _lead(self, pending: Pending) -> None:
+        self._leads = True
+        self.staffing.desk = self.placing
+        for state in self.residency.states.values():
+            self.placing.adopt(state)
+        for arrival in pending.grants:
+            self.placing.posted(arrival)
+        self._loader.settle(pending.told, PLACEMENT_SHARD)
+        for inbox_id in pending.told:
+            self._batch.drain(inbox_id, PLACEMENT_SHARD)
+
+    def _is_here(self, execution: str) -> bool:
+        return execution in self.residency.states
 
     def _place_for_others(self, executions: list[str]) -> None:
         """These were ours, and aren't any more: should we place, what they have ready and live is read."""
         if self._leads and executions:
-            for execution in executions:
-                self.placing.await_reading(execution)
-            self._spawn(
-                self._intake.retrying(partial(self._leading.read, self.owns, executions)), "podium-reads-others"
-            )
+            self._spawn(self._read_for_placing(executions), "podium-reads-others")
+
+    def _read_for_placing(self, executions: list[str]) -> Coroutine[Any, Any, None]:
+        for execution in executions:
+            self.placing.await_reading(execution)
+        return self._intake.retrying(partial(self._leading.read, self._is_here, executions))
 
     def _forward(self, arrival: Arrival) -> None:
         """An input of an execution that isn't ours goes to its owner."""
         self._waiting_room.gone(arrival.execution)
-        if arrival.inbox_id or arrival.renewable:
-            self._intake.known.pop(arrival.key, None)  # it lies there already, or follows from the history
+        if arrival.inbox_id or arrival.renewable:  # it lies there already, or follows from the history
+            self._intake.reject(arrival, ShardMovedError(f"execution {arrival.execution} is another replica's now"))
             self._dispatcher.confirm(arrival, accepted=True)
         elif arrival.waiter is not None or not arrival.agent:
             self._intake.reject(arrival, ShardMovedError(f"execution {arrival.execution} is another replica's now"))

@@ -99,7 +99,7 @@ class Staffing:
                 enqueue_ready(self.desk, state, (f"{task}[{i}]" for i in range(first, stop)))
             case ev.InputIgnored(task=task, number=number) if isinstance(given, inp.Grant):
                 self._ignore_grant(state, task, number)
-            case ev.InputIgnored(task=task, number=number) if task:
+            case ev.InputIgnored(task=task, number=number) if task and not _is_live(state, task, number):
                 self.desk.end(state.attempt_id(task, number), _how(given))
             case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task) | ev.AttemptGranted(task=task, agent=""):
                 self.desk.withdraw(state.id, task)
@@ -363,6 +363,11 @@ class Staffing:
         lease.accepted_us = accepted_us or lease.accepted_us
         if fraction is not None:
             lease.fraction, lease.message = fraction, text
+
+
+def _is_live(state: State, path: str, number: int) -> bool:
+    task = state.tasks.get(path)
+    return task is not None and number in (task.live or {})
 
 
 def _how(given: inp.Input) -> How:

@@ -129,7 +129,7 @@ class WaitingRoom:
         start, key = self._begun.pop(arrival.execution, (None, ""))
         if start is None or not isinstance(arrival.given, inp.Start):
             return False
-        self._intake.known.pop(arrival.key, None)
+        self._intake.settle(arrival, [])
         self._put_off(start, key)
         return True
 

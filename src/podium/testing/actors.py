@@ -306,6 +306,10 @@ class Actor:
         if self._live or self._held:
             self._renewing = self._loop.call_later(RENEWAL_SECONDS, self._renew)
 
+    def has_ended(self, attempt: str) -> bool:
+        """Whether it has ended an attempt in its present life, recorded or not."""
+        return attempt in self._ended
+
     @property
     def quiet(self) -> bool:
         """Whether nothing runs and nothing is unconfirmed."""

@@ -5,6 +5,7 @@ epoch, and what is live at once fits into the agents' slots and the pool.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from podium.engine import events as ev
 from podium.engine.codec import decode_facts
@@ -22,7 +23,9 @@ class Epochs:
     UNSURE = ("statement_late",)
     GONE = ("agent_dies", "agent_leaves")  # what they had is live until that is noticed
 
-    def __init__(self, definition: Definition, pool: Vector) -> None:
+    def __init__(self, definition: Definition, pool: Vector, over: Callable[[str, str], bool]) -> None:
+        """`over` says of an agent and an attempt whether the agent has ended it, whatever is recorded."""
+        self._over = over
         self.slots: dict[str, int] = {}
         self.over: list[str] = []  # agents that were given more than they can take
         self.over_pool: list[str] = []
@@ -30,6 +33,7 @@ class Epochs:
         self._pool = pool
         self._owners: dict[int, tuple[int, str]] = {}
         self._live: dict[tuple[str, str, int], tuple[str, str]] = {}
+        self._attempts: dict[tuple[str, str, int], str] = {}
 
     def committed(self, who: str, batch: Append) -> list[str]:
         """Take a committed append; return what is broken by it."""
@@ -49,6 +53,7 @@ class Epochs:
         match event:
             case ev.AttemptGranted(task, number, agent, incarnation):
                 self._live[row.execution, task, number] = agent, incarnation
+                self._attempts[row.execution, task, number] = f"{row.execution}:1:{task}:{number}"
             case ev.TaskCompleted(task, number) | ev.AttemptFailed(task, number) | ev.AttemptReturned(task, number):
                 self._live.pop((row.execution, task, number), None)
             case _ if isinstance(event, _ENDS):
@@ -58,11 +63,15 @@ class Epochs:
                 pass
 
     def _count(self, who: str) -> None:
-        for (agent, incarnation), live in Counter(self._live.values()).items():
+        busy = {key: holder for key, holder in self._live.items() if not self._over(holder[0], self._attempts[key])}
+        for (agent, incarnation), live in Counter(busy.values()).items():
             if live > self.slots.get(agent, live):
-                self.over.append(f"I6: {agent} ({incarnation}) was given {live} tasks at once, by a commit of {who}")
+                which = " ".join(
+                    f"{e[-4:]}:{t}:{n}" for (e, t, n), held in busy.items() if held == (agent, incarnation)
+                )
+                self.over.append(f"I6: {agent} ({incarnation}) has {which} at once, by a commit of {who}")
         for name, most in self._pool.items():
-            used = sum(self._needs[task.partition("[")[0]].get(name, 0.0) for _, task, _ in self._live)
+            used = sum(self._needs[task.partition("[")[0]].get(name, 0.0) for _, task, _ in busy)
             if used > most:
                 self.over_pool.append(f"I6: {used:g} {name} of the pool's {most:g} are used, by a commit of {who}")
 

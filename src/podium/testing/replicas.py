@@ -44,6 +44,7 @@ class SimulatedReplica:
         self.mute: set[str] = set()  # agents that don't hear it
         self.deaf: set[str] = set()  # agents that it doesn't hear
         self.dead = False
+        self._lives: dict[str, int] = {}  # of agents, the newest of each
         self._world = world
         chance, fate = world.chance, world.fate
         off_us = chance.choice((-3_600, 3_600, 5)) * SECOND if fate.strikes("clock_jumps") else 0
@@ -143,7 +144,12 @@ class SimulatedReplica:
         return self.there and agent not in self.deaf
 
     def receive(self, message: msg.FromAgent) -> None:
-        """Take what an agent says to all, in its process."""
+        """Take what an agent says to all, in its process; of its lives the newest counts, as for the registry."""
+        if isinstance(message, msg.Registration):
+            life = int(message.incarnation.rpartition("#")[2])
+            if life < self._lives.get(message.agent, 0):
+                return
+            self._lives[message.agent] = life
         for each in self._audience.share((message,)):
             self._take(each)
 

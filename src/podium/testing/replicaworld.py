@@ -44,6 +44,7 @@ _RESULTS = (msg.Succeeded, msg.Failed)
 class ReplicaWorld(World):
     """One simulated world with several orchestrators in it."""
 
+    patience_seconds = 2 * 3_600.0  # each second of several replicas costs
     rest_looks = 60
 
     def __init__(self, *about: Any, replicas: int | None = None, **more: Any) -> None:
@@ -58,7 +59,7 @@ class ReplicaWorld(World):
         self._births = itertools.count(1)
         self._keeping: list[asyncio.Task[None]] = []
         self._stops: list[asyncio.Task[None]] = []
-        self._epochs = Epochs(self._definitions.compile(self.workflow)[0], self.pool)
+        self._epochs = Epochs(self._definitions.compile(self.workflow)[0], self.pool, self._has_ended)
         self._posting = Posting(self.disk, DEFAULT_TENANT, self.loop.clock)
         self._ids = IdSource(self.loop.clock, self.chance)
         self.fate.counts["replicas"] = 1
@@ -141,8 +142,6 @@ class ReplicaWorld(World):
         for replica in self.replicas:
             replica.process.move()
             self._mend(replica)
-        for name in {replica.name for replica in self.replicas if not replica.relieved}:
-            self.tell(f"{name} stays")
 
     def _mend(self, replica: SimulatedReplica) -> None:
         replica.mute.clear()
@@ -231,6 +230,9 @@ class ReplicaWorld(World):
             agent, kind, slots, self.fate, self.ledger, self._hear, foreign=foreign,
             script=self.script, performer=self._performer, capabilities=able, resources=resources,
         )  # fmt: skip
+
+    def _has_ended(self, agent: str, attempt: str) -> bool:
+        return self._actors[agent].has_ended(attempt)
 
     def carry(self, what: str, hand_over: Callable[[], None], process: Any = None) -> None:
         """Bring a message over, in the process of who hears it: late, lost or twice, as it happens."""

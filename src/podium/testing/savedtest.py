@@ -19,6 +19,7 @@ def saved_test(
     given: bytes,
     agents: Sequence[str] | None,
     problems: Sequence[str],
+    replicas: int | None = None,
 ) -> str:
     """Return the test's text. `agents` are specs; None means that the agents are scripted."""
     options = [f"seed={seed}"]
@@ -29,6 +30,8 @@ def saved_test(
         options.append(f"without={trial.without!r}")
     if trial.strikes is not None:
         options.append(f"strikes={trial.strikes}")
+    if replicas is not None:
+        options.append(f"replicas={replicas}")
     options.append(f"given={given!r}")
     if agents is not None:
         options.append("code=code_behind(workflow, AGENTS)")

@@ -53,6 +53,7 @@ SETTINGS = EngineSettings(
 class World:
     """One simulated world."""
 
+    patience_seconds = PATIENCE_SECONDS
     rest_looks = 20  # ten seconds apart, within which everything is let go in the end
 
     def __init__(
@@ -156,7 +157,7 @@ class World:
 
     async def _all_end(self) -> bool:
         """Wait until every execution has ended, with patience; a paused one is resumed."""
-        until = self.loop.time() + PATIENCE_SECONDS
+        until = self.loop.time() + self.patience_seconds
         pause = LOOK_SECONDS
         while self.loop.time() < until and not self.broken:
             rows = await self.disk.executions(None, limit=1_000)
@@ -197,7 +198,7 @@ class World:
         self.broken += await examination.examine()
         if not ended:
             self.broken.append(
-                f"I5: not everything ended within {PATIENCE_SECONDS:.0f} calm seconds: {self.executions}"
+                f"I5: not everything ended within {self.patience_seconds:.0f} calm seconds: {self.executions}"
             )
 
     # --- the orchestrator ----------------------------------------------------------------------------------------
