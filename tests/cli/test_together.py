@@ -127,7 +127,7 @@ class Together:
                 for execution in executions:
                     rows = await guest.store.history(execution)
                     events = [event for row in rows for event in msgspec.json.decode(row.events)]
-                    ends = Counter(str(event.get("task")) for event in events if "completed" in str(event.get("type")))
+                    ends = Counter(str(event.get("task")) for event in events if "completed" in str(event.get("event")))
                     found += [f"{execution} {task}" for task, times in ends.items() if times > 1]
             return found
 
