@@ -51,6 +51,8 @@ class Size(Struct, frozen=True, kw_only=True):
     executions_a_batch: int
     agents: int = 10_000
     fleet_seconds: float = 30.0
+    idle_seconds: float = 20.0  # in which an idle replica's statements are counted
+    calm_seconds: float = 45.0  # after which what waits has left the memory: half a minute, and some
 
 
 FULL = Size(workflows=200, steps=10, at_once=100, fan_out=10_000, latencies=500, batches=100, executions_a_batch=100)
@@ -60,7 +62,7 @@ QUICK = Size(
 )  # fmt: skip
 TINY = Size(
     workflows=2, steps=2, at_once=2, fan_out=3, latencies=3, batches=2, executions_a_batch=2, agents=20,
-    fleet_seconds=2.0,
+    fleet_seconds=2.0, idle_seconds=1.0, calm_seconds=0.5,
 )  # fmt: skip
 
 

@@ -19,10 +19,7 @@ BARE = "bare asyncpg, group commit"
 ALONE, TOGETHER = "one replica", "three replicas"
 NOOP, HOLDING = "bench.flows:Noop", "bench.flows:Holding"
 HELD_SECONDS = 3_600.0  # the pause of those that wait
-CALM_SECONDS = 45.0  # they leave the memory after half a minute
 PROBES = 20
-IDLE_SECONDS = 20.0
-QUERIES = 400
 
 
 def measure_steps(setup: Setup) -> list[Figure]:
@@ -117,12 +114,12 @@ def measure_idle(setup: Setup) -> list[Figure]:
         async with world(server, setup.folder, "idle", [NOOP]) as running:
             await running.start(1)
             await running.ended(await running.submit(independent(1), 10))
-            await asyncio.sleep(5)
+            await asyncio.sleep(setup.size.idle_seconds / 4)
             await running.client.close()  # it looks, too
             for _ in range(setup.runs):
                 before = _transactions(server)
-                await asyncio.sleep(IDLE_SECONDS)
-                found.append((_transactions(server) - before) / IDLE_SECONDS)
+                await asyncio.sleep(setup.size.idle_seconds)
+                found.append((_transactions(server) - before) / setup.size.idle_seconds)
         return found
 
     with postgres() as server:
@@ -150,7 +147,7 @@ def measure_waiting(setup: Setup) -> list[Figure]:
             (replica,) = found.replicas
             before = replica.memory_bytes()
             await found.submit(_waiting(), count)
-            await asyncio.sleep(CALM_SECONDS)
+            await asyncio.sleep(setup.size.calm_seconds)
             return max(replica.memory_bytes() - before, 0) / count / 1_000
 
     with postgres() as server:
@@ -172,7 +169,7 @@ def measure_status(setup: Setup) -> list[Figure]:
             executions = await found.submit(_held(), running)
             for _ in range(setup.runs):
                 times: dict[str, list[float]] = {"row": [], "tasks": []}
-                for n in range(QUERIES):
+                for n in range(setup.size.latencies):
                     execution = executions[n * 7 % len(executions)]
                     begin = time.perf_counter()
                     await found.client.store.execution(execution)
