@@ -80,13 +80,18 @@ class Replica:
     def kill(self) -> None:
         """End it at once."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self._ended()
 
     def stop(self) -> None:
         """End it in good order."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait()
+            self._ended()
+
+    def _ended(self) -> None:
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def memory_bytes(self) -> int:
         """Return what it has in memory."""

@@ -16,10 +16,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 def test_the_workloads_have_names_of_their_own():
     names = ["W1", "W2", "W3", "W4", "W5", "F1", "B1", "B2", "B3", "R1", "R2", "R3"]
+    names += ["P1", "P2", "P3", "P4", "P5", "P6"]
     assert [workload.name for workload in WORKLOADS] == names
 
 
-@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+OF_MINUTES = {"P2", "P3", "P6"}  # several replicas have to come together first
+TRIED = [pytest.param(w, marks=pytest.mark.slow) if w.name in OF_MINUTES else w for w in WORKLOADS]
+
+
+@pytest.mark.parametrize("workload", TRIED, ids=lambda workload: workload.name)
 def test_a_workload_measures_and_what_it_is_compared_with_is_there(workload, tmp_path):
     figures = workload.measure(Setup(size=TINY, runs=1, folder=tmp_path))
     assert any(not figure.is_limit for figure in figures)
@@ -28,7 +33,7 @@ def test_a_workload_measures_and_what_it_is_compared_with_is_there(workload, tmp
     for figure in figures:
         assert figure.workload == workload.name
         assert len(figure.runs) == 1
-        assert figure.value > 0
+        assert figure.value > 0 or figure.workload in {"P4", "P5"}  # statements and memory of so few may be none
         assert not figure.beside or ratio(figure, figures) is not None
         assert figure.name in line(figure, figures)
 
