@@ -27,6 +27,7 @@ class Replica:
 
     def __init__(self, carrier: MemoryCarrier, clock: VirtualClock, name: str, leads: bool) -> None:
         self.leads = leads
+        self.reaches = True
         self.owned: set[str] = set()
         self.heard: list[Any] = []
         self.told: list[tuple[str, dict[str, Any]]] = []
@@ -46,7 +47,7 @@ class Replica:
             suspend=lambda agent: None,
             doubt=self.doubted.append,
             held_as=lambda agent: self.held,
-            audience=Audience(lambda: self.leads, self.owned.__contains__, alone=False),
+            audience=Audience(lambda: self.leads, self.owned.__contains__, lambda: self.reaches, alone=False),
             logs=self,
         )
 
@@ -322,5 +323,41 @@ def test_that_an_agent_is_lost_is_told_once():
             replica.link.check()
         assert [event for replica in cast.replicas for event, _ in replica.told] == ["AGENT_REGISTERED", "AGENT_LOST"]
         assert all(replica.of(msg.Left) for replica in cast.replicas)
+
+    story(act)
+
+
+def test_a_replica_out_of_the_store_s_reach_leaves_results_to_the_others():
+    async def act(cast: Cast) -> None:
+        await cast.register()
+        await cast.agreed()
+        for replica in cast.replicas[:2]:
+            replica.reaches = False
+        for n in range(20):
+            await cast.agent.append("mcp.agent.a1.result", b'{"result": {"taskId": "e:0:t:%d"}}' % n)
+        third = cast.replicas[2]
+        await eventually(lambda: len({m.attempt for m in third.of(msg.Succeeded)}) == 20)
+        assert [len(replica.of(msg.Succeeded)) for replica in cast.replicas[:2]] == [0, 0]
+
+    story(act)
+
+
+def test_a_replica_that_is_cut_off_gives_back_what_it_has_taken_and_not_recorded():
+    async def act(cast: Cast) -> None:
+        await cast.register()
+        await cast.agreed()
+        for n in range(20):
+            await cast.agent.append("mcp.agent.a1.result", b'{"result": {"taskId": "e:0:t:%d"}}' % n)
+        await eventually(lambda: sum(len(r.of(msg.Succeeded)) for r in cast.replicas) == 20)
+        first, *others = cast.replicas
+        for replica in others:
+            for message in replica.of(msg.Succeeded):
+                replica.link.send("a1", msg.Confirmation(message.attempt, True))
+        assert first.link.unconfirmed
+        held = {m.attempt for m in first.of(msg.Succeeded)}
+        first.reaches = False
+        first.link.give_back()
+        assert first.link.unconfirmed == 0
+        await eventually(lambda: {m.attempt for r in others for m in r.of(msg.Succeeded)} >= held)
 
     story(act)

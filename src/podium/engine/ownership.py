@@ -71,6 +71,9 @@ class Ownership:
         self.joined = 0  # how often: more than once means that the lease was lost
         self.taken_over = 0  # shards that had another owner, who was gone
         self.joined_as: list[Callable[[Replica], Awaitable[None]]] = []  # who is told its id, at each joining
+        self.cut_off: list[
+            Callable[[], None]
+        ] = []  # told, again and again, that the store is out of reach for too long
         self.gone: list[Callable[[Replica], None]] = []  # who is told of one whose lease has ended; who leaves isn't
         self._told_id = ""
         self._renewed_at = float("-inf")  # by the loop's clock: when the last renewal was asked for
@@ -218,6 +221,9 @@ class Ownership:
                     await self._tell_id()
             except StoreUnavailableError as error:
                 _log.warning("the lease can't be renewed", error=str(error))
+                if not self.lease_seconds:
+                    for tell in self.cut_off:
+                        tell()
                 await asyncio.sleep(self._settings.pause_seconds)
 
     # --- the shards --------------------------------------------------------------------------------------------

@@ -22,13 +22,15 @@ class Audience:
         self,
         leads: Callable[[], bool] = lambda: True,
         owns: Callable[[str], bool] = lambda execution: True,
+        reaches: Callable[[], bool] = lambda: True,
         *,
         alone: bool = True,
     ) -> None:
         """`leads` says whether this replica decides about the fleet now, `owns` whether an execution is its own;
-        `alone` that there is never another one.
+        `reaches` whether it could have a result recorded now; `alone` that there is never another one.
         """
         self.leads = leads
+        self.reaches = reaches
         self.alone = alone
         self._owns = owns
 

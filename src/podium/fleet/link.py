@@ -52,6 +52,7 @@ STATUSES = "mcp.agent.*.status"
 REGISTRATIONS = (wire.REGISTER, "mcp.agent.*.register")
 TAKEN_AT_ONCE = 512
 FULL_PAUSE_SECONDS = 0.05
+LEFT_SECONDS = 1.0  # before a result that was left to other replicas comes again, perhaps to us
 GATHER_SECONDS = 0.02  # of signs of life, which can wait: each alone would wake everything
 _RESULTS = (msg.Succeeded, msg.Failed)
 _FACTS = (*_RESULTS, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed)
@@ -297,7 +298,14 @@ class FleetLink:
             if gather_seconds and len(deliveries) < TAKEN_AT_ONCE:
                 await asyncio.sleep(gather_seconds)
 
+    def give_back(self) -> None:
+        """Leave the results that were taken here and aren't recorded to the other replicas."""
+        self._receipts.give_back()
+
     def _result(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
+        if not self._audience.reaches():
+            delivery.nack(LEFT_SECONDS)
+            return None
         frame = is_frame(delivery)
         heard = heard_frame(delivery) if frame else heard_result(delivery)
         attempts = [m.attempt for m in heard.messages if isinstance(m, msg.Succeeded | msg.Failed)]

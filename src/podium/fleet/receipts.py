@@ -50,6 +50,13 @@ class Receipts:
                 receipt.delivery.ack()
         return receipts is not None
 
+    def give_back(self) -> None:
+        """Have the carrier deliver all that waits once more, to whoever can have it confirmed."""
+        receipts = {id(receipt): receipt for waiting in self._waiting.values() for receipt in waiting}
+        self._waiting.clear()
+        for receipt in receipts.values():
+            receipt.delivery.nack()
+
     def waiting_for(self, agent: str, attempt: str) -> int:
         """Return how many messages brought this agent's result of the attempt and aren't dealt with."""
         return len(self._waiting.get((agent, attempt), ()))

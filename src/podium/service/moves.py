@@ -46,6 +46,7 @@ class Moves:
         self._tasks: set[asyncio.Task[None]] = set()
         if ownership is not None:
             ownership.gone.append(self.gone)
+            ownership.cut_off.append(link.give_back)
 
     def count(self) -> None:
         """Have it measured what this replica owns."""

@@ -256,7 +256,7 @@ class Service:
             may_answer=may_answer,
             presence=presence,
             taken=self._lives_here,
-            audience=Audience(self._leads, engine.owns, alone=self.podium.ownership is None),
+            audience=Audience(self._leads, engine.owns, self._reaches, alone=self.podium.ownership is None),
             logs=self.podium.logs,
             metrics=self.metrics,
         )
@@ -493,8 +493,12 @@ class Service:
 
     def _leads(self) -> bool:
         """Whether this replica decides about the fleet now; one that stood still must first renew its lease."""
+        return bool(self._engine.leads) and self._reaches()
+
+    def _reaches(self) -> bool:
+        """Whether this replica's lease holds, or it needs none: else what it hears is better heard by others."""
         ownership = self.podium.ownership
-        return bool(self._engine.leads) and (ownership is None or ownership.lease_seconds > 0)
+        return ownership is None or ownership.lease_seconds > 0
 
     def _held_as(self, agent: str) -> str:
         """Return the incarnation under which an agent holds attempts, of whatever replica's executions."""
