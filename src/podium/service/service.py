@@ -57,6 +57,10 @@ from podium.telemetry.metrics import Metrics
 from podium.workflow.model import Workflow
 
 STOP_EVENT_SECONDS = 2.0
+# After so long without an acknowledgement a result comes again; of several replicas perhaps to another one, since
+# one that stands still has taken what it will not record.
+REDELIVER_SECONDS = 30.0
+REDELIVER_SHARED_SECONDS = 10.0
 _log = get_logger("podium.service")
 
 
@@ -246,6 +250,7 @@ class Service:
                 check_seconds=settings.health_check_interval_seconds,
                 lease_seconds=settings.lease_seconds,
                 foreign_lease_seconds=settings.foreign_lease_seconds,
+                redeliver_seconds=REDELIVER_SECONDS if self.podium.ownership is None else REDELIVER_SHARED_SECONDS,
             ),
             tell=self._teller.tell,
             set_aside=set_aside,

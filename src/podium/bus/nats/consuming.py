@@ -21,7 +21,7 @@ from podium.bus.transport import Delivery, Stream
 
 HEARTBEAT_SECONDS = 1.0  # of the server, while it has nothing for us
 SILENCE_SECONDS = 3.5  # without any sign: something is wrong
-EXPIRY_SECONDS = 30.0  # of a request
+EXPIRY_SECONDS = 10.0  # of a request: so long one that stands still may be given what others could take
 # Of a request, and of what is fetched before more is asked for. A server cuts off who has 64 MiB on the way to him.
 MAX_BYTES = 8 << 20
 _NS = 1_000_000_000
