@@ -183,6 +183,7 @@ def test_a_replica_whose_line_to_the_database_loses_one_way_is_one_owner_less_an
     replicas.once()
 
 
+@pytest.mark.slow
 def test_a_replica_whose_line_stands_still_can_t_write_when_it_goes_on(replicas, line, aside):
     """All that it has said meanwhile arrives late, and the database refuses it."""
     far = cut_off(replicas, line)
@@ -203,6 +204,7 @@ def test_a_replica_whose_line_stands_still_can_t_write_when_it_goes_on(replicas,
     replicas.once()
 
 
+@pytest.mark.slow
 def test_replicas_that_are_held_in_turn_have_one_owner_an_epoch(replicas):
     """Owners by fence, as the store had them at any time: never two of one fence."""
     one, two = replicas.several(2, "first", "second")

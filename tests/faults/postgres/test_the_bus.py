@@ -104,7 +104,7 @@ def test_messages_that_come_three_times_late_and_out_of_order_change_nothing(
     ("what", "percent"),
     [
         ("acknowledgements", 20),
-        ("confirmations", 100),
+        pytest.param("confirmations", 100, marks=pytest.mark.slow),
         pytest.param("acknowledgements", 100, marks=pytest.mark.slow),
         pytest.param("confirmations", 20, marks=pytest.mark.slow),
     ],
@@ -128,6 +128,7 @@ def test_results_whose_confirmation_is_lost_are_said_again_and_count_once(replic
     replicas.once()
 
 
+@pytest.mark.slow
 def test_a_bus_that_is_away_for_longer_than_the_leases_costs_no_attempt(replicas):
     replicas.several(2, "first", "second")
     held = gates(replicas, 4)

@@ -36,6 +36,7 @@ def test_backends_that_are_ended_at_random_cost_nothing(replicas):
 @pytest.mark.parametrize(
     "how", ["stop_at_once", *(pytest.param(how, marks=pytest.mark.slow) for how in ("stop", "kill"))]
 )
+@pytest.mark.slow
 def test_a_server_that_is_gone_for_longer_than_leases_is_used_again_in_time(replicas, how):
     olds = replicas.several(2, "first", "second")
     held = gates(replicas, 4)

@@ -66,6 +66,7 @@ def test_executions_keep_the_definition_that_they_began_with_wherever_they_go(re
     replicas.once()
 
 
+@pytest.mark.slow
 def test_tables_go_down_and_up_again_under_replicas_at_work(replicas):
     replicas.several(2, "first", "second")
     held = gates(replicas, 4)
