@@ -63,6 +63,7 @@ class Member:
         self.slots = slots
         self.type = type
         self.working = working
+        self.incarnation = 1
         self.live: dict[str, msg.Assignment] = {}
         self.unconfirmed: dict[str, msg.Succeeded] = {}
         self.done: list[str] = []
@@ -70,7 +71,7 @@ class Member:
         self.refused = 0
 
     def register(self) -> None:
-        self.fleet.hear(msg.Registration(self.agent, self.type, f"{msg.REMOTE}1", slots=self.slots))
+        self.fleet.hear(msg.Registration(self.agent, self.type, f"{msg.REMOTE}{self.incarnation}", slots=self.slots))
 
     def take(self, message: msg.ToAgent) -> None:
         match message:

@@ -6,6 +6,7 @@ engine says so.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Container
 from typing import assert_never
 
@@ -28,6 +29,7 @@ from podium.workflow.model import TaskStatus
 FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
 REMINDERS = 3  # a lease has so many parts, after each of which an agent is told again what it hasn't accepted
 UNDELIVERED = "undelivered"  # why an attempt is lost of which its agent never said that it has begun
+MOST_REPLACED = 20_000  # agents' earlier incarnations that are remembered
 MAX_ERROR_TEXT = 8 * 1024
 MAX_TRACEBACK = 16 * 1024
 _log = get_logger("podium.engine")
@@ -73,6 +75,8 @@ class Staffing:
         self._arrive = arrive
         # Whether agents elsewhere can be heard at all; while they can't, their silence says nothing.
         self.reachable: Callable[[], bool] = lambda: True
+        # Earlier incarnations of agents: what is found to be theirs later on is lost.
+        self._replaced: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._reunited: list[Lease] = []  # live attempts whose agent may not have heard what we said
 
     @property
@@ -170,6 +174,8 @@ class Staffing:
         length_us = self._lease_us(attempt.agent, attempt.incarnation)
         lease = Lease(state.id, task.path, number, attempt.agent, attempt.incarnation, now_us + length_us, length_us)
         self.leases.begin(state.attempt_id(task.path, number), lease, now_us)
+        if (attempt.agent, attempt.incarnation) in self._replaced:
+            self._lose(state.attempt_id(task.path, number), lease, _anew(attempt.agent))
 
     def lease_seconds(self, agent: str) -> float:
         """Return how long this agent's leases are."""
@@ -333,7 +339,8 @@ class Staffing:
             self.placement.heard_of(registration.agent)
             return
         for attempt, lease in self.leases.of_agent(registration.agent, other_than=registration.incarnation):
-            self._lose(attempt, lease, f"agent {registration.agent} was started anew")
+            self._lose(attempt, lease, _anew(registration.agent))
+        self._note_replaced(known, registration)
         for _, lease in self.leases.of_agent(registration.agent):
             if lease.incarnation == registration.incarnation:
                 self.leases.prolong(lease, now_us)
@@ -341,6 +348,14 @@ class Staffing:
         self.members[registration.agent] = Member(registration, now_us)
         lives_here = not registration.incarnation.startswith((msg.REMOTE, msg.FOREIGN))
         self.placing.register(registration, lives_here)
+
+    def _note_replaced(self, known: Member | None, registration: msg.Registration) -> None:
+        """Remember whose place is taken, unless it is only said that what came before is there again."""
+        self._replaced.pop((registration.agent, registration.incarnation), None)
+        if known is not None and known.registration.incarnation != registration.incarnation:
+            self._replaced[known.registration.agent, known.registration.incarnation] = None
+            if len(self._replaced) > MOST_REPLACED:
+                self._replaced.popitem(last=False)
 
     def _gone(self, agent: str, incarnation: str, reason: str) -> None:
         member = self.members.get(agent)
@@ -363,6 +378,10 @@ class Staffing:
         lease.accepted_us = accepted_us or lease.accepted_us
         if fraction is not None:
             lease.fraction, lease.message = fraction, text
+
+
+def _anew(agent: str) -> str:
+    return f"agent {agent} was started anew"
 
 
 def _is_live(state: State, path: str, number: int) -> bool:

@@ -39,7 +39,12 @@ class Replicas(Ensemble):
         self.nats = nats
         self.bus = nats.url
         self.ups: list[Running] = []
-        self.settings |= {"DATABASE_URL": self.url, "PODIUM_LEASE_SECONDS": str(LEASE_SECONDS)}
+        self.settings |= {
+            "DATABASE_URL": self.url,
+            "PODIUM_LEASE_SECONDS": str(LEASE_SECONDS),
+            "PODIUM_HEARTBEAT_INTERVAL_SECONDS": "1",  # a foreign agent counts whole seconds
+            "PODIUM_UNHEALTHY_SECONDS": str(LEASE_SECONDS),  # agents renew three times in a lease
+        }
 
     # --- processes -------------------------------------------------------------------------------------------------
 
