@@ -105,10 +105,10 @@ class Soak:
         await load.ended(END_SECONDS)
         await self._rest()
         await watch.look()
-        finds = watch.counted_by_labels("podium_reconciler_finds_total")
+        counted = watch.counted_by_labels("podium_reconciler_finds_total")
+        finds = {what: number for what, number in counted.items() if number}
         for what, number in finds.items():
-            if number:
-                self.history.wrong("found", f"the reconciler found {number:g} {what}")
+            self.history.wrong("found", f"the reconciler found {number:g} {what}")
         await self._client.close()
         await bus.close()
         executions, attempts, effects = await self._examine()
