@@ -132,6 +132,7 @@ TASK_CHANGES: dict[str, Any] = {
     "priority": 50,
     "timeout": 1,
     "deadline": 0.5,
+    "estimated_duration": 2.5,
     "retries": 1,
     "retry": RetryPolicy(),
     "dependencies": ("b",),

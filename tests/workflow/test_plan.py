@@ -117,6 +117,10 @@ def test_durations_are_the_arguments_or_the_metadatas_or_a_second():
     assert plan(told).durations == {"a": 300, "b": 2}
     assert plan(told).estimates is Estimates.GIVEN
     assert plan(told, {"a": 7}).durations == {"a": 7, "b": 1}
+    estimated = workflow_of(
+        Task(id="a", estimated_duration=3.5), Task(id="b"), metadata={"durations": {"a": 9, "b": 2}}
+    )
+    assert plan(estimated).durations == {"a": 3.5, "b": 2}
     assert plan(told, {"a": 7}).estimates is Estimates.PARTLY_GIVEN
     assert plan(told, {}).estimates is Estimates.UNIT
     assert plan(workflow_of(Task(id="a"), metadata={"durations": "soon"})).estimates is Estimates.UNIT

@@ -73,6 +73,8 @@ def test_a_valid_workflow_has_no_problems():
         ({"timeout": 0}, "out-of-range", "tasks[0].timeout"),
         ({"timeout": -1.0}, "out-of-range", "tasks[0].timeout"),
         ({"deadline": 1e12}, "out-of-range", "tasks[0].deadline"),
+        ({"estimated_duration": -1.0}, "out-of-range", "tasks[0].estimated_duration"),
+        ({"estimated_duration": float("nan")}, "out-of-range", "tasks[0].estimated_duration"),
         ({"priority": 101}, "out-of-range", "tasks[0].priority"),
         ({"priority": -1}, "out-of-range", "tasks[0].priority"),
         ({"retries": -1}, "out-of-range", "tasks[0].retries"),

@@ -116,6 +116,7 @@ def test_every_field_is_read():
         retry=RetryPolicy(5, 0.5, 3, 60, 0, ("ValueError",)),
         timeout=90,
         deadline=3600,
+        estimated_duration=150,
         priority=90,
     )
     assert (read.for_each, read.max_parallel, read.when) == ("${tasks.split.result}", 4, "tasks.split.result")
@@ -457,6 +458,7 @@ def workflows(draw):
                 priority=draw(st.none() | st.integers(0, 100)),
                 timeout=draw(st.none() | SECONDS),
                 deadline=draw(st.none() | SECONDS),
+                estimated_duration=draw(st.none() | SECONDS),
                 retries=draw(st.integers(0, 9)),
                 retry=draw(st.none() | RETRIES),
                 dependencies=tuple(draw(st.lists(st.sampled_from(ids[:at]), unique=True, max_size=3))) if at else (),

@@ -168,7 +168,7 @@ def _print_plan(workflow: Workflow, plan: ExecutionPlan) -> None:
         which = "every task" if plan.estimates is Estimates.UNIT else "a task without one"
         say(
             wrapped(
-                f"durations      {which} is taken to last 1 s; metadata.durations gives better ones", indent=" " * 15
+                f"durations      {which} is taken to last 1 s; estimated_duration gives better ones", indent=" " * 15
             )
         )
 

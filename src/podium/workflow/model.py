@@ -214,8 +214,9 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `payload` holds the task's arguments (`input:` in YAML), with `${…}` references in its texts; None passes the
     workflow's input and each dependency's result under its id. `timeout` is one attempt's, `deadline` the whole
-    task's, retries included; both in seconds. `for_each` (a list or a `${…}` reference) makes an instance for each
-    item, `parallel` one for each agent of the group.
+    task's, retries included; both in seconds. `estimated_duration` is what one instance is expected to take, in
+    seconds: plans and simulations reckon with it, nothing is limited by it. `for_each` (a list or a `${…}` reference)
+    makes an instance for each item, `parallel` one for each agent of the group.
     """
 
     id: str
@@ -229,6 +230,7 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     priority: int | None = None  # 0 to 100, larger is sooner; None is the workflow's
     timeout: float | None = None
     deadline: float | None = None
+    estimated_duration: float | None = None
     retries: int = 0
     retry: RetryPolicy | None = None  # wins over retries
     dependencies: tuple[str, ...] = ()

@@ -88,11 +88,11 @@ class ExecutionPlan(Struct, frozen=True):
 def plan(workflow: Workflow, durations: Mapping[str, float] | None = None) -> ExecutionPlan:
     """Return the plan of a workflow; WorkflowInvalidError for a cycle or an unknown dependency, which it names.
 
-    `durations` are the seconds of one instance by task id; without them the workflow's `metadata["durations"]` are
-    taken (seconds, or texts such as "5m").
+    `durations` are the seconds of one instance by task id; without them each task's `estimated_duration` is taken, else
+    what the workflow's `metadata["durations"]` says of it (seconds, or texts such as "5m").
     """
     graph = DependencyGraph.of(workflow)
-    given = _given_durations(workflow) if durations is None else durations
+    given = known_durations(workflow) if durations is None else durations
     spares = {task.on_failure.task for task in workflow.tasks if task.on_failure.action is FailureAction.FALLBACK}
     fallbacks = tuple(task.id for task in workflow.tasks if task.id in spares)
     instances = {task.id: _instances(task, workflow) for task in workflow.tasks if task.fans_out}
@@ -129,12 +129,17 @@ def plan(workflow: Workflow, durations: Mapping[str, float] | None = None) -> Ex
 # --- durations and instances ---------------------------------------------------------------------------------------
 
 
-def _given_durations(workflow: Workflow) -> Mapping[str, float]:
+def known_durations(workflow: Workflow) -> Mapping[str, float]:
+    """Return the seconds that one instance of a task is expected to take, by id, of the tasks where somebody said so.
+
+    Raises WorkflowInvalidError for `metadata.durations` that are none.
+    """
+    own = {task.id: task.estimated_duration for task in workflow.tasks if task.estimated_duration is not None}
     found = workflow.metadata.get("durations")
     if not isinstance(found, Mapping):
-        return {}
+        return own
     try:
-        return {str(task_id): parse_duration(value) for task_id, value in found.items()}
+        return {**{str(task_id): parse_duration(value) for task_id, value in found.items()}, **own}
     except ValueError as error:
         raise WorkflowInvalidError(f"metadata.durations: {error}") from error
 

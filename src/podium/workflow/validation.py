@@ -237,6 +237,9 @@ def _check_task(workflow: Workflow, task: Task, path: Path, problems: Problems) 
         _check_time(problems, f"{what}: the timeout", task.timeout, (*path, "timeout"))
     if task.deadline is not None:
         _check_time(problems, f"{what}: the deadline", task.deadline, (*path, "deadline"))
+    if task.estimated_duration is not None and not 0 <= task.estimated_duration <= MAX_SECONDS:
+        message = f"{what}: the estimated duration is {task.estimated_duration:g} seconds; 0 to ten years are allowed"
+        problems.add(Problem("out-of-range", message, (*path, "estimated_duration")))
     if task.priority is not None:
         _check_priority(problems, task.priority, (*path, "priority"))
     _check_fan_out(workflow, task, what, path, problems)

@@ -160,6 +160,7 @@ TASK: Final = Table(
         Field("retries", v.integer, "attempts after the first"),
         Field("timeout", v.duration, "the longest that one attempt may take"),
         Field("deadline", v.duration, "the longest that the task may take, retries included"),
+        Field("estimated_duration", v.duration, "what one instance is expected to take, for plans and simulations"),
         Field("priority", v.priority, "0 to 100, larger is sooner; or low, normal, high, critical"),
         Field("resources", resources, "what an attempt needs of its agent"),
         Field("on_failure", on_failure, "fail, continue, or {fallback: TASK}"),
