@@ -14,6 +14,7 @@ import pytest
 from podium.exceptions import FenceLostError, StoreError, StoreUnavailableError
 from podium.ids import PLACEMENT_SHARD, shard_of
 from podium.store.batch import shard_moves
+from podium.store.keys import MAX_KEY_BYTES, check_key
 from podium.store.postgres import PostgresStore
 from podium.store.postgres.append import Statement
 from podium.store.postgres.connection import asyncpg
@@ -442,3 +443,16 @@ def test_the_driver_is_imported_when_a_database_is_opened_and_not_before() -> No
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_longest_keys_that_the_doors_let_in_fit_the_indexes(podium_databases):
+    async def written() -> None:
+        async with store_on(podium_databases) as store:
+            letters = "".join(chr(0x4E00 + nth * 7_919 % 20_000) for nth in range(MAX_KEY_BYTES // 3))  # incompressible
+            check_key("an execution's id", letters)
+            scribe = Scribe(store)
+            await scribe.take()
+            await scribe.append({letters: [(f"handed_back:{letters[:-4]}", 1)]})
+            assert await store.post(InboxRow(letters, letters, "default", shard_of(letters), "cancel", b"{}", 1))
+
+    run(written())

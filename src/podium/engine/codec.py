@@ -15,7 +15,7 @@ from msgspec import Raw
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.values import Value
-from podium.exceptions import CorruptHistoryError
+from podium.exceptions import CorruptHistoryError, InvalidInputError
 from podium.store.protocol import LogRow
 
 UPCASTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -30,6 +30,14 @@ _objects_decoder = msgspec.json.Decoder(list[dict[str, Any]])
 def encode_input(given: inp.Input) -> bytes:
     """Return the input's JSON."""
     return _encode(given)
+
+
+def check_input(given: inp.Input) -> None:
+    """Raise InvalidInputError for an input that can't be written: one with half of a surrogate pair in a text."""
+    try:
+        _encode(given)
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"the input holds what is no text: {error}") from None
 
 
 def decode_input(payload: bytes) -> inp.Input:

@@ -15,7 +15,9 @@ from typing import Any
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
+from podium.engine.codec import check_input
 from podium.exceptions import ConflictError, EngineStoppedError, PodiumError, StoreUnavailableError
+from podium.store.keys import check_key
 from podium.store.protocol import Store
 from podium.telemetry.logs import get_logger
 
@@ -75,7 +77,13 @@ class Intake:
         return arrival
 
     async def decided(self, arrival: Arrival) -> list[ev.Event]:
-        """Queue an input when there is room, and return what it caused once that is committed."""
+        """Queue an input when there is room, and return what it caused once that is committed.
+
+        Raises InvalidInputError for one that no store could keep.
+        """
+        check_key("an execution's id", arrival.execution)
+        check_key("an input's id", arrival.input_id)
+        check_input(arrival.given)
         while self.full:
             self._room.clear()
             await self._room.wait()

@@ -14,9 +14,10 @@ from podium.clock import Clock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.admission import waiting_room
-from podium.engine.codec import decode_input, decode_row, encode_input
+from podium.engine.codec import check_input, decode_input, decode_row, encode_input
 from podium.exceptions import ConflictError, ExecutionNotFoundError, PodiumError
 from podium.ids import shard_of
+from podium.store.keys import check_key
 from podium.store.protocol import InboxRow, LogRow, Store
 
 LOOK_SECONDS = 0.02
@@ -52,7 +53,10 @@ class Posting:
         self._pause = LOOK_SECONDS
 
     async def write(self, execution: str, input_id: str, given: inp.Input) -> Posted:
-        """Write an input to the inbox. Raises ExecutionNotFoundError."""
+        """Write an input to the inbox. Raises ExecutionNotFoundError, InvalidInputError for one that can't be kept."""
+        check_key("an execution's id", execution)
+        check_key("an input's id", input_id)
+        check_input(given)
         before = await self._store.execution(execution)
         if before is None and not isinstance(given, inp.Start) and not await self.is_posted(execution):
             raise ExecutionNotFoundError(f"there is no execution {execution}")

@@ -23,12 +23,14 @@ from podium.exceptions import InvalidInputError
 from podium.fleet import messages as msg
 from podium.ids import shard_of
 from podium.scheduling.placement import Placement
+from podium.store.keys import check_key
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import TaskStatus
 
 FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
 REMINDERS = 3  # a lease has so many parts, after each of which an agent is told again what it hasn't accepted
 UNDELIVERED = "undelivered"  # why an attempt is lost of which its agent never said that it has begun
+MAX_DIGITS = 9  # of an attempt's number
 MOST_REPLACED = 20_000  # agents' earlier incarnations that are remembered
 MAX_ERROR_TEXT = 8 * 1024
 MAX_TRACEBACK = 16 * 1024
@@ -38,11 +40,14 @@ _ENDS_ATTEMPT = (ev.TaskCompleted, ev.AttemptFailed, ev.AttemptReturned)
 
 
 def split_attempt(attempt: str) -> tuple[str, str, int]:
-    """Return execution, task and number of an attempt's id. Raises InvalidInputError for what is none."""
+    """Return execution, task and number of an attempt's id. Raises InvalidInputError for what is none, or can't be
+    recorded as one.
+    """
+    check_key("an attempt's id", attempt)
     execution, _, rest = attempt.partition(":")
     _, _, rest = rest.partition(":")
     task, _, number = rest.rpartition(":")
-    if not task or not number.isdecimal():
+    if not task or not number.isdecimal() or not number.isascii() or len(number) > MAX_DIGITS:
         raise InvalidInputError(f"{attempt[:100]!r} is not an attempt's id")
     return execution, task, int(number)
 
