@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 
 from podium.exceptions import StoreUnavailableError
 from podium.store.postgres import PostgresStore
 from podium.store.protocol import FORMAT, Replica
+from podium.testing.bus_tools import eventually
 from podium.testing.postgresserver import PostgresServer
 from podium.testing.proxy import DIRECTIONS, FaultProxy, tcp
 from podium.testing.scribe import Scribe
@@ -52,3 +54,39 @@ def test_connections_that_bring_no_answer_to_a_renewal_within_the_lease_are_let_
             await store.close()
 
     asyncio.run(silent())
+
+
+def test_a_replica_whose_renewals_have_no_answer_lets_its_lease_end(server: PostgresServer, database: str):
+    """They are written all the same, and nobody else could have its shards as long as they were."""
+
+    async def deaf() -> None:
+        async with FaultProxy(tcp(server.port)) as line:
+            url = server.url(database).replace(f":{server.port}/", f":{line.port}/")
+            store, other = await PostgresStore.open(url), await PostgresStore.open(server.url(database))
+            for name, each in (("one", store), ("two", other)):
+                await each.join(Replica(name, name, "nats://one", "1", FORMAT), LEASE_US)
+            line.lose("to_client")
+
+            async def renew() -> None:
+                while True:
+                    with suppress(StoreUnavailableError):
+                        await store.renew("one", LEASE_US)
+                    await asyncio.sleep(LEASE_SECONDS / 4)
+
+            async def lives() -> bool:
+                cluster = await other.cluster()
+                return any(cluster.live(replica) for replica in cluster.replicas if replica.id == "one")
+
+            async def is_dead() -> bool:
+                return not await lives()
+
+            renewing = asyncio.create_task(renew())
+            await eventually(is_dead)
+            line.heal()
+            await eventually(lives)
+            renewing.cancel()
+            await asyncio.wait([renewing])
+            await store.close()
+            await other.close()
+
+    asyncio.run(deaf())
