@@ -188,6 +188,10 @@ class TransportUnavailableError(MessageBusError):
     """The carrier of messages can't be reached, or doesn't answer."""
 
 
+class BusUnreachableError(TransportUnavailableError):
+    """Nobody answers where the bus should be; it may be started yet."""
+
+
 class TransportClosedError(MessageBusError):
     """The transport has been stopped."""
 

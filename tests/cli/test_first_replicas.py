@@ -6,12 +6,13 @@ import asyncio
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from podium.store.postgres.migrations import upgrade
-from podium.testing.natsserver import binary_or_skip
+from podium.testing.natsserver import binary_or_skip, nats_server
 from podium.testing.postgresserver import PostgresServer, postgres_server
 from tests.cli.support import Running, Shell
 
@@ -50,6 +51,22 @@ def test_a_database_that_is_not_there_yet_is_waited_for_and_a_stop_ends_the_wait
     first.until('"http"')
     first.send(signal.SIGTERM)
     assert first.wait() == 0, first
+
+
+def test_a_bus_that_is_not_there_yet_is_waited_for_and_a_stop_ends_the_wait(
+    shell: Shell, url: str, tmp_path: Path
+) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        server.stop()
+        first, second = up(shell, url, "--bus", server.url), up(shell, url, "--bus", server.url)
+        first.until("the bus can't be used yet")
+        second.until("the bus can't be used yet")
+        second.send(signal.SIGTERM)
+        assert second.wait() == 0, second
+        server.start()
+        first.until('"http"')
+        first.send(signal.SIGTERM)
+        assert first.wait() == 0, first
 
 
 def test_a_second_one_without_a_bus_is_told_what_several_need(shell: Shell, url: str) -> None:

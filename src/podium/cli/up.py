@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from podium.store.postgres.server import Server
 
 LOOK_SECONDS = 0.5
+PAUSE_SECONDS = 1.0  # before a bus that can't be reached is tried again
 
 
 def up(
@@ -73,8 +75,8 @@ def up(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _ask, stop)
-        service = Service(settings, agents=agents or (), doors=[http_door])
-        if not await _start(service, stop):
+        service = await _started(lambda: Service(settings, agents=agents or (), doors=[http_door]), stop)
+        if service is None:
             return 0
         collect_less_often()
         try:
@@ -98,19 +100,34 @@ def _ask(stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def _start(service: Service, stop: asyncio.Event) -> bool:
-    """Start it; False when a stop was asked for before, since a database that can't be reached is waited for."""
-    starting = asyncio.create_task(service.start(), name="podium-up-starts")
+async def _started(make: Callable[[], Service], stop: asyncio.Event) -> Service | None:
+    """Return a service that runs; None when a stop was asked for before, since a database or a bus that can't be
+    reached is waited for.
+    """
+    from podium.exceptions import BusUnreachableError
+    from podium.telemetry.logs import get_logger
+
     stopped = asyncio.create_task(stop.wait(), name="podium-up-stop")
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not starting.done():
-        starting.cancel()
     try:
-        await starting
-    except asyncio.CancelledError:
-        return False
-    return True
+        while not stopped.done():
+            service = make()
+            starting = asyncio.create_task(service.start(), name="podium-up-starts")
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+            try:
+                await starting
+                return service
+            except asyncio.CancelledError:
+                return None
+            except BusUnreachableError as error:
+                get_logger("podium.service").warning(
+                    "the bus can't be used yet; it is tried until it can", reason=str(error)
+                )
+            await asyncio.wait({stopped}, timeout=PAUSE_SECONDS)
+        return None
+    finally:
+        stopped.cancel()
 
 
 async def _say_started(service: Service, manners: Manners) -> None:

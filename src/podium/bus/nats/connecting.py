@@ -10,7 +10,7 @@ from typing import Any
 from podium.bus.nats.client import PodiumClient
 from podium.bus.nats.settings import NatsSettings
 from podium.bus.nats_credentials import inbox_prefix_for, read_credentials, read_seed
-from podium.exceptions import SettingsError, TransportUnavailableError
+from podium.exceptions import BusUnreachableError, SettingsError, TransportUnavailableError
 
 _MAX_PINGS = 2  # without an answer, and the connection counts as dead
 _REFUSALS = ("authorization", "authentication", "certificate", "account")
@@ -22,7 +22,9 @@ ErrorEvent = Callable[[Exception], Awaitable[None]]
 async def connect(
     settings: NatsSettings, disconnected: Event, reconnected: Event, closed: Event, failed: ErrorEvent
 ) -> PodiumClient:
-    """Return a connected client. Raises TransportUnavailableError after the time-out, at once when we are refused."""
+    """Return a connected client. Raises BusUnreachableError after the time-out, TransportUnavailableError at once when
+    we are refused.
+    """
     client = PodiumClient()
     options = _options(settings, client)
     last: list[str] = []
@@ -61,8 +63,11 @@ async def connect(
         last[:] = [str(error) or type(error).__name__]
     await _discard(client)
     why = f": {last[0]}" if last else ""
-    within = "" if refused.is_set() else f" within {settings.connection_timeout_ms} ms"
-    raise TransportUnavailableError(f"NATS at {settings.address} can't be reached{within}{why}")
+    if refused.is_set():
+        raise TransportUnavailableError(f"NATS at {settings.address} can't be reached{why}")
+    raise BusUnreachableError(
+        f"NATS at {settings.address} can't be reached within {settings.connection_timeout_ms} ms{why}"
+    )
 
 
 def inbox_prefix(settings: NatsSettings) -> str:
