@@ -34,6 +34,7 @@ COMMANDS = {
     "validate": ("podium.cli.definitions", "validate"),
     "plan": ("podium.cli.definitions", "plan"),
     "simulate": ("podium.cli.simulating", "simulate"),
+    "import": ("podium.cli.importing", "import_group"),
     "replay": ("podium.cli.replaying", "replay"),
     "agents": ("podium.cli.fleet", "agents"),
     "top": ("podium.cli.fleet", "top"),
