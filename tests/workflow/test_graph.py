@@ -7,9 +7,9 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import networkx as nx
 import pytest
 import rustworkx
 from hypothesis import given
@@ -219,18 +219,93 @@ def test_networkx_is_for_those_who_have_it(monkeypatch):
         DIAMOND.to_networkx()
 
 
-def test_networkx_gets_an_edge_from_each_dependency(monkeypatch):
-    class DiGraph:
-        def add_nodes_from(self, nodes):
-            self.nodes = list(nodes)
-
-        def add_edges_from(self, edges):
-            self.edges = list(edges)
-
-    monkeypatch.setitem(sys.modules, "networkx", SimpleNamespace(DiGraph=DiGraph))
+def test_networkx_gets_an_edge_from_each_dependency():
     graph = DIAMOND.to_networkx()
-    assert graph.nodes == ["a", "b", "c", "d", "e", "z"]
-    assert graph.edges == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")]
+    assert list(graph.nodes) == ["a", "b", "c", "d", "e", "z"]
+    assert list(graph.edges) == DIAMOND.edges == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")]
+
+
+@given(acyclic(), st.data())
+def test_networkx_finds_the_same_stages_longest_paths_and_cycles(drawn, data):
+    ids, dependencies = drawn
+    graph = DependencyGraph(ids, dependencies)
+    known = graph.to_networkx()
+    assert [sorted(stage) for stage in nx.topological_generations(known)] == [sorted(s) for s in graph.stages()]
+    durations = {task: data.draw(st.integers(0, 9)) for task in ids}
+    for before, after in known.edges:
+        known.edges[before, after]["weight"] = durations[before]
+    lengths = [nx.dag_longest_path_length(known.subgraph({*graph.ancestors(task), task})) for task in ids]
+    longest = max((length + durations[task] for length, task in zip(lengths, ids, strict=True)), default=0)
+    assert graph.timing(durations).seconds == longest
+
+
+@given(any_graph())
+def test_a_graph_has_a_cycle_where_networkx_finds_one(drawn):
+    ids, dependencies = drawn
+    graph = DependencyGraph(ids, dependencies)
+    assert (graph.cycle() is None) == nx.is_directed_acyclic_graph(graph.to_networkx())
+
+
+# --- other graphs ----------------------------------------------------------------------------------------------------
+
+
+@given(acyclic())
+def test_the_reduction_is_networkxs_and_keeps_all_ancestors(drawn):
+    ids, dependencies = drawn
+    graph = DependencyGraph(ids, dependencies)
+    reduced = graph.transitive_reduction()
+    assert reduced.ids == graph.ids
+    assert set(reduced.edges) == set(nx.transitive_reduction(graph.to_networkx()).edges)
+    assert [edge for edge in graph.edges if edge in set(reduced.edges)] == reduced.edges
+    assert all(reduced.ancestors(task) == graph.ancestors(task) for task in ids)
+    assert reduced.stages() == graph.stages()
+    assert reduced.transitive_reduction().edges == reduced.edges
+
+
+def test_a_large_graph_is_reduced_quickly():
+    count = 20_000
+    graph = DependencyGraph(
+        [f"t{n}" for n in range(count)],
+        {f"t{n}": [f"t{n - back}" for back in (1, 2, 7, 90) if back <= n] for n in range(count)},
+    )
+    assert cpu_seconds(graph.transitive_reduction, times=1) < 1
+    assert graph.transitive_reduction().edge_count == count - 1
+
+
+def test_a_graph_that_grows_is_a_new_one():
+    grown = DIAMOND.extended({"x": ["b"], "y": ["x", "z"]}, {"d": ["x"], "y": ["a"]})
+    assert grown.ids == (*DIAMOND.ids, "x", "y")
+    assert set(grown.edges) - set(DIAMOND.edges) == {("b", "x"), ("x", "y"), ("z", "y"), ("x", "d"), ("a", "y")}
+    assert grown.stages() == [["a", "z"], ["b", "c"], ["x"], ["d", "y"], ["e"]]
+    assert "x" in grown
+    assert "x" not in DIAMOND
+    assert DIAMOND.extended().edges == DIAMOND.edges
+
+
+@pytest.mark.parametrize(
+    ("tasks", "dependencies", "says"),
+    [
+        ({"x": ["e"]}, {"a": ["x"]}, "in a circle: a -> b -> d -> e -> x -> a"),
+        ({"x": ["x"]}, {}, "in a circle: x -> x"),
+        ({}, {"b": ["d"]}, "in a circle: b -> d -> b"),
+        ({"a": []}, {}, "'a' is used twice"),
+        ({"x": ["nope"]}, {}, "'x' depends on 'nope'"),
+        ({}, {"a": ["nope"]}, "'a' depends on 'nope'"),
+        ({}, {"nope": ["a"]}, "'nope', which shall get dependencies, isn't there"),
+    ],
+)
+def test_what_cant_be_put_into_a_graph_is_refused_by_name(tasks, dependencies, says):
+    with pytest.raises(WorkflowInvalidError, match=says):
+        DIAMOND.extended(tasks, dependencies)
+
+
+@given(acyclic(), st.data())
+def test_a_graph_may_be_built_piece_by_piece(drawn, data):
+    ids, dependencies = drawn
+    graph = DependencyGraph(ids, {})
+    for task in data.draw(st.permutations(ids)):
+        graph = graph.extended(dependencies={task: dependencies[task]})
+    assert graph.edges == DependencyGraph(ids, dependencies).edges
 
 
 # --- real workflows: the figures are those of the traces' README -----------------------------------------------------

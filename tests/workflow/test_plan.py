@@ -22,7 +22,7 @@ from podium.workflow.model import (
     Workflow,
     WorkflowConfig,
 )
-from podium.workflow.plan import Estimates, ExecutionPlan, plan
+from podium.workflow.plan import Estimates, ExecutionPlan, ExecutionStage, plan
 from tests.workflow.cpu_time import cpu_seconds
 from tests.workflow.test_graph import FIGURES, acyclic, read_trace
 
@@ -215,6 +215,26 @@ def test_plans_of_real_workflows_have_their_known_figures(name):
     assert printed["critical_path_seconds"] == pytest.approx(path_seconds, abs=0.051)
     assert printed["work_seconds"] == pytest.approx(work_seconds, abs=0.051)
     assert printed["estimates"] == "given"
+
+
+def test_document_002s_plan_can_be_made_of_its_own_fields_alone():
+    stage = ExecutionStage(stage_number=1, tasks=(Task(id="a"),), max_parallelism=1, estimated_duration=3)
+    found = ExecutionPlan(
+        workflow_id="w",
+        stages=(stage,),
+        critical_path=("a",),
+        estimated_duration=3,
+        parallelism_factor=1.0,
+        resource_requirements=ResourceRequirements(cpu_cores=2),
+    )
+    assert found.depth == 1
+    assert found.to_dict()["resources"] == {"cpu_cores": 2}
+
+
+def test_networkx_gets_what_the_plan_knows_of_each_task():
+    graph = plan(RESEARCH, {"research": 10}).to_networkx()
+    assert graph.nodes["research"] == {"stage": 2, "duration": 10.0, "slack": 0.0, "critical": True}
+    assert list(graph.edges) == [("decompose", "research"), ("research", "synthesize")]
 
 
 def test_a_thousand_tasks_are_planned_quickly():

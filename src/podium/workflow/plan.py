@@ -48,19 +48,33 @@ class ExecutionPlan(Struct, frozen=True):
     estimated_duration: float  # of the critical path
     parallelism_factor: float  # work / critical path: how many agents it can keep busy on average
     resource_requirements: ResourceRequirements  # the peak of each resource, when all starts as early as it can
-    task_count: int
-    edge_count: int
-    work_seconds: float  # of all instances together
-    durations: dict[str, float]  # of a task with all its instances
-    slack_seconds: dict[str, float]
-    instances: dict[str, int | None]  # of each task that fans out; None where only the run will tell
-    fallbacks: tuple[str, ...]  # tasks that run only when others fail: no time is counted for them
-    estimates: Estimates
+    task_count: int = 0
+    edge_count: int = 0
+    work_seconds: float = 0.0  # of all instances together
+    durations: dict[str, float] = {}  # of a task with all its instances
+    slack_seconds: dict[str, float] = {}
+    instances: dict[str, int | None] = {}  # of each task that fans out; None where only the run will tell
+    fallbacks: tuple[str, ...] = ()  # tasks that run only when others fail: no time is counted for them
+    estimates: Estimates = Estimates.UNIT
 
     @property
     def depth(self) -> int:
         """The number of stages."""
         return len(self.stages)
+
+    def to_networkx(self) -> Any:
+        """Return a `networkx.DiGraph` of the tasks, each with its stage, duration, slack and whether it is critical."""
+        graph = DependencyGraph.of_tasks(task for stage in self.stages for task in stage.tasks).to_networkx()
+        critical = frozenset(self.critical_path)
+        for stage in self.stages:
+            for task in stage.tasks:
+                graph.nodes[task.id].update(
+                    stage=stage.stage_number,
+                    duration=self.durations.get(task.id, 0.0),
+                    slack=self.slack_seconds.get(task.id, 0.0),
+                    critical=task.id in critical,
+                )
+        return graph
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-like values, as `podium plan --json` prints it."""
@@ -92,29 +106,30 @@ def plan(workflow: Workflow, durations: Mapping[str, float] | None = None) -> Ex
     what the workflow's `metadata["durations"]` says of it (seconds, or texts such as "5m").
     """
     graph = DependencyGraph.of(workflow)
-    given = known_durations(workflow) if durations is None else durations
+    given = _checked(known_durations(workflow) if durations is None else durations, graph)
     spares = {task.on_failure.task for task in workflow.tasks if task.on_failure.action is FailureAction.FALLBACK}
     fallbacks = tuple(task.id for task in workflow.tasks if task.id in spares)
-    instances = {task.id: _instances(task, workflow) for task in workflow.tasks if task.fans_out}
-    widths = {task.id: _width(task, instances.get(task.id, 1)) for task in workflow.tasks}
+    fanned = [task for task in workflow.tasks if task.for_each is not None or task.parallel]
+    instances = {task.id: _instances(task, workflow) for task in fanned}
+    widths = {task.id: _width(task, instances[task.id]) for task in fanned}
 
-    takes: dict[str, float] = {}
-    work = []
-    for task in workflow.tasks:
-        each = 0.0 if task.id in spares else _checked(task.id, given.get(task.id, UNIT_SECONDS))
-        count = _counted(instances.get(task.id, 1))
-        work.append(each * count)
-        takes[task.id] = each * math.ceil(count / widths[task.id]) if count else 0.0
+    takes = {task_id: given.get(task_id, UNIT_SECONDS) for task_id in graph.ids}
+    takes.update(dict.fromkeys(fallbacks, 0.0))
+    work = dict(takes)
+    for task_id, width in widths.items():
+        count = _counted(instances[task_id])
+        work[task_id] *= count
+        takes[task_id] *= math.ceil(count / width)
 
     timing = graph.timing(takes)
-    work_seconds = math.fsum(work)
+    work_seconds = math.fsum(work.values())
     return ExecutionPlan(
         workflow_id=workflow.id,
-        stages=_stages(workflow, graph, takes, widths),
+        stages=_stages(workflow, graph, timing.durations, widths),
         critical_path=tuple(timing.critical_path),
         estimated_duration=timing.seconds,
         parallelism_factor=work_seconds / timing.seconds if timing.seconds else float(bool(workflow.tasks)),
-        resource_requirements=_peak(workflow.tasks, timing.earliest_start, takes, widths),
+        resource_requirements=_peak(workflow.tasks, timing.earliest_start, timing.durations, widths),
         task_count=len(graph),
         edge_count=graph.edge_count,
         work_seconds=work_seconds,
@@ -144,17 +159,21 @@ def known_durations(workflow: Workflow) -> Mapping[str, float]:
         raise WorkflowInvalidError(f"metadata.durations: {error}") from error
 
 
-def _checked(task_id: str, seconds: float) -> float:
-    if not math.isfinite(seconds) or seconds < 0:
-        raise WorkflowInvalidError(f"the duration of the task '{task_id}' is {seconds}; expected zero or more seconds")
-    return float(seconds)
+def _checked(given: Mapping[str, float], graph: DependencyGraph) -> dict[str, float]:
+    """Return the durations of the tasks that are there; WorkflowInvalidError for one that is none."""
+    found = {task_id: float(seconds) for task_id, seconds in given.items() if task_id in graph}
+    for task_id, seconds in found.items():
+        if not 0 <= seconds < math.inf:
+            raise WorkflowInvalidError(
+                f"the duration of the task '{task_id}' is {seconds}; expected zero or more seconds"
+            )
+    return found
 
 
 def _estimates(workflow: Workflow, given: Mapping[str, float]) -> Estimates:
-    known = sum(task.id in given for task in workflow.tasks)
-    if not known:
+    if not given:
         return Estimates.UNIT
-    return Estimates.GIVEN if known == len(workflow.tasks) else Estimates.PARTLY_GIVEN
+    return Estimates.GIVEN if len(given) == len(workflow.tasks) else Estimates.PARTLY_GIVEN
 
 
 def _instances(task: Task, workflow: Workflow) -> int | None:
@@ -181,22 +200,27 @@ def _width(task: Task, instances: int | None) -> int:
 
 
 def _stages(
-    workflow: Workflow, graph: DependencyGraph, takes: Mapping[str, float], widths: Mapping[str, int]
+    workflow: Workflow, graph: DependencyGraph, takes: list[float], widths: Mapping[str, int]
 ) -> tuple[ExecutionStage, ...]:
-    tasks = {task.id: task for task in workflow.tasks}
-    of_parallelism = {ConstraintType.MAX_PARALLEL}
-    limits = [constraint.value for constraint in workflow.constraints if constraint.type in of_parallelism]
-    if workflow.config.max_parallel_tasks is not None:
-        limits.append(workflow.config.max_parallel_tasks)
+    tasks, limits = workflow.tasks, parallelism_limits(workflow)
     return tuple(
         ExecutionStage(
             stage_number=number,
-            tasks=tuple(tasks[task_id] for task_id in ids),
-            max_parallelism=min([sum(widths[task_id] for task_id in ids), *limits]),
-            estimated_duration=max(takes[task_id] for task_id in ids),
+            tasks=tuple([tasks[at] for at in places]),
+            max_parallelism=min([sum([widths.get(tasks[at].id, 1) for at in places]), *limits]),
+            estimated_duration=max([takes[at] for at in places]),
         )
-        for number, ids in enumerate(graph.stages(), 1)
+        for number, places in enumerate(graph.stage_places(), 1)
     )
+
+
+_OF_PARALLELISM = frozenset({ConstraintType.MAX_PARALLEL})
+
+
+def parallelism_limits(workflow: Workflow) -> list[int]:
+    """Return how many tasks the workflow lets run at once, by each of its limits."""
+    limits = [constraint.value for constraint in workflow.constraints if constraint.type in _OF_PARALLELISM]
+    return limits if workflow.config.max_parallel_tasks is None else [*limits, workflow.config.max_parallel_tasks]
 
 
 def _stage_as_dict(stage: ExecutionStage, instances: Mapping[str, int | None]) -> dict[str, Any]:
@@ -211,16 +235,17 @@ def _stage_as_dict(stage: ExecutionStage, instances: Mapping[str, int | None]) -
 
 
 def _peak(
-    tasks: tuple[Task, ...], starts: list[float], takes: Mapping[str, float], widths: Mapping[str, int]
+    tasks: tuple[Task, ...], starts: list[float], takes: list[float], widths: Mapping[str, int]
 ) -> ResourceRequirements:
     """Return the most of each resource that is in use at once when every task starts as early as it can."""
     changes: list[tuple[float, int, int, dict[str, float]]] = []
-    for at, (task, start) in enumerate(zip(tasks, starts, strict=True)):
-        needs = _needs(task.resources, widths[task.id])
-        if needs and takes[task.id] > 0:
+    for at, task in enumerate(tasks):
+        if task.resources is _NOTHING or takes[at] <= 0:
+            continue
+        if needs := _needs(task.resources, widths.get(task.id, 1)):
             # Rounded, so that what ends and what then begins are at one time; ends come first.
-            changes.append((round(start, 6), 1, at, needs))
-            changes.append((round(start + takes[task.id], 6), 0, at, needs))
+            changes.append((round(starts[at], 6), 1, at, needs))
+            changes.append((round(starts[at] + takes[at], 6), 0, at, needs))
     changes.sort(key=lambda change: change[:3])
     in_use: dict[str, float] = {}
     peak: dict[str, float] = {}
@@ -231,14 +256,12 @@ def _peak(
     return _requirements(peak)
 
 
-_NOTHING = ResourceRequirements()
+_NOTHING = Task(id="").resources  # the default: one object for all tasks that say nothing
 _NAMED = ("cpu_cores", "memory_mb", "disk_mb", "network_bandwidth_mbps", "gpu_count")
 
 
 def _needs(resources: ResourceRequirements, width: int) -> dict[str, float]:
     """Return what so many instances need, by resource; a custom one by a dot and its name, which no field has."""
-    if resources == _NOTHING:
-        return {}
     needs = {name: (getattr(resources, name) or 0) * width for name in _NAMED}
     needs.update({f".{name}": amount * width for name, amount in resources.custom_resources.items()})
     return {name: amount for name, amount in needs.items() if amount}
