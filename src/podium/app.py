@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,7 +29,7 @@ from podium.engine.posting import Posting, given_in
 from podium.engine.recovery import Definitions
 from podium.engine.runtime import Engine, EngineSettings
 from podium.engine.values import value_of
-from podium.engine.waiting import row_of_start, waiting_starts
+from podium.engine.whereabouts import START, recorded_or_posted, row_of_start, waiting_starts
 from podium.exceptions import (
     ConflictError,
     EngineStoppedError,
@@ -530,7 +531,7 @@ class Podium:
             blobs.append(Blob(tenant, value.blob, content))
         await self.store.put(blobs, now_us)
         start = inp.Start(workflow.name, workflow.version, definition.digest, self._ids.seed(), value, **more)
-        await self._post(execution, "start", start)
+        await self._post(execution, START, start)
         first = await self.store.history(execution, limit=1)
         for row in first:  # somebody else's start may have been there before
             check_same_start(await given_in(self.store, row), start)
@@ -571,8 +572,8 @@ class Podium:
 
     async def find(self, beginning: str) -> ExecutionRow:
         """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""
-        rows = await self.store.executions(self.settings.tenant, prefix=beginning, limit=3)
-        rows = rows or await self.waiting(3, beginning)
+        begun = partial(self.store.executions, self.settings.tenant, prefix=beginning, limit=3)
+        rows = await begun() or await self.waiting(3, beginning) or await begun()  # it may begin between two looks
         exact = [row for row in rows if row.id == beginning]
         if exact or len(rows) == 1:
             return (exact or rows)[0]
@@ -613,10 +614,10 @@ class Podium:
                         raise
                 except ShardMovedError:
                     pause = GUEST_POLL_SECONDS
-            row = await self.store.execution(execution)
-            if row is None and not await self._posting.is_posted(execution):
+            row = await recorded_or_posted(self.store, execution, partial(self.store.execution, execution))
+            if row is None:
                 raise ExecutionNotFoundError(f"there is no execution {execution}")
-            if row is not None and ExecutionStatus(row.status) in FINAL_EXECUTION:
+            if isinstance(row, ExecutionRow) and ExecutionStatus(row.status) in FINAL_EXECUTION:
                 return ExecutionStatus(row.status)
             await self.try_to_own()
             await asyncio.sleep(pause)

@@ -10,7 +10,7 @@ from podium.engine import inputs as inp
 from podium.engine.admission import SINGLE_TASK
 from podium.engine.codec import encode_input
 from podium.engine.values import NULL
-from podium.engine.waiting import waiting_start, waiting_starts
+from podium.engine.whereabouts import posted_input, waiting_starts
 from podium.exceptions import ConflictError, ExecutionNotFoundError, ShardMovedError, StoreUnavailableError
 from podium.fleet import messages as msg
 from podium.ids import shard_of
@@ -216,7 +216,7 @@ async def test_who_waits_when_the_limit_is_raised_begins_at_the_next_start():
     engine, _, store = await start(store.reopen(), Hand(auto=True))
     for execution in executions:
         assert await engine.finished(execution) is ExecutionStatus.COMPLETED
-    assert await waiting_start(store, executions[-1]) is None
+    assert await posted_input(store, executions[-1]) is None
 
 
 @virtual

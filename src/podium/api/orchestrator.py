@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +27,7 @@ from podium.api.tasks import registration_message, submission_message, task_resu
 from podium.app import Podium
 from podium.engine import inputs as inp
 from podium.engine.state import State
+from podium.engine.whereabouts import recorded_or_posted
 from podium.exceptions import (
     ConflictError,
     EngineStoppedError,
@@ -322,7 +324,7 @@ class Orchestrator:
     async def _execution(self, workflow_id: str) -> str:
         """Return the execution with this id, or the newest one of the workflow with this id."""
         podium = self._opened()
-        if await podium.store.execution(workflow_id) is not None or await podium.waiting(1, workflow_id):
+        if await recorded_or_posted(podium.store, workflow_id, partial(podium.store.execution, workflow_id)):
             return workflow_id
         for row in await podium.store.executions(podium.settings.tenant, limit=1_000):
             if (await podium.workflow_of(row)).id == workflow_id:

@@ -114,6 +114,7 @@ class Batch:
         self.bytes_of: dict[str, int] = {}
         self.status_of: dict[str, ExecutionStatus] = {}  # once sealed; the states themselves move on
         self.told: list[Changes] = []  # for the replica that places, where that is another one
+        self.refused: list[str] = []  # executions an input of which is drained and not recorded
         self.posted: list[InboxRow] = []  # inputs for executions of other owners
         self.moved: dict[int, InboxRow] = {}  # inbox rows that come under another number, by the id they have now
         self._drained_of: dict[int, int] = {}  # the shards of those without rows
@@ -177,6 +178,7 @@ class Batch:
 
     def carry_over(self, lost: Batch, fences: Mapping[int, int]) -> None:
         """Keep of a batch that wasn't written what needn't be decided again, where its shards are still ours."""
+        self.refused += lost.refused
         decided = {d.arrival.inbox_id for d in lost.decided}
         for inbox_id in lost.drained:
             shard = lost._drained_of.get(inbox_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import msgspec
@@ -20,9 +21,9 @@ from podium.engine.inputs import Start
 from podium.engine.recovery import Definitions, load_texts, restore
 from podium.engine.scope import BlobMissing, result_text
 from podium.engine.state import State, TaskState
-from podium.engine.waiting import waiting_start
-from podium.exceptions import ExecutionNotFoundError, ExpressionError
-from podium.store.protocol import Store
+from podium.engine.whereabouts import recorded_or_posted
+from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, ExpressionError
+from podium.store.protocol import InboxRow, Store
 from podium.workflow.model import ExecutionStatus, TaskResult, WorkflowResult
 
 _PAGE = 1_000
@@ -42,17 +43,11 @@ class Follower:
 
         The present of one that waits for room is its beginning, before any event.
         """
-        found = await restore(store, definitions, execution)
-        row = await waiting_start(store, execution) if found is None else None
-        start = decode_input(row.payload) if row is not None else None
-        if row is not None and isinstance(start, Start):
-            state = State(execution, row.tenant, await definitions.get(row.tenant, start.definition))
-            state.created_us = state.updated_us = row.posted_us
-            return cls(store, definitions, state)
-        found = found or await restore(store, definitions, execution)  # it may have begun meanwhile
+        found = await recorded_or_posted(store, execution, partial(restore, store, definitions, execution))
         if found is None:
             raise ExecutionNotFoundError(f"there is no execution {execution}")
-        return cls(store, definitions, found.state)
+        state = await _at_its_beginning(found, definitions) if isinstance(found, InboxRow) else found.state
+        return cls(store, definitions, state)
 
     def rewound(self) -> Follower:
         """Return another follower of the same execution, at its beginning."""
@@ -127,3 +122,13 @@ class Follower:
         finally:
             for digest in set(self.state.loaded) - before:
                 del self.state.loaded[digest]
+
+
+async def _at_its_beginning(row: InboxRow, definitions: Definitions) -> State:
+    """Return the state of an execution whose start isn't recorded. Raises CorruptHistoryError."""
+    start = decode_input(row.payload)
+    if not isinstance(start, Start):
+        raise CorruptHistoryError(f"execution {row.execution} begins with an input of another kind: {row.kind}")
+    state = State(row.execution, row.tenant, await definitions.get(row.tenant, start.definition))
+    state.created_us = state.updated_us = row.posted_us
+    return state

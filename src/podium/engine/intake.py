@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -75,6 +76,11 @@ class Intake:
         if not self._room.is_set() and not self.full:
             self._room.set()
         return arrival
+
+    def withdraw(self, arrival: Arrival) -> None:
+        """Take an input out of the queue before its turn, should it be there."""
+        with suppress(ValueError):
+            self.queue.remove(arrival)
 
     async def decided(self, arrival: Arrival) -> list[ev.Event]:
         """Queue an input when there is room, and return what it caused once that is committed.

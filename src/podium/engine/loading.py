@@ -21,6 +21,7 @@ from podium.engine.shards import OwnedShards
 from podium.engine.staffing import Staffing
 from podium.engine.state import State
 from podium.engine.waiting import WaitingRoom
+from podium.engine.whereabouts import START, posted_input, waits_for_room
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
 from podium.ids import PLACEMENT_SHARD, shard_of
 from podium.store.protocol import InboxRow, Store
@@ -95,7 +96,7 @@ class Loader:
                     await self._intake.retrying(partial(self._prepare, waiting[0]))
                 elif execution in self._residency.quarantined:
                     error = CorruptHistoryError(self._residency.quarantined[execution])
-                else:
+                elif not await self._intake.retrying(partial(self.load, execution)):  # it may have begun meanwhile
                     error = ExecutionNotFoundError(f"there is no execution {execution}")
         except CorruptHistoryError as problem:
             error = problem
@@ -107,13 +108,21 @@ class Loader:
             self._reject(arrival, error)
 
     async def _call_start(self, execution: str, waiting: list[Arrival]) -> None:
-        """Should an execution wait for room, have it begin now: something is said to it."""
+        """Should an execution not have begun, have it begin now: something is said to it."""
         if self.waiting_room is None or not waiting or isinstance(waiting[0].given, inp.Start):
             return
-        start = await self.waiting_room.called(execution)
-        if start is not None:
-            self._intake.known.setdefault(start.key, start)
-            waiting.insert(0, start)
+        row = await self._intake.retrying(partial(posted_input, self._store, execution))
+        under_way = self._intake.known.get((execution, START))
+        if under_way is not None:  # it has come behind what is said to it
+            self._intake.withdraw(under_way)
+            waiting[:] = [under_way, *(each for each in waiting if each is not under_way)]
+        elif row is not None and self._shards.owns(execution):
+            if not waits_for_room(row):
+                self._unsettled[row.id] = row.shard
+            start = self.waiting_room.called(row)
+            if start is not None:
+                self._intake.known[start.key] = start
+                waiting.insert(0, start)
 
     async def _prepare(self, arrival: Arrival) -> None:
         """Have what a start from the inbox needs: its definition, and its input if that is large."""

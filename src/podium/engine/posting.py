@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from msgspec import Struct
 
 from podium.clock import Clock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.admission import waiting_room
 from podium.engine.codec import check_input, decode_input, decode_row, encode_input
+from podium.engine.whereabouts import posted_input, recorded_or_posted, waits_for_room
 from podium.exceptions import ConflictError, ExecutionNotFoundError, PodiumError
 from podium.ids import shard_of
 from podium.store.keys import check_key
-from podium.store.protocol import InboxRow, LogRow, Store
+from podium.store.protocol import ExecutionRow, InboxRow, LogRow, Store
 
 LOOK_SECONDS = 0.02
 LOOK_LATER_SECONDS = 0.25  # once it takes longer than usual
@@ -57,15 +58,15 @@ class Posting:
         check_key("an execution's id", execution)
         check_key("an input's id", input_id)
         check_input(given)
-        before = await self._store.execution(execution)
-        if before is None and not isinstance(given, inp.Start) and not await self.is_posted(execution):
+        before = await recorded_or_posted(self._store, execution, partial(self._store.execution, execution))
+        if before is None and not isinstance(given, inp.Start):
             raise ExecutionNotFoundError(f"there is no execution {execution}")
         kind, now_us = str(given.__struct_config__.tag), self._clock.now_us()
         row = InboxRow(
             execution, input_id, self._tenant, shard_of(execution), kind, encode_input(given), now_us
         )  # fmt: skip
         await self._store.post(row)
-        return Posted(row, before.sequence if before is not None else 0)
+        return Posted(row, before.sequence if isinstance(before, ExecutionRow) else 0)
 
     async def recorded(self, posted: Posted, meanwhile: Callable[[], Awaitable[object]]) -> list[ev.Event]:
         """Return what an input caused, once it is in the log; of a start that waits for room, nothing yet.
@@ -84,10 +85,6 @@ class Posting:
                 recorded.exception()  # the store may have failed twice, and the other failure is raised
         return await self._caused_by(posted)
 
-    async def is_posted(self, execution: str) -> bool:
-        """Whether an input of the execution waits in the inbox."""
-        return await self._found(shard_of(execution), lambda row: row.execution == execution) is not None
-
     async def close(self) -> None:
         """Look for nothing any more. Safe twice."""
         looking, self._looking = self._looking, None
@@ -104,8 +101,8 @@ class Posting:
             done, _ = await asyncio.wait({recorded}, timeout=pause)
             if done:
                 return recorded.result()
-            found = await self._found(posted.row.shard, lambda row: (row.execution, row.input_id) == posted.key)
-            if found is not None and found.shard != posted.row.shard:
+            found = await posted_input(self._store, *posted.key)
+            if found is not None and waits_for_room(found):
                 return None  # its turn comes when fewer executions are at work
             if found is None and not await self._store.recorded([posted.key]):  # in this order: one commit moves it
                 await self._store.load(posted.row.execution)  # if its history can't be read, that is why
@@ -114,16 +111,6 @@ class Posting:
                     f"executions is reached, or the execution's history can't be read; its log says which"
                 )
             pause = min(pause * 1.5, DOUBT_LATER_SECONDS)
-
-    async def _found(self, shard: int, wanted: Callable[[InboxRow], bool]) -> InboxRow | None:
-        """Return a row of the inbox, or of the room where starts wait."""
-        after, places = 0, [shard, waiting_room(shard)]
-        while rows := await self._store.inbox(places, after, _PAGE):
-            for row in rows:
-                if wanted(row):
-                    return row
-            after = rows[-1].id
-        return None
 
     async def _caused_by(self, posted: Posted) -> list[ev.Event]:
         after = posted.sequence
@@ -173,6 +160,7 @@ class Posting:
         return [each for key in keys for each in self._awaited.get(key, ()) if not each.done()]
 
 
-async def given_in(store: Store, row: LogRow) -> inp.Input:
-    """Return the input that a row of the log records."""
-    return decode_input(await store.get(row.tenant, row.payload_blob) if row.payload_blob else row.payload)
+async def given_in(store: Store, row: LogRow | InboxRow) -> inp.Input:
+    """Return the input that a row of the log records, or one of the inbox holds."""
+    blob = row.payload_blob if isinstance(row, LogRow) else None
+    return decode_input(await store.get(row.tenant, blob) if blob else row.payload)

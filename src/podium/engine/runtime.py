@@ -26,7 +26,7 @@ from podium.engine.allocation import Allocations
 from podium.engine.arrivals import Arrival, Batch, Decided
 from podium.engine.changes import Exports, Freed, decode_changes
 from podium.engine.circuits import Circuits
-from podium.engine.codec import decode_input, encode_input
+from podium.engine.codec import encode_input
 from podium.engine.decide import NO_SUCH_ATTEMPT
 from podium.engine.definition import Definition
 from podium.engine.dispatch import Dispatcher
@@ -37,6 +37,7 @@ from podium.engine.leading import Leading, Pending
 from podium.engine.leases import Leases
 from podium.engine.loading import Loader
 from podium.engine.placing import Placing
+from podium.engine.posting import given_in
 from podium.engine.recovery import Definitions, Offload, Restored, in_thread, restore
 from podium.engine.residency import Residency
 from podium.engine.shards import ALL_SHARDS, EVERY_SHARD, OwnedShards
@@ -46,8 +47,9 @@ from podium.engine.state import State
 from podium.engine.step import step
 from podium.engine.sweeping import sweep_daily
 from podium.engine.values import value_of
-from podium.engine.waiting import WaitingRoom, waiting_start
+from podium.engine.waiting import WaitingRoom
 from podium.engine.watching import Watch, Watchers
+from podium.engine.whereabouts import START, recorded_or_posted
 from podium.exceptions import (
     ConflictError,
     CorruptHistoryError,
@@ -65,7 +67,7 @@ from podium.exceptions import (
 from podium.fleet import messages as msg
 from podium.ids import PLACEMENT_SHARD, IdSource, execution_id_for, shard_of
 from podium.scheduling.placement import Placement
-from podium.store.protocol import DEFAULT_TENANT, Blob, CounterChange, InboxRow, ShardRow, Store
+from podium.store.protocol import DEFAULT_TENANT, Blob, CounterChange, InboxRow, LogRow, ShardRow, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import FINAL_EXECUTION, CircuitBreaker, ExecutionStatus, Workflow
 
@@ -325,7 +327,7 @@ class Engine:
                 await self._wait_for_room(execution, start, tenant, definition, blobs)
                 return execution
             self.admission.take(execution)
-        arrival = Arrival(execution, "start", start, tenant, blobs)
+        arrival = Arrival(execution, START, start, tenant, blobs)
         arrival.definition = definition
         if not await self._intake.decided(arrival):
             await self._is_submitted(execution, start)  # somebody else's start counts: is it the same?
@@ -340,25 +342,26 @@ class Engine:
             raise ConflictError(f"{definition.workflow.name} has {limit} executions already, as many as it may have")
         now_us, shard = self._clock.now_us(), waiting_room(shard_of(execution))
         await self._store.put([Blob(tenant, digest, content) for digest, content in blobs], now_us)
-        row = InboxRow(execution, "start", tenant, shard, "start", encode_input(start), now_us)
+        row = InboxRow(execution, START, tenant, shard, "start", encode_input(start), now_us)
         await self._waiting_room.enter(row)
-        known = await waiting_start(self._store, execution)
-        if known is not None:
-            check_same_start(decode_input(known.payload), start)
+        known = await recorded_or_posted(self._store, execution, partial(self._first_row, execution))
+        if known is not None:  # somebody else's may have been there before
+            check_same_start(await given_in(self._store, known), start)
 
     async def _is_submitted(self, execution: str, start: inp.Start) -> bool:
-        rows = await self._store.history(execution, limit=1)
-        under_way = self._intake.known.get((execution, "start"))
+        row = await self._first_row(execution)
+        under_way = self._intake.known.get((execution, START))
         if under_way is not None:
             check_same_start(under_way.given, start)
             await self._intake.joined(under_way)
             return True
-        if not rows:
+        if row is None:
             return False
-        row = rows[0]
-        known = decode_input(await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else row.payload)
-        check_same_start(known, start)
+        check_same_start(await given_in(self._store, row), start)
         return True
+
+    async def _first_row(self, execution: str) -> LogRow | None:
+        return next(iter(await self._store.history(execution, limit=1)), None)
 
     async def command(self, execution: str, given: inp.Input, input_id: str | None = None) -> list[ev.Event]:
         """Give an execution an input and return the events it caused, once committed.
@@ -396,11 +399,11 @@ class Engine:
             return status
 
     async def _status_of(self, execution: str) -> ExecutionStatus:
-        row = await self._store.execution(execution)
-        if row is None and await waiting_start(self._store, execution) is not None:
-            return ExecutionStatus.RUNNING  # its beginning is news yet to come
+        row = await recorded_or_posted(self._store, execution, partial(self._store.execution, execution))
         if row is None:
             raise ExecutionNotFoundError(f"there is no execution {execution}")
+        if isinstance(row, InboxRow):
+            return ExecutionStatus.RUNNING  # its beginning is news yet to come
         return ExecutionStatus(row.status)
 
     def watch(self, execution: str) -> Watch:
@@ -733,6 +736,7 @@ class Engine:
                 self._snapshots.forget(execution)
         self._waiting_room.landed(landed)
         self.watchers.committed(landed)
+        self.watchers.unsure(landed.refused)  # in the store their inputs were to be found until now
         for tell in self.landed:
             tell(landed)
 
@@ -829,11 +833,15 @@ class Engine:
     def _repeated(self, arrival: Arrival) -> None:
         """The input is recorded already: drop it, and let whoever sent it know that it counts."""
         self._drain(arrival)
+        if isinstance(arrival.given, inp.Start):
+            self._waiting_room.begun_before(arrival.execution, self.residency.states.get(arrival.execution))
         self._intake.settle(arrival, [])
         self._dispatcher.confirm(arrival, accepted=True)
 
     def _reject(self, arrival: Arrival, error: PodiumError) -> None:
         self._drain(arrival)
+        if arrival.inbox_id:
+            self._batch.refused.append(arrival.execution)
         self._intake.reject(arrival, error)
         self._intake.wake.set()
         if isinstance(arrival.given, inp.Start):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -22,16 +22,16 @@ from podium.engine.codec import decode_input
 from podium.engine.definition import Definition
 from podium.engine.intake import Intake
 from podium.engine.recovery import Definitions
-from podium.engine.shards import ALL_SHARDS, OwnedShards
+from podium.engine.shards import OwnedShards
+from podium.engine.state import State
+from podium.engine.whereabouts import waits_for_room
 from podium.exceptions import CorruptHistoryError, PodiumError
 from podium.ids import shard_of
-from podium.store.protocol import ExecutionRow, InboxRow, Store
+from podium.store.protocol import InboxRow, Store
 from podium.telemetry.logs import get_logger
-from podium.workflow.model import ExecutionStatus
 
 AGAIN_SECONDS = 1.0  # for those whose workflow's own limit is reached
 LOOK_SECONDS = 60.0  # though nothing says that it is time
-_PAGE = 1_000
 _log = get_logger("podium.engine")
 
 
@@ -60,6 +60,7 @@ class WaitingRoom:
         self._move = move
         self._reject = reject
         self._begun: dict[str, tuple[Waiting, str]] = {}  # not committed yet, with their workflow's counter
+        self._considered: set[str] = set()  # from the inbox, and not decided yet whether they may begin
         self._at_limit: set[str] = set()  # counters
         self._again_seconds = 0.0  # by the loop's time
         self._wake = asyncio.Event()
@@ -76,11 +77,15 @@ class WaitingRoom:
         if not self._admission.full:
             self._admission.take(arrival.execution)
             return True
+        self._considered.add(arrival.execution)
         self._spawn(self._consider(row, arrival), f"podium-admits-{arrival.execution}")
         return False
 
     async def _consider(self, row: InboxRow, arrival: Arrival) -> None:
         definition = await self._definition_of(arrival)
+        if arrival.execution not in self._considered:  # it was called meanwhile
+            return
+        self._considered.discard(arrival.execution)
         if not self._shards.owns(arrival.execution):
             return
         if definition is None or not counts(definition.workflow) or not self._admission.full:
@@ -88,6 +93,11 @@ class WaitingRoom:
             self._intake.put_once(arrival)
         else:
             self._move(row)
+
+    @property
+    def known(self) -> set[int]:
+        """The inbox rows of the starts that are known to wait, or have just begun."""
+        return {*self._admission.known, *(start.row_id for start, _ in self._begun.values())}
 
     # --- out ---------------------------------------------------------------------------------------------------
 
@@ -111,6 +121,13 @@ class WaitingRoom:
             self.news()
         elif self._admission.somebody_may_begin:
             self._wake.set()
+
+    def begun_before(self, execution: str, state: State | None) -> None:
+        """A start has come once more: its execution counts as what it is."""
+        self._begun.pop(execution, None)
+        self._admission.gone(execution)
+        if state is not None:
+            self._admission.note(state)
 
     def gone(self, execution: str) -> None:
         """An execution doesn't begin here after all: its start was refused, or is another replica's to decide."""
@@ -213,14 +230,14 @@ class WaitingRoom:
 
     # --- who is asked for --------------------------------------------------------------------------------------
 
-    async def called(self, execution: str) -> Arrival | None:
-        """Return the start of an execution that waits, so that it begins now; None if none waits."""
-        row = await self._intake.retrying(partial(waiting_start, self._store, execution))
-        if row is None or not self._shards.owns(execution):
-            return None
+    def called(self, row: InboxRow) -> Arrival | None:
+        """Return a start out of its turn, so that it begins now; None if it can't be read."""
+        execution = row.execution
+        self._considered.discard(execution)
         start = self._admission.summon(execution) or Waiting(execution, 0, row.posted_us, row.id)
         self._admission.take(execution)
-        self._begun.setdefault(execution, (start, ""))
+        if waits_for_room(row):
+            self._begun.setdefault(execution, (start, ""))
         return self._arrival_of(row)
 
     def _arrival_of(self, row: InboxRow) -> Arrival | None:
@@ -243,39 +260,3 @@ class WaitingRoom:
         except (KeyError, CorruptHistoryError):
             return None
         return found
-
-
-def row_of_start(row: InboxRow, start: inp.Start, definition: Definition) -> ExecutionRow:
-    """Return the row that an execution would have at its beginning, before any event."""
-    priority = definition.workflow.config.priority if start.priority is None else start.priority
-    return ExecutionRow(
-        id=row.execution, tenant=row.tenant, shard=shard_of(row.execution), workflow=start.workflow,
-        version=start.version, definition=start.definition, status=ExecutionStatus.RUNNING, run=1, sequence=0,
-        wake_at_us=None, active=False, created_us=row.posted_us, updated_us=row.posted_us, priority=priority,
-        summary=msgspec.json.encode({"total": len(definition.tasks)}),
-    )  # fmt: skip
-
-
-async def waiting_start(store: Store, execution: str) -> InboxRow | None:
-    """Return the start of an execution that waits for room; None if none does."""
-    after, room = 0, waiting_room(shard_of(execution))
-    while rows := await store.inbox([room], after, _PAGE):
-        for row in rows:
-            if row.execution == execution:
-                return row
-        after = rows[-1].id
-    return None
-
-
-async def waiting_starts(store: Store, tenant: str) -> AsyncIterator[tuple[InboxRow, inp.Start]]:
-    """Yield the starts of a tenant that wait for room, the oldest first; one that can't be read is left out."""
-    after, rooms = 0, [waiting_room(shard) for shard in ALL_SHARDS]
-    while rows := await store.inbox(rooms, after, _PAGE):
-        for row in rows:
-            try:
-                given = decode_input(row.payload)
-            except CorruptHistoryError:
-                continue
-            if row.tenant == tenant and isinstance(given, inp.Start):
-                yield row, given
-        after = rows[-1].id
