@@ -284,6 +284,20 @@ async def test_an_input_that_was_read_and_forgotten_is_read_again():
 
 
 @virtual
+async def test_a_start_that_waits_for_room_and_that_nobody_knows_has_its_turn():
+    engine, _hand, store, (execution,) = await held(max_executions=1)
+    other = await engine.submit(ONE)
+    waiting = next(row for row in store._data.inbox.values() if row.execution == other)
+    assert await finds(engine, store) == {}  # it is known
+    engine.admission.summon(other)
+    engine.admission.gone(other)
+    assert await finds(engine, store) == {"start_waits": True}
+    await engine.command(execution, inp.Cancel("", force=True))
+    await until(lambda: waiting.id not in store._data.inbox)
+    assert await status(store, other) is ExecutionStatus.RUNNING
+
+
+@virtual
 async def test_a_log_that_somebody_else_has_cut_or_written_is_said():
     engine, _hand, store, (execution,) = await held()
     shard = shard_of(execution)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podium.engine import inputs as inp
-from podium.engine.admission import Admission
+from podium.engine.admission import MOST_KNOWN, Admission
 from podium.engine.arrivals import Arrival, Batch
 from podium.engine.intake import Intake
 from podium.engine.loading import Loader
@@ -86,6 +86,17 @@ class Inside:
         return self._loader.behind
 
     @property
+    def waiting_rows(self) -> set[int] | None:
+        """The inbox rows of the starts that are known to wait for room, or have just begun.
+
+        None while so many are known that further ones are left in the store.
+        """
+        room = self._loader.waiting_room
+        if room is None or (self.admission.more and self.admission.waiting > MOST_KNOWN // 2):
+            return None
+        return room.known
+
+    @property
     def takes_over(self) -> bool:
         """Whether executions of shards that have come are being loaded."""
         return self._loader.takes_over
@@ -120,6 +131,11 @@ class Inside:
         state = self.state(execution)
         if state is not None:
             self._intake.put_once(Arrival(execution, f"tick:{state.sequence + 1}", inp.Tick()))
+
+    def read_rooms(self) -> None:
+        """See who waits for room."""
+        if self._loader.waiting_room is not None:
+            self._loader.waiting_room.news()
 
     def read_anew(self, inbox_id: int) -> None:
         """Read an inbox row once more."""

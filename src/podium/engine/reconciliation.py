@@ -44,6 +44,7 @@ class Kind(StrEnum):
     SLOTS_MISCOUNTED = "slots_miscounted"
     ADMITTED_IN_VAIN = "admitted_in_vain"
     INBOX_WAITS = "inbox_waits"
+    START_WAITS = "start_waits"
     SHARD_WITHOUT_OWNER = "shard_without_owner"
     SHARD_MOVED = "shard_moved"
     COUNTER_DIFFERS = "counter_differs"
@@ -69,6 +70,7 @@ MEANINGS = {
     Kind.SLOTS_MISCOUNTED: "an agent that counts more or fewer slots as taken than are",
     Kind.ADMITTED_IN_VAIN: "a place of max_concurrent_workflows that an execution takes which isn't at work",
     Kind.INBOX_WAITS: "an input in the inbox that its owner doesn't take",
+    Kind.START_WAITS: "a start that waits for room, and that its owner doesn't know",
     Kind.SHARD_WITHOUT_OWNER: "a shard that no live replica owns, though there are some",
     Kind.SHARD_MOVED: "a shard's log that isn't where its owner has written it to",
     Kind.COUNTER_DIFFERS: "a counter of max_concurrent_executions that isn't the number of unfinished executions",
@@ -91,6 +93,7 @@ PERSISTS = {
             Kind.QUEUED_NOT_READY,
             Kind.ADMITTED_IN_VAIN,
             Kind.INBOX_WAITS,
+            Kind.START_WAITS,
         ),
         15.0,
     ),

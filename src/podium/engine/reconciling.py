@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from podium.clock import Clock
+from podium.engine.entering import RoomCheck
 from podium.engine.examining import Check, MemoryCheck, StoreCheck
 from podium.engine.overseeing import CountersCheck, OwnersCheck, PlacementCheck
 from podium.engine.reconciliation import PERSISTS, Find, Kind, Suspect, lasting
@@ -199,6 +200,7 @@ def reconciler_of(
     checks: list[Check] = [
         MemoryCheck(inside, clock, leads),
         StoreCheck(store, inside, clock, leads),
+        RoomCheck(store, inside, clock),
         HistoryCheck(store, definitions, clock, offload, inside),
         PlacementCheck(store, definitions, inside, clock, leads),
         CountersCheck(store, definitions, inside, clock, leads),
