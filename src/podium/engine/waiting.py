@@ -99,11 +99,6 @@ class WaitingRoom:
         """The inbox rows of the starts that are known to wait, or have just begun."""
         return {*self._admission.known, *(start.row_id for start, _ in self._begun.values())}
 
-    @property
-    def known(self) -> set[int]:
-        """The inbox rows of the starts that are known to wait, or have just begun."""
-        return {*self._admission.known, *(start.row_id for start, _ in self._begun.values())}
-
     # --- out ---------------------------------------------------------------------------------------------------
 
     def news(self) -> None:
