@@ -15,7 +15,7 @@ unexport Q
 .DEFAULT_GOAL := help
 .SHELLFLAGS := -ec
 .PHONY: help setup run test test-slow soak seeds coverage check check-format check-lint check-types check-imports check-locks \
-        check-docs asyncapi format bench bench-peers growth lock lock-peers build clean ready-to-run ready
+        check-docs asyncapi format bench bench-peers bench-postgres growth lock lock-peers build clean ready-to-run ready ready-peers
 
 help: ## say what each command does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -95,10 +95,15 @@ bench: ready ## measure: prints the figures of docs/benchmarks.md
 
 # The peers live in an environment of their own, which knows nothing of Podium's; Redis is the system's.
 PEERS := .venv-peers/bin/python
-bench-peers: ready ## measure Podium and its peers side by side (installs them into .venv-peers; under ten minutes)
+ready-peers: ready
 	@[ -x $(PEERS) ] || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers
 	@$(BIN)/uv pip sync --quiet --python $(PEERS) --require-hashes requirements/peers.txt
+
+bench-peers: ready-peers ## measure Podium and its peers side by side (installs them into .venv-peers; under ten minutes)
 	@$(RUN) bench --peers
+
+bench-postgres: ready-peers ## measure P1 to P6: PostgreSQL and replicas, beside DBOS and Procrastinate (some 25 minutes)
+	@$(RUN) bench P1 P2 P3 P4 P5 P6 --peers $(ARGS)
 
 growth: ready ## measure cost by size: tasks of one execution, and executions (under ten minutes)
 	@$(RUN) bench growth

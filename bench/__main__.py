@@ -14,8 +14,8 @@ from bench.growth import growth
 from bench.machine import Machine, describe
 from bench.peers import side_by_side
 from bench.peers.catalogue import WORKLOADS as PEERS_WORKLOADS
-from bench.printing import as_json, line, rewrite, table
-from bench.workloads import WORKLOADS
+from bench.printing import BEGIN, END, POSTGRES_BEGIN, POSTGRES_END, as_json, line, rewrite, table
+from bench.workloads import WORKLOADS, replicas
 
 LEAST_RUNS = 3
 PEERS_RUNS = 3
@@ -26,16 +26,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what was asked for. A figure that isn't what is asked is named, and is no error."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.peers or given.names == ["growth"]:
-        return _peers(given, parser) if given.peers else _growth(given)
+    if given.names == ["growth"] and not given.peers:
+        return _growth(given)
+    if given.peers and not given.names:
+        return _peers(given, parser)
     chosen = [w for w in WORKLOADS if not given.names or w.name in {name.upper() for name in given.names}]
     unknown = [name for name in given.names if name.upper() not in {w.name for w in WORKLOADS}]
     if unknown:
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(w.name for w in WORKLOADS)}")
     if given.runs < LEAST_RUNS:
         parser.error(f"--runs must be at least {LEAST_RUNS}: the median of fewer says nothing")
-    if given.write and (given.quick or len(chosen) < len(WORKLOADS)):
-        parser.error("--write wants all workloads at their full size")
+    if given.peers and not any(w.name == replicas.STEPS.name for w in chosen):
+        parser.error("--peers is for P1, or without names for the comparison on SQLite")
+    if given.peers and not side_by_side.PEERS_PYTHON.exists():
+        parser.error("there is no .venv-peers; `make ready-peers` makes it")
+    on_postgres = chosen == list(replicas.WORKLOADS)
+    if given.write and (given.quick or not (on_postgres or len(chosen) == len(WORKLOADS))):
+        parser.error("--write wants all workloads, or P1 to P6, at their full size")
 
     given.folder.mkdir(parents=True, exist_ok=True)
     machine = describe(given.folder)
@@ -49,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         given.json.write_bytes(as_json(machine, given.runs, figures))
     if given.write:
-        rewrite(given.write, table(machine, given.runs, figures))
+        markers = (POSTGRES_BEGIN, POSTGRES_END) if on_postgres else (BEGIN, END)
+        rewrite(given.write, table(machine, given.runs, figures), markers)
     missed = [figure for figure in figures if figure.holds is False]
     if missed and not given.quick:
         print(f"\nnot what is asked: {', '.join(f'{f.workload} {f.name}' for f in missed)}")
@@ -58,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _peers(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Podium and its peers in turns: not more than ten minutes."""
-    if given.names or given.quick:
-        parser.error("--peers has sizes and workloads of its own")
+    if given.quick:
+        parser.error("--peers has sizes of its own")
     folder, machine = _begun(given)
     try:
         figures, versions = side_by_side.compare(folder, min(given.runs, PEERS_RUNS), PEERS_SECONDS, print)
@@ -98,7 +106,9 @@ def _begun(given: argparse.Namespace) -> tuple[Path, Machine]:
 def _measured(workload: Workload, given: argparse.Namespace) -> list[Figure]:
     folder = Path(tempfile.mkdtemp(prefix=f"{workload.name}-", dir=given.folder)).resolve()
     try:
-        return workload.measure(Setup(size=QUICK if given.quick else FULL, runs=given.runs, folder=folder))
+        return workload.measure(
+            Setup(size=QUICK if given.quick else FULL, runs=given.runs, folder=folder, peers=given.peers)
+        )
     finally:
         shutil.rmtree(folder)
 
@@ -108,7 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"{', '.join(w.name for w in WORKLOADS)}; default: all; or: growth"
     )
-    parser.add_argument("--peers", action="store_true", help="Podium and its peers side by side (make bench-peers)")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="Podium and its peers side by side (make bench-peers); with P1: those on its PostgreSQL",
+    )
     parser.add_argument("--runs", type=int, default=5, help="how often each is repeated after its warm-up (default: 5)")
     parser.add_argument("--quick", action="store_true", help="smaller: to see whether something broke, not for figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run of every figure")

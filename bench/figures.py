@@ -67,11 +67,14 @@ TINY = Size(
 
 
 class Setup(Struct, frozen=True, kw_only=True):
-    """What a workload is measured with: its size, how often, and an empty folder on the disk that is measured."""
+    """What a workload is measured with: its size, how often, an empty folder on the disk that is measured, and whether
+    its peers are measured, too (P1 has some).
+    """
 
     size: Size
     runs: int
     folder: Path
+    peers: bool = False
 
 
 class Workload(Struct, frozen=True):

@@ -12,6 +12,8 @@ from bench.machine import Machine
 
 BEGIN = "<!-- figures: begin (written by `python -m bench --write docs/benchmarks.md`) -->"
 END = "<!-- figures: end -->"
+POSTGRES_BEGIN = "<!-- postgres: begin (written by `make bench-postgres ARGS='--write docs/benchmarks.md'`) -->"
+POSTGRES_END = "<!-- postgres: end -->"
 
 
 def line(figure: Figure, figures: Sequence[Figure]) -> str:

@@ -20,7 +20,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     package: str  # whose version is said
     promise: str
     durable: bool  # a step's result survives a kill of every process before the next step starts
-    sizes: Mapping[str, Numbers]
+    sizes: Mapping[str, Numbers] = {}
     redis: bool = False
     is_podium: bool = False
 
@@ -66,6 +66,18 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         name="Dramatiq", script="with_dramatiq", package="dramatiq", durable=False, sizes=_DISTRIBUTED, redis=True,
         promise="none at Redis's defaults: a snapshot at times; what a dead worker had taken is given out again",
+    ),
+)  # fmt: skip
+
+# On the server of P1, beside Podium in the same run, as much of the same work.
+ON_POSTGRES: tuple[Peer, ...] = (
+    Peer(
+        name="DBOS", script="with_dbos_postgres", package="dbos", durable=True,
+        promise="each step's result committed before the next",
+    ),
+    Peer(
+        name="Procrastinate", script="with_procrastinate", package="procrastinate", durable=True,
+        promise="each job's taking and its end committed before the next one of its workflow",
     ),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ alone; the answer is the line that begins with `MARK`.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -54,6 +55,16 @@ def windows(begin: Callable[[], Any], end: Callable[[Any], object], count: int, 
         if left:
             under_way.append(begin())
             left -= 1
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share(whole: int, number: int, of: int) -> int:
+    """Return how much of a whole is one's own, if so many divide it as evenly as can be."""
+    return whole // of + (number < whole % of)
 
 
 def peak_mb() -> float:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
@@ -106,7 +106,7 @@ def compare(
                     if not peer.is_podium and time.monotonic() - begin > LONG_SECONDS:
                         longs.add(key)
     compared = [_compared(workload, peer, found, missing) for workload in WORKLOADS for peer in peers]
-    return compared, {peer.name: _version(peer) for peer in peers}
+    return compared, {peer.name: version_of(peer) for peer in peers}
 
 
 def _compared(
@@ -122,7 +122,8 @@ def _python(peer: Peer) -> Path:
     return Path(sys.executable) if peer.is_podium else PEERS_PYTHON
 
 
-def _version(peer: Peer) -> str:
+def version_of(peer: Peer) -> str:
+    """Return the version of a contender that its environment has."""
     script = f"from importlib.metadata import version; print(version({peer.package!r}))"
     try:
         done = subprocess.run([str(_python(peer)), "-c", script], capture_output=True, text=True)
@@ -136,16 +137,8 @@ def _version(peer: Peer) -> str:
 
 def _measured(peer: Peer, workload: str, folder: Path, redis: str) -> float:
     """Return steps a second for W1, else seconds. Raises Failed."""
-    python = _python(peer)
-    if not python.exists():
-        raise Failed("not run: there is no .venv-peers; `make bench-peers` makes it")
     numbers = peer.sizes[workload]
-    command = [str(python), "-m", f"bench.peers.{peer.script}", workload.split()[0], *map(str, numbers)]
-    own = Path(tempfile.mkdtemp(prefix=f"{peer.script}-", dir=folder)).resolve()
-    try:
-        until_answer, answer = _answered(command, own, redis)
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+    until_answer, answer = answered(peer, workload.split()[0], numbers, folder, {"BENCH_REDIS": redis})
     if workload == "W4":
         return until_answer
     if LATENCIES in answer:
@@ -153,10 +146,27 @@ def _measured(peer: Peer, workload: str, folder: Path, redis: str) -> float:
     return work_of(workload, numbers) / answer[SECONDS] if workload == "W1" else float(answer[SECONDS])
 
 
-def _answered(command: list[str], folder: Path, redis: str) -> tuple[float, dict[str, Any]]:
-    """Run a script; return the seconds until it answered, and the answer."""
+def answered(
+    peer: Peer, workload: str, numbers: Numbers, folder: Path, servers: Mapping[str, str]
+) -> tuple[float, dict[str, Any]]:
+    """Run a contender's script in an empty folder; return the seconds until it answered, and the answer.
+
+    `servers` are the variables that say where its servers are. Raises Failed.
+    """
+    python = _python(peer)
+    if not python.exists():
+        raise Failed("not run: there is no .venv-peers; `make ready-peers` makes it")
+    command = [str(python), "-m", f"bench.peers.{peer.script}", workload, *map(str, numbers)]
+    own = Path(tempfile.mkdtemp(prefix=f"{peer.script}-", dir=folder)).resolve()
+    try:
+        return _answered(command, own, servers)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _answered(command: list[str], folder: Path, servers: Mapping[str, str]) -> tuple[float, dict[str, Any]]:
     environment = {
-        **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "HOME": str(folder), "BENCH_REDIS": redis,
+        **os.environ, **servers, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "HOME": str(folder),
         "DO_NOT_TRACK": "1", "PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     }  # fmt: skip

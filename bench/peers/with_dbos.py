@@ -43,7 +43,7 @@ def launched() -> None:
     DBOS.launch()
 
 
-async def _many(workflows: int, length: int, at_once: int) -> float:
+async def many(workflows: int, length: int, at_once: int) -> float:
     left = iter(range(workflows))
 
     async def producer() -> None:
@@ -59,8 +59,8 @@ def steps(workflows: int, length: int, at_once: int):
     launched()
 
     async def measured():
-        await _many(5, length, 5)
-        return {SECONDS: await _many(workflows, length, at_once)}
+        await many(5, length, 5)
+        return {SECONDS: await many(workflows, length, at_once)}
 
     return asyncio.run(measured())
 

@@ -16,10 +16,5 @@ WORKLOADS: tuple[Workload, ...] = (
     remote.TASKS,
     remote.LATENCY,
     remote.FLEET,
-    replicas.STEPS,
-    replicas.REPLICAS,
-    replicas.TAKE_OVER,
-    replicas.IDLE,
-    replicas.WAITING,
-    replicas.STATUS,
+    *replicas.WORKLOADS,
 )

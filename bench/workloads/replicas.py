@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench.figures import Figure, Setup, Size, Workload, percentile
 from bench.flows import chain, independent
+from bench.peers.catalogue import ON_POSTGRES
+from bench.peers.on_postgres import Beside
 from bench.replicas.bare import acknowledged_steps
 from bench.replicas.world import database, postgres, world
 from bench.workloads.durable_steps import ROWS_A_STEP, podium_seconds
@@ -23,9 +25,10 @@ PROBES = 20
 
 
 def measure_steps(setup: Setup) -> list[Figure]:
-    """Run P1 and its limit in turns: W1 on PostgreSQL."""
+    """Run P1, its limit and, if asked, its peers in turns: W1 on PostgreSQL."""
     size, steps, bare = setup.size, [], []
     count = size.workflows * size.steps
+    beside = Beside(setup.folder, size, print, ON_POSTGRES if setup.peers else ())
     with postgres() as server:
         for run in range(-1, setup.runs):  # the first warms up
             url = asyncio.run(database(server, f"steps_{run + 1}"))
@@ -34,12 +37,15 @@ def measure_steps(setup: Setup) -> list[Figure]:
             if run >= 0:
                 steps.append(count / seconds)
                 bare.append(count / limit)
+                for name in beside.left:
+                    beside.run(name, server.create_database(f"{name.lower()}_{run}"))
     return [
         Figure(
             workload="P1", name="durable steps", unit="steps/s", runs=tuple(steps), better="more", asked=3_000,
             beside=BARE,
         ),
         Figure(workload="P1", name=BARE, unit="steps/s", runs=tuple(bare), better="more", is_limit=True),
+        *beside.figures("P1", steps),
     ]  # fmt: skip
 
 
@@ -208,3 +214,4 @@ TAKE_OVER = Workload("P3", "take-over after kill -9 of the replica that places",
 IDLE = Workload("P4", "an idle replica", measure_idle)
 WAITING = Workload("P5", "executions that wait", measure_waiting)
 STATUS = Workload("P6", "status queries", measure_status)
+WORKLOADS = (STEPS, REPLICAS, TAKE_OVER, IDLE, WAITING, STATUS)
