@@ -350,3 +350,55 @@ async def test_who_must_be_alone_ends_when_others_joined_while_it_stood_still():
         cluster.thaw(alone)
         await until(lambda: isinstance(alone.ownership.failure, NotTheOwnerError), 60)
         assert other.engine.owned == frozenset(EVERY_SHARD)
+
+
+@virtual
+@pytest.mark.parametrize("leads", [True, False])
+async def test_a_replica_that_has_lost_the_bus_alone_leaves_its_shards_to_the_others_until_it_has_it_again(leads):
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        away = next(process for process in cluster.processes if process.engine.leads is leads)
+        cluster.fleet.engines.remove(away.engine)  # it hears no agent, nor does one hear it
+        away.engine._parts.dispatcher._carrier = Unheard()
+        away.ownership.reaches_bus = lambda: False
+        cluster.join("hand-1")
+        executions = await cluster.submit(CHAIN, 60)
+        await cluster.ended(executions)
+        assert not away.engine.owned
+        away.ownership.reaches_bus = lambda: True
+        away.engine._parts.dispatcher._carrier = cluster.fleet
+        cluster.fleet.engines.append(away.engine)
+        cluster.fleet.members["hand-1"].register()
+        await cluster.balanced()
+        await cluster.ended(await cluster.submit(CHAIN, 10))
+        await sound(cluster.store)
+
+
+@virtual
+async def test_a_bus_that_all_replicas_lose_and_find_again_one_after_the_other_moves_no_shard():
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        owned = [process.engine.owned for process in cluster.processes]
+        moved: list[object] = []
+        for process in cluster.processes:
+            process.engine.moved.append(lambda came, went: moved.append((came, went)))
+            process.ownership.reaches_bus = lambda: False
+            await asyncio.sleep(1)
+        await asyncio.sleep(60)
+        for process in cluster.processes:
+            process.ownership.reaches_bus = lambda: True
+            await asyncio.sleep(1)
+        await asyncio.sleep(60)
+        assert [process.engine.owned for process in cluster.processes] == owned
+        assert not moved
+
+
+class Unheard:
+    """The way to agents of who has no bus."""
+
+    def send(self, agent: str, message: msg.ToAgent) -> None:
+        pass

@@ -13,6 +13,7 @@ import pytest
 from podium.agents.sdk import function_agent, task
 from podium.bus.opening import transport_for
 from podium.bus.transport import Transport
+from podium.engine import reach
 from podium.engine.inputs import Cancel
 from podium.engine.runtime import Engine
 from podium.exceptions import NotTheOwnerError
@@ -244,6 +245,20 @@ def test_a_replica_says_its_name_and_what_it_owns():
         assert f"podium_shards_owned {owned}" in text
 
     story("names", act)
+
+
+def test_a_replica_that_lost_the_bus_alone_leaves_its_shards_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "BELIEVED_US", 1)
+
+    async def act(made: Cast) -> None:
+        away = made.leader
+        away.transport.connected = False
+        await eventually(lambda: not engine(away).owned and sum(len(engine(s).owned) for s in made.services) > SHARDS)
+        away.transport.connected = True
+        await made.spread()
+        await made.submit(taskId="after")
+
+    story("away", act)
 
 
 def test_a_replica_on_another_bus_is_told_which_one_the_others_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from podium.ids import PLACEMENT_SHARD
 if TYPE_CHECKING:
     from podium.store.protocol import Cluster, Replica
 
-_COLORS = {"live": "green", "draining": "yellow", "gone": "red"}
+_COLORS = {"live": "green", "draining": "yellow", "no bus": "yellow", "gone": "red"}
 NOBODY = "no orchestrator runs on this database; start one with `podium up`"
 
 
@@ -82,10 +82,14 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def state_of(replica: Replica, cluster: Cluster) -> str:
-    """Return whether a replica is live, draining, or gone: its lease has ended."""
+    """Return whether a replica is live, draining, without the bus, or gone: its lease has ended."""
+    from podium.engine.reach import reach_of
+
     if not cluster.live(replica):
         return "gone"
-    return "draining" if replica.draining else "live"
+    if replica.draining:
+        return "draining"
+    return "no bus" if reach_of(replica).away_us else "live"
 
 
 def _document(replica: Replica, cluster: Cluster, shards: list[int]) -> dict[str, Any]:

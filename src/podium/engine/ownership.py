@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from podium.clock import SlewedClock, seconds_to_us
+from podium.engine.reach import BusWatch, reach_of, with_reach, within_reach
 from podium.engine.runtime import Engine
 from podium.engine.shards import EVERY_SHARD
 from podium.exceptions import EngineStoppedError, NotTheOwnerError, PodiumError, StoreUnavailableError
@@ -37,6 +38,7 @@ class OwnershipSettings(Struct, frozen=True):
     lease_seconds: float = 4.5
     renew_seconds: float = 1.5
     pause_seconds: float = 0.5  # after the store didn't answer
+    away_seconds: float = 5.0  # without the bus, until the others are told
 
 
 class Ownership:
@@ -75,6 +77,9 @@ class Ownership:
             Callable[[], None]
         ] = []  # told, again and again, that the store is out of reach for too long
         self.gone: list[Callable[[Replica], None]] = []  # who is told of one whose lease has ended; who leaves isn't
+        # Whether the bus that all share is there for this one; who has lost it alone leaves its shards to the others.
+        self.reaches_bus: Callable[[], bool] = lambda: True
+        self._bus_watch = BusWatch(settings.away_seconds)
         self._told_id = ""
         self._renewed_at = float("-inf")  # by the loop's clock: when the last renewal was asked for
         store.listen(self._told_of)
@@ -212,7 +217,7 @@ class Ownership:
                 pass
             self._look.clear()
             try:
-                cluster = await self._asked(self._store.renew(self._replica.id, self._lease_us))
+                cluster = await self._renewed()
                 if cluster is None:
                     _log.warning("this replica was taken for dead; it joins anew", replica=self._replica.name)
                     await self._join()
@@ -225,6 +230,19 @@ class Ownership:
                     for tell in self.cut_off:
                         tell()
                 await asyncio.sleep(self._settings.pause_seconds)
+
+    async def _renewed(self) -> Cluster | None:
+        """Begin the lease anew, and say with that whether we have the bus, if it is news."""
+        store_us = self._cluster.now_us if self._cluster is not None else 0
+        seconds, said = asyncio.get_running_loop().time(), reach_of(self._replica)
+        news = self._bus_watch.news(said, self.reaches_bus(), seconds, store_us)
+        if news is None:
+            return await self._asked(self._store.renew(self._replica.id, self._lease_us))
+        replica = with_reach(self._replica, news)
+        cluster = await self._asked(self._store.join(replica, self._lease_us))
+        self._replica = replica
+        _log.warning("the bus is gone for this replica" if news.away_us else "this replica has the bus again")
+        return cluster
 
     # --- the shards --------------------------------------------------------------------------------------------
 
@@ -254,7 +272,8 @@ class Ownership:
             return
         self._refuse_strangers(live.values())
         strays = [shard for shard, owner in owners.items() if owner == me and shard not in self._engine.owned]
-        takers = [name for name, one in live.items() if not one.draining and one.bus == self._replica.bus]
+        stay = {name: reach_of(one) for name, one in live.items() if not one.draining and one.bus == self._replica.bus}
+        takers = within_reach(stay, cluster.now_us)
         moves = moves_of(me, takers, owners, EVERY_SHARD)
         await self._give_back(moves.release)
         await self._claim(cluster, moves, strays)

@@ -47,6 +47,7 @@ class Moves:
         if ownership is not None:
             ownership.gone.append(self.gone)
             ownership.cut_off.append(link.give_back)
+            ownership.reaches_bus = lambda: engine.staffing.reachable()
 
     def count(self) -> None:
         """Have it measured what this replica owns."""
