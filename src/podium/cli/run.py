@@ -34,6 +34,9 @@ CapacityOption = Annotated[
 ]
 
 
+Gantt = Annotated[str | None, typer.Option("--gantt", metavar="FILE.svg", help="With --simulate: draw the schedule.")]
+
+
 def run(
     manners: Manners,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow, a YAML file.")],
@@ -44,14 +47,34 @@ def run(
     priority: Priority = None,
     timeout: Timeout = None,
     capacity: CapacityOption = None,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate",
+            help="Only on virtual time: --agents is their number then, --capacity what each has.",
+        ),
+    ] = False,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", metavar="TIMES", help="With --simulate: in real time, so many times faster."),
+    ] = None,
+    gantt: Gantt = None,
 ) -> int:
     """Run a workflow to its end, with live progress.
 
-    Ctrl-C stops and loses nothing: `podium resume ID` goes on with it, after a kill or a power cut too.
+    Ctrl-C stops and loses nothing: `podium resume ID` goes on with it, after a kill or a power cut too. With --simulate
+    nothing of it is run: the engine places its tasks on so many agents of a size, and each takes its estimated time.
     """
     from podium.api.loading import workflow_from
     from podium.cli.given import capacities, execution_input, seconds
+    from podium.exceptions import InvalidInputError
 
+    if not simulate and (speed is not None or gantt is not None):
+        raise InvalidInputError(f"{'--speed' if speed is not None else '--gantt'} needs --simulate")
+    if speed is not None and not 0 < speed < float("inf"):
+        raise InvalidInputError(f"--speed {speed:g}: more than 0 is allowed, such as 1000")
+    if simulate and submission is not None:
+        raise InvalidInputError("--id names a run that is kept; with --simulate nothing is")
     workflow = workflow_from(file)
     options = {
         "submission_id": submission,
@@ -59,6 +82,12 @@ def run(
         "timeout_seconds": seconds(timeout, "--timeout"),
     }
     value = execution_input(workflow, given or (), input_json)
+    if simulate:
+        from podium.cli.rehearsing import rehearse
+
+        del options["submission_id"]
+        limits = capacities(capacity)
+        return rehearse(workflow, value, agents or (), limits, speed=speed, gantt=gantt, json=manners.json, **options)
     return run_workflow(manners, workflow, value, agents or (), capacities(capacity), options)
 
 

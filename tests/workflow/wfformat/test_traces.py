@@ -218,7 +218,7 @@ def changed(*path: str | int, to: Any, of: dict[str, Any] | None = None) -> dict
     for key in path[:-1]:
         at = at[key]
     at[path[-1]] = to
-    return document  # type: ignore[no-any-return]
+    return document
 
 
 SPECIFIED = ("workflow", "specification", "tasks")
