@@ -46,6 +46,7 @@ async def test_tasks_and_executions_are_counted_by_how_they_ended() -> None:
     assert metrics.values("podium_executions_ended_total") == {("completed",): 3, ("failed",): 1, ("cancelled",): 1}
     assert metrics.values("workflow_completion_rate") == {(): 0.75}
     assert metrics.values("coordination_latency") == {(): 7}
+    assert metrics.values("podium_grants_total") == {(): 8}
     assert metrics.values("planning_time")[()] >= 1
     await engine.stop()
 

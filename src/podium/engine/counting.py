@@ -50,6 +50,7 @@ class EngineCounting:
         self._ended = Window(COMPLETION_WINDOW_SECONDS)
         self._coordination = metrics.histogram("coordination_latency")
         self._lost = metrics.counter("podium_attempts_lost_total")
+        self._granted = metrics.counter("podium_grants_total")
         self._unplaced = metrics.counter("podium_unplaced_total")
         self._ends: list[Callable[[], None]] = []
 
@@ -90,6 +91,9 @@ class EngineCounting:
         kind = type(event)
         if kind in _ENDED_TASKS:
             self._metrics.counter("podium_tasks_total", _ENDED_TASKS[kind]).inc()
+        elif isinstance(event, ev.AttemptGranted):
+            if event.agent:
+                self._granted.inc()
         elif isinstance(event, ev.AttemptFailed):
             if event.how == "lost":
                 self._lost.inc()
@@ -109,6 +113,9 @@ class EngineCounting:
         return self._engine.placing.circuits.states() if self._engine.leads else {}
 
     def _slots(self) -> dict[str, int]:
+        """Likewise: the others know the agents, and not what these hold."""
+        if not self._engine.leads:
+            return {}
         agents = self._engine.staffing.placement.agents.values()
         return {
             "taken": sum(agent.held for agent in agents),

@@ -53,7 +53,7 @@ _TABLE = (
     Family(
         "registry_agent_health", _GAUGE, "Health score of an agent, from 0.0 to 1.0", ("agent_id",), "003", limit=1_000
     ),
-    Family("routing_messages_total", _COUNTER, "Placements of tasks on agents", ("strategy",), "003"),
+    Family("routing_messages_total", _COUNTER, "Assignments sent to agents elsewhere", ("strategy",), "003"),
     # Document 004.
     Family("stream_throughput", _GAUGE, "Messages a second of a stream, over the last 10 s", ("stream",), "004"),
     Family("consumer_lag", _GAUGE, "Messages that wait for a consumer", ("consumer",), "004"),
@@ -91,6 +91,7 @@ _TABLE = (
     Family("podium_executions_ended_total", _COUNTER, "Executions that have ended", ("status",)),
     Family("podium_tasks_total", _COUNTER, "Tasks that have ended", ("status",)),
     Family("podium_attempts_lost_total", _COUNTER, "Attempts whose lease ended without a sign of life"),
+    Family("podium_grants_total", _COUNTER, "Attempts that were given to an agent"),
     Family("podium_unplaced_total", _COUNTER, "Attempts that failed since no registered agent could ever take them"),
     Family("podium_circuit_breakers", _GAUGE, "Registered agents by the state of their circuit breaker", ("state",)),
     Family("podium_circuit_breakers_opened_total", _COUNTER, "Circuit breakers that have opened"),
