@@ -34,8 +34,8 @@ def chart(ran: Sequence[Ran], agents: Sequence[str], columns: int) -> list[str]:
 
 def _by_task(ran: Sequence[Ran], seconds: float, columns: int) -> list[str]:
     names = [one.task if one.attempt == 1 else f"{one.task} #{one.attempt}" for one in ran]
-    name = min(max(map(len, names)), _NAME)
-    agent = min(max(len(one.agent) for one in ran), _AGENT)
+    name = min(max(map(len, names)), _NAME, columns // 3)
+    agent = min(max(len(one.agent) for one in ran), _AGENT, columns // 6)
     left = name + agent + 4
     room = max(columns - left, 10)
     lines = [" " * left + _axis(seconds, room)]
@@ -55,7 +55,7 @@ def _by_agent(ran: Sequence[Ran], agents: Sequence[str], seconds: float, columns
     each = -(-len(agents) // MOST_ROWS)
     groups = [agents[at : at + each] for at in range(0, len(agents), each)]
     names = [group[0] if len(group) == 1 else f"{group[0]} +{len(group) - 1}" for group in groups]
-    name = min(max(map(len, names)), _NAME)
+    name = min(max(map(len, names)), _NAME, columns // 3)
     room = max(columns - name - 2, 10)
     row_of = {agent: row for row, group in enumerate(groups) for agent in group}
     busy = [[0.0] * room for _ in groups]

@@ -73,13 +73,13 @@ class SimulatedRun(Struct, frozen=True):
     @property
     def critical_path_seconds(self) -> float:
         """How long they would take."""
-        return self._timing.seconds if self.ran else 0.0
+        return _rounded(self._timing.seconds) if self.ran else 0.0
 
     @property
     def lower_bound_seconds(self) -> float:
         """No schedule of what was run is shorter: the critical path, or the most used resource used without a gap."""
         spent, offered = self._spent(), self._offered()
-        return max([self.critical_path_seconds, *(spent[name] / total for name, total in offered.items())])
+        return _rounded(max([self.critical_path_seconds, *(spent[name] / total for name, total in offered.items())]))
 
     def utilisation(self) -> dict[str, float]:
         """Return which share of the agents' resources was in use, from the start to the end, by short name.
@@ -136,8 +136,8 @@ class SimulatedRun(Struct, frozen=True):
             "status": str(self.status),
             "error": self.error or None,
             "makespan_seconds": _rounded(self.makespan_seconds),
-            "lower_bound_seconds": _rounded(self.lower_bound_seconds),
-            "critical_path_seconds": _rounded(self.critical_path_seconds),
+            "lower_bound_seconds": self.lower_bound_seconds,
+            "critical_path_seconds": self.critical_path_seconds,
             "critical_path": list(self.critical_path),
             "work_seconds": _rounded(self.work_seconds),
             "held_up_by": [ran.task for ran in self.chain],
