@@ -1,6 +1,7 @@
 """The sweep of blobs that nothing mentions: what a crash left between a blob and its first mention.
 
-The log is read once; its rows name blobs by their hashes. A blob younger than a day is left alone, whoever mentions it.
+The inbox and the log are read once; their rows name blobs by their hashes. A blob younger than a day is left alone,
+whoever mentions it.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import re
 from collections.abc import Callable
 
 from podium.clock import SECOND, Clock
+from podium.engine.admission import waiting_room
+from podium.engine.shards import ALL_SHARDS, EVERY_SHARD
 from podium.exceptions import StoreError
 from podium.store.protocol import Store
 from podium.telemetry.logs import get_logger
 
 DAY_SECONDS = 86_400
+PAGE = 1_000
 _HASH = re.compile(rb'"(?:blob|definition)":"([0-9a-f]{64})"')
 _log = get_logger("podium.engine")
 
 
 async def sweep(store: Store, now_us: int) -> int:
-    """Delete the blobs older than a day that no row of the log mentions; return how many."""
-    mentioned: set[tuple[str, str]] = set()
+    """Delete the blobs older than a day that no row of the inbox or the log mentions; return how many."""
+    mentioned = await _mentioned_in_the_inbox(store)  # first: what leaves it meanwhile was seen here, or is in the log
     async for row in store.mentions():
         if row.payload_blob:
             mentioned.add((row.tenant, row.payload_blob))
@@ -31,6 +35,17 @@ async def sweep(store: Store, now_us: int) -> int:
         for text in (payload, row.events):
             mentioned.update((row.tenant, found.decode()) for found in _HASH.findall(text))
     return await store.sweep(mentioned, now_us - DAY_SECONDS * SECOND)
+
+
+async def _mentioned_in_the_inbox(store: Store) -> set[tuple[str, str]]:
+    """Return the blobs of inputs that aren't recorded yet; a start may have waited for room for longer than a day."""
+    mentioned: set[tuple[str, str]] = set()
+    places, after = [*EVERY_SHARD, *(waiting_room(shard) for shard in ALL_SHARDS)], 0
+    while rows := await store.inbox(places, after, PAGE):
+        for row in rows:
+            mentioned.update((row.tenant, found.decode()) for found in _HASH.findall(row.payload))
+        after = rows[-1].id
+    return mentioned
 
 
 async def sweep_daily(store: Store, clock: Clock, wanted: Callable[[], bool] = lambda: True) -> None:
