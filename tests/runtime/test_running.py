@@ -9,8 +9,10 @@ import asyncio
 import pytest
 from msgspec import Raw
 
+from podium.clock import SECOND
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine import loading
 from podium.engine.codec import encode_input
 from podium.exceptions import ExecutionNotFoundError
 from podium.fleet import messages as msg
@@ -336,3 +338,19 @@ async def test_what_is_settled_is_settled():
     await engine.stop()
     state = await engine.state_of(execution)
     assert state.tasks["b"].status in (TaskStatus.READY, TaskStatus.COMPLETED)
+
+
+@virtual
+async def test_timers_that_are_too_many_to_be_all_in_memory_are_fired_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_DUE_PAGE", 5)
+    engine, hand, store = await start(hand=Hand(slots=40))
+    for _ in range(20):
+        await engine.submit(RETRIED)
+    await hand.assigned(20)
+    for assignment in hand.of(msg.Assignment):
+        hand.fail(assignment.attempt)
+    await until(lambda: not engine.residency.states)
+    due_us = max(row.wake_at_us or 0 for row in await store.executions(None))
+    await hand.assigned(40)
+    assert virtual_loop().clock.now_us() - due_us < 5 * SECOND
+    await crash(engine)

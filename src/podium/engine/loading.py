@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from podium.clock import Clock
+from podium.clock import SECOND, Clock
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, posted
 from podium.engine.codec import decode_input
@@ -24,11 +24,12 @@ from podium.engine.waiting import WaitingRoom
 from podium.engine.whereabouts import START, posted_input, waits_for_room
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
 from podium.ids import PLACEMENT_SHARD, shard_of
-from podium.store.protocol import InboxRow, Store
+from podium.store.protocol import ExecutionRow, InboxRow, Store
 from podium.telemetry.logs import get_logger
 
 LOADED_AT_ONCE = 32
 _DUE_PAGE = 10_000
+DUE_AGAIN_SECONDS = 0.5  # where so many are due that they aren't all in memory
 _INBOX_PAGE = 500
 MOST_UNSETTLED = 10_000  # inbox rows that are read and not drained yet
 _log = get_logger("podium.engine")
@@ -228,10 +229,18 @@ class Loader:
             until_us = self._clock.now_us() + HORIZON_US
             shards = self._shards.ours
             rows = await self._intake.retrying(partial(self._store.due, shards, until_us, _DUE_PAGE)) if shards else ()
+            here = self._residency
             for row in rows:
-                if row.id not in self._residency.states and row.id not in self._residency.loading:
+                if not (row.id in here.states or row.id in here.loading or row.id in here.quarantined):
                     self.load_for(row.id, [])
-            await _pause(self._timers_wake, poll_seconds)
+            await _pause(
+                self._timers_wake, poll_seconds if len(rows) < _DUE_PAGE else self._room_in(rows, poll_seconds)
+            )
+
+    def _room_in(self, rows: Sequence[ExecutionRow], most_seconds: float) -> float:
+        """Return in how many seconds the first of these timers have been fired, and others behind them have room."""
+        due_us = next((row.wake_at_us or 0 for row in rows if row.id not in self._residency.quarantined), 0)
+        return min(max((due_us - self._clock.now_us()) / SECOND, 0.0) + DUE_AGAIN_SECONDS, most_seconds)
 
     async def watch_inbox(self, poll_seconds: float) -> None:
         """Read, for ever, what others wrote to the inbox: at a wake-up, else at each poll if anything has changed."""
