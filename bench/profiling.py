@@ -60,8 +60,11 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
     ("the bus: transport and nats-py", ("podium/bus/", "/nats/")),
     ("the loop: intake, dispatch, landing", (
-        "engine/runtime", "engine/intake", "engine/dispatch", "engine/loading", "engine/watching", "engine/snapshot",
-        "engine/sweeping", "podium/app", "podium/ids", "podium/clock", "fleet/",
+        "engine/runtime", "engine/conducting", "engine/braking", "engine/intake", "engine/receiving", "engine/starting",
+        "engine/deciding", "engine/granting", "engine/declining", "engine/forwarding", "engine/writing",
+        "engine/releasing", "engine/redoing", "engine/waiting", "engine/admission", "engine/dispatch",
+        "engine/loading", "engine/watching", "engine/snapshot", "engine/sweeping",
+        "podium/app", "podium/ids", "podium/clock", "fleet/",
     )),
     ("SQLite: parameters and hand-over", ("store/sqlite", "sqlite3", "queue.py")),
     ("agent host", ("podium/agents/",)),

@@ -73,7 +73,7 @@ async def test_an_agent_whose_result_lies_in_the_inbox_of_a_shard_that_goes_away
         one.engine.look_into_inbox()
         await until(lambda: (execution, input_id) in one.engine._intake.known)
         told = Told(cluster.fleet)
-        one.engine._dispatcher._carrier = told
+        one.engine._parts.dispatcher._carrier = told
         one.engine.receive(msg.Succeeded("hand-1", attempt, Raw(b"1")))
         one.store.gate.set()
         await releasing

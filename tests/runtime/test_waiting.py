@@ -272,7 +272,7 @@ async def test_a_start_whose_shard_goes_while_it_is_taken_keeps_no_room(monkeypa
             await engine.release([shard_of(execution)])
             return False
 
-        monkeypatch.setattr(engine, "_is_submitted", goes_meanwhile)
+        monkeypatch.setattr(engine._parts.starting, "_is_submitted", goes_meanwhile)
         with pytest.raises(ShardMovedError):
             await engine.submit(ONE, submission_id="s")
         assert engine.admission.at_work == 0

@@ -165,14 +165,14 @@ async def test_a_start_that_is_just_looked_at_can_be_cancelled(monkeypatch):
     await engine.submit(ONE)
     await hand.assigned()
     looked_at, gate = asyncio.Event(), asyncio.Event()
-    find = engine._waiting_room._definition_of
+    find = engine._parts.waiting_room._definition_of
 
     async def slowly(arrival: Any) -> Any:
         looked_at.set()
         await gate.wait()
         return await find(arrival)
 
-    monkeypatch.setattr(engine._waiting_room, "_definition_of", slowly)
+    monkeypatch.setattr(engine._parts.waiting_room, "_definition_of", slowly)
     await post(engine, store)
     engine.look_into_inbox()
     await looked_at.wait()
@@ -236,7 +236,7 @@ async def test_a_start_that_comes_once_more_while_it_pauses_takes_no_room():
     hand.fail(hand.of(msg.Assignment)[1].attempt)
     await until(lambda: engine.admission.at_work == 0)
     store._data.inbox[row.id] = row  # as after a move whose start had been called from its old place
-    engine._waiting_room.news()
+    engine._parts.waiting_room.news()
     await until(lambda: not store._data.inbox, 60)
     assert engine.admission.at_work == 0
-    assert engine._waiting_room._begun == {}
+    assert engine._parts.waiting_room._begun == {}

@@ -222,6 +222,35 @@ class Batch:
         )
 
 
+class Batches:
+    """The batch that is being filled, and the one that is on its way to the store."""
+
+    def __init__(self, positions: dict[int, int]) -> None:
+        self.filling = Batch(positions)
+        self.flying: Batch | None = None
+        self._positions = positions
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is decided that isn't committed."""
+        return self.flying is None and self.filling.empty
+
+    def touch(self, execution: str) -> bool:
+        """Whether something about an execution is decided and isn't committed."""
+        flying = self.flying
+        return execution in self.filling.touched or (flying is not None and execution in flying.touched)
+
+    def take_off(self) -> Batch:
+        """Return what was filled: it is on its way from now on, and another one is being filled."""
+        flying = self.flying = self.begin_anew()
+        return flying
+
+    def begin_anew(self) -> Batch:
+        """Return what was filled, and fill another one."""
+        filled, self.filling = self.filling, Batch(self._positions)
+        return filled
+
+
 def row_of(state: State) -> ExecutionRow:
     """Return the row by which an execution is found."""
     workflow = state.definition.workflow

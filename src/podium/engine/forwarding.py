@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,10 @@ from podium.clock import Clock
 from podium.engine.arrivals import Arrival
 from podium.engine.changes import PLACING, Change, encode_changes
 from podium.engine.codec import encode_input
-from podium.exceptions import ExecutionNotFoundError, PodiumError
+from podium.engine.dispatch import Dispatcher
+from podium.engine.intake import Intake
+from podium.engine.waiting import WaitingRoom
+from podium.exceptions import ExecutionNotFoundError, PodiumError, ShardMovedError
 from podium.ids import PLACEMENT_SHARD, IdSource, shard_of
 from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow, Store
 
@@ -31,19 +34,21 @@ class Forwarding:
         store: Store,
         clock: Clock,
         ids: IdSource,
+        intake: Intake,
+        dispatcher: Dispatcher,
+        waiting_room: WaitingRoom,
         *,
         spawn: Callable[[Coroutine[Any, Any, Any], str], object],
-        retrying: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
-        done: Callable[[Arrival], None],
         reject: Callable[[Arrival, PodiumError], None],
     ) -> None:
-        """`done` is told of what the inbox has; `reject` of what no execution is there for."""
+        """`reject` is told of what no execution is there for."""
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._intake = intake
+        self._dispatcher = dispatcher
+        self._waiting_room = waiting_room
         self._spawn = spawn
-        self._retrying = retrying
-        self._done = done
         self._reject = reject
         self._waiting: list[Arrival] = []
         self._changes: list[Change] = []
@@ -53,10 +58,18 @@ class Forwarding:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, arrival: Arrival) -> None:
-        """Take an input there soon."""
-        self._waiting.append(arrival)
-        self._begin()
+    def forward(self, arrival: Arrival) -> None:
+        """An input of an execution that isn't ours goes to its owner soon, if nobody here or there has it already."""
+        self._waiting_room.gone(arrival.execution)
+        if arrival.inbox_id or arrival.renewable:  # it lies there already, or follows from the history
+            self._intake.reject(arrival, _moved(arrival))
+            self._dispatcher.confirm(arrival, accepted=True)
+        elif arrival.waiter is not None or not arrival.agent:
+            self._intake.reject(arrival, _moved(arrival))
+        else:
+            self._intake.known[arrival.key] = arrival
+            self._waiting.append(arrival)
+            self._begin()
 
     def tell(self, change: Change) -> None:
         """Let the replica that places know what no input brings."""
@@ -78,7 +91,7 @@ class Forwarding:
                         PLACING, self._ids.token(), DEFAULT_TENANT, PLACEMENT_SHARD, PLACING,
                         encode_changes([("", 0, changes)]), self._clock.now_us(),
                     )  # fmt: skip
-                    await self._retrying(partial(self._store.post, row))
+                    await self._intake.retrying(partial(self._store.post, row))
                 await asyncio.gather(*(self._take(arrival) for arrival in some))
         finally:
             self._busy = False
@@ -91,7 +104,7 @@ class Forwarding:
         now_us = self._clock.now_us()
         blobs = [Blob(tenant, digest, content) for digest, content in arrival.blobs]
         if blobs:
-            await self._retrying(partial(self._store.put, blobs, now_us))
+            await self._intake.retrying(partial(self._store.put, blobs, now_us))
         row = InboxRow(
             arrival.execution,
             arrival.input_id,
@@ -101,18 +114,23 @@ class Forwarding:
             encode_input(arrival.given),
             now_us,
         )
-        await self._retrying(partial(self._store.post, row))
-        self._done(arrival)
+        await self._intake.retrying(partial(self._store.post, row))
+        self._intake.settle(arrival, [])
+        self._dispatcher.confirm(arrival, accepted=True)
 
     async def _tenant_of(self, execution: str) -> str | None:
         """Return whose an execution is; None if there is none."""
         known = self._tenants.get(execution)
         if known is not None:
             return known
-        row = await self._retrying(partial(self._store.execution, execution))
+        row = await self._intake.retrying(partial(self._store.execution, execution))
         if row is None:
             return None
         self._tenants[execution] = row.tenant
         if len(self._tenants) > TENANTS_KEPT:
             self._tenants.popitem(last=False)
         return str(row.tenant)
+
+
+def _moved(arrival: Arrival) -> ShardMovedError:
+    return ShardMovedError(f"execution {arrival.execution} is another replica's now")

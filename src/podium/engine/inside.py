@@ -91,10 +91,9 @@ class Inside:
 
         None while so many are known that further ones are left in the store.
         """
-        room = self._loader.waiting_room
-        if room is None or (self.admission.more and self.admission.waiting > MOST_KNOWN // 2):
+        if self.admission.more and self.admission.waiting > MOST_KNOWN // 2:
             return None
-        return room.known
+        return self._loader.waiting_room.known
 
     @property
     def takes_over(self) -> bool:
@@ -134,8 +133,7 @@ class Inside:
 
     def read_rooms(self) -> None:
         """See who waits for room."""
-        if self._loader.waiting_room is not None:
-            self._loader.waiting_room.news()
+        self._loader.waiting_room.news()
 
     def read_anew(self, inbox_id: int) -> None:
         """Read an inbox row once more."""

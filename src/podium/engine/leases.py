@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from podium.clock import seconds_to_us
 
+FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
 STALL_US = 3_000_000  # a look that comes so late (or half a lease) says something about us, not about the agents
 
 

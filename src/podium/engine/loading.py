@@ -47,15 +47,16 @@ class Loader:
         intake: Intake,
         clock: Clock,
         shards: OwnedShards,
+        waiting_room: WaitingRoom,
         *,
         spawn: Callable[[Coroutine[Any, Any, Any], str], object],
         adopted: Callable[[State], None] | None,
         reject: Callable[[Arrival, PodiumError], None],
         placed: Callable[[InboxRow], None],
-        leads: Callable[[], bool],
         restored: Callable[[Restored], None],
     ) -> None:
         """`placed` takes what other replicas tell of placement, when we lead; `restored` is told of what was loaded."""
+        self.waiting_room = waiting_room
         self._store = store
         self._definitions = definitions
         self._residency = residency
@@ -67,12 +68,10 @@ class Loader:
         self._reject = reject
         self._shards = shards
         self._placed = placed
-        self._leads = leads
         self._restored = restored
         self._unsettled: dict[int, int] = {}  # inbox rows that are read and not drained yet, with their shards
         self._taking_over = 0
         self._twice: set[int] = set()  # inbox rows whose inputs were under way already
-        self.waiting_room: WaitingRoom | None = None  # where starts wait for which there is no room
         self.inbox_wake = asyncio.Event()
         self._timers_wake = asyncio.Event()
 
@@ -110,7 +109,7 @@ class Loader:
 
     async def _call_start(self, execution: str, waiting: list[Arrival]) -> None:
         """Should an execution not have begun, have it begin now: something is said to it."""
-        if self.waiting_room is None or not waiting or isinstance(waiting[0].given, inp.Start):
+        if not waiting or isinstance(waiting[0].given, inp.Start):
             return
         row = await self._intake.retrying(partial(posted_input, self._store, execution))
         under_way = self._intake.known.get((execution, START))
@@ -259,10 +258,10 @@ class Loader:
     async def _read_inbox(self) -> bool:
         """Read what is new; True when there may be more than the intake has room for: it waits on the disk."""
         seen: list[int] = []  # in this look
-        placing, led = self._staffing.placing, self._leads()
+        placing, led = self._staffing.placing, self._shards.leads
         readings = placing.readings
         while True:
-            leads = self._leads()
+            leads = self._shards.leads
             led = led and leads
             shards = (*self._shards.ours, PLACEMENT_SHARD) if leads else self._shards.ours
             rows = await self._store.inbox(shards, 0, _INBOX_PAGE, (*self._unsettled, *seen)) if shards else []
@@ -278,7 +277,7 @@ class Loader:
 
     def _take_in(self, row: InboxRow) -> None:
         if row.shard == PLACEMENT_SHARD:
-            if self._leads():
+            if self._shards.leads:
                 self._unsettled[row.id] = row.shard
                 self._placed(row)
             return
@@ -300,9 +299,7 @@ class Loader:
         if isinstance(arrival.given, inp.Succeeded) and arrival.given.value.blob is not None:
             self._intake.known[arrival.key] = arrival
             self._spawn(self._put_with_value(arrival, arrival.given.value.blob, put), "podium-value")
-        elif (
-            not isinstance(arrival.given, inp.Start) or not self.waiting_room or self.waiting_room.admits(row, arrival)
-        ):
+        elif not isinstance(arrival.given, inp.Start) or self.waiting_room.admits(row, arrival):
             put(arrival)
 
     async def _put_with_value(self, arrival: Arrival, digest: str, put: Callable[[Arrival], None]) -> None:

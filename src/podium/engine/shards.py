@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from podium.exceptions import ShardMovedError
 from podium.ids import PLACEMENT_SHARD, SHARDS, shard_of
 from podium.store.protocol import ShardRow
 
@@ -18,11 +19,12 @@ EVERY_SHARD = (*ALL_SHARDS, PLACEMENT_SHARD)
 class OwnedShards:
     """What this process owns now."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leads: bool) -> None:
         self.fences: dict[int, int] = {}
         self.positions: dict[int, int] = {}  # as decided
         self.committed: dict[int, int] = {}
         self.ours: tuple[int, ...] = ()  # those of executions
+        self.leads = leads  # we place for all; that takes more than the placement shard: see `leadership`
         self._all = False  # of them
 
     def add(self, rows: Mapping[int, ShardRow]) -> None:
@@ -49,6 +51,15 @@ class OwnedShards:
     def owns(self, execution: str) -> bool:
         """Whether an execution's shard is among them."""
         return self._all or shard_of(execution) in self.fences
+
+    def check_ours(self, execution: str) -> None:
+        """Raise ShardMovedError when an execution is another replica's to decide."""
+        if not self.owns(execution):
+            raise ShardMovedError(f"execution {execution} is another replica's to decide")
+
+    def taken_away(self, rows: Iterable[ShardRow]) -> list[int]:
+        """Return those of our shards that others have taken since, as these rows of the store say."""
+        return [row.shard for row in rows if row.fence > self.fences.get(row.shard, row.fence)]
 
     def moved(self, rows: Iterable[ShardRow]) -> list[int]:
         """Return those of our shards that somebody else has taken, as these rows of the store say."""

@@ -15,7 +15,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
 from podium.engine.changes import How
 from podium.engine.circuits import sign_of
-from podium.engine.leases import Lease, Leases
+from podium.engine.leases import FOREIGN_LEASE_SECONDS, Lease, Leases
 from podium.engine.placing import Desk, Placing, enqueue_ready
 from podium.engine.state import State, TaskState
 from podium.engine.values import value_of
@@ -27,7 +27,6 @@ from podium.store.keys import check_key
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import TaskStatus
 
-FOREIGN_LEASE_SECONDS = 60.0  # of an agent that declares no renewal; any message from it renews
 REMINDERS = 3  # a lease has so many parts, after each of which an agent is told again what it hasn't accepted
 UNDELIVERED = "undelivered"  # why an attempt is lost of which its agent never said that it has begun
 MAX_DIGITS = 9  # of an attempt's number

@@ -17,7 +17,7 @@ import msgspec
 
 from podium.engine import inputs as inp
 from podium.engine.admission import MOST_KNOWN, Admission, Waiting, counts, waiting_room
-from podium.engine.arrivals import Arrival, Batch, posted
+from podium.engine.arrivals import Arrival, Batch, Batches, posted
 from podium.engine.codec import decode_input
 from podium.engine.definition import Definition
 from podium.engine.intake import Intake
@@ -45,19 +45,18 @@ class WaitingRoom:
         admission: Admission,
         intake: Intake,
         shards: OwnedShards,
+        batches: Batches,
         *,
         spawn: Callable[[Coroutine[Any, Any, Any], str], object],
-        move: Callable[[InboxRow], None],
         reject: Callable[[Arrival, PodiumError], None],
     ) -> None:
-        """`move` takes a start's row from the inbox into the waiting room, with the next commit."""
         self._store = store
         self._definitions = definitions
         self._admission = admission
         self._intake = intake
         self._shards = shards
+        self._batches = batches
         self._spawn = spawn
-        self._move = move
         self._reject = reject
         self._begun: dict[str, tuple[Waiting, str]] = {}  # not committed yet, with their workflow's counter
         self._considered: set[str] = set()  # from the inbox, and not decided yet whether they may begin
@@ -92,7 +91,8 @@ class WaitingRoom:
             self._admission.take(arrival.execution)
             self._intake.put_once(arrival)
         else:
-            self._move(row)
+            self._batches.filling.move(row, waiting_room(row.shard))
+            self._intake.wake.set()
 
     @property
     def known(self) -> set[int]:

@@ -176,12 +176,12 @@ class SimulatedReplica:
         held = {
             "inputs are under way": len(engine._intake.known),
             "inputs are queued": len(engine._intake.queue),
-            "inputs wait to be forwarded": len(engine._forwarding),
+            "inputs wait to be forwarded": len(engine._parts.forwarding),
             "inbox rows are read and not drained": len(engine._loader._unsettled),
             "inbox rows are under way twice": len(engine._loader._twice),
             "executions are being loaded": len(engine.residency.loading),
             "slots linger": len(engine.placing._lingering) + len(engine.placing._stuck),
-            "changes are exported and not told": len(engine._exports._changes),
+            "changes are exported and not told": len(engine._parts.exports._changes),
         }
         return [f"I6: at {self.process.name} {count} {what}" for what, count in held.items() if count]
 
