@@ -11,7 +11,9 @@ import pytest
 
 from podium.store.postgres.asking import MAX_PARTS, PART_BYTES, Calls
 from podium.store.postgres.connection import Address
+from podium.testing.bus_tools import eventually
 from podium.testing.postgresserver import PostgresServer, postgres_server
+from podium.testing.proxy import FaultProxy, tcp
 
 pytestmark = pytest.mark.xdist_group("postgres-asking")
 
@@ -97,6 +99,26 @@ def test_a_replica_is_heard_again_after_its_connection_was_lost(server):
             async with asyncio.timeout(30):
                 while await ends.asking.ask("r1", {}, 0.5) is None:
                     pass
+
+    asyncio.run(scenario())
+
+
+def test_a_replica_whose_connection_has_fallen_silent_makes_another_one(server):
+    async def scenario() -> None:
+        async with FaultProxy(tcp(server.port)) as line, Ends(server) as ends:
+            through = Address(server.url().replace(f":{server.port}/", f":{line.port}/"))
+            answering = Calls(through, look_seconds=0.1)
+            await answering.answer_as("r1", echo)
+            line.lose("to_client")
+            assert await ends.asking.ask("r1", {}, 0.2) is None
+            await eventually(lambda: line.accepted > 1)
+            line.heal()
+
+            async def heard() -> bool:
+                return await ends.asking.ask("r1", {}, 0.2) == {"heard": {}}
+
+            await eventually(heard)
+            await answering.close()
 
     asyncio.run(scenario())
 

@@ -26,6 +26,7 @@ MAX_PARTS = 1_000
 MAX_INCOMPLETE = 256  # messages of which some parts have come
 MAX_ANSWERING = 64  # questions at once
 RECONNECT_SECONDS = 1.0
+LOOK_SECONDS = 30.0  # a connection that was cut without a word is found by asking
 _QUESTION, _ANSWER = "q", "a"
 _log = get_logger("podium.store.postgres")
 
@@ -36,8 +37,9 @@ class Calls:
     It has one connection of its own, made at the first use and again when it is lost.
     """
 
-    def __init__(self, server: Address, ids: IdSource | None = None) -> None:
+    def __init__(self, server: Address, ids: IdSource | None = None, look_seconds: float = LOOK_SECONDS) -> None:
         self._server = server
+        self._look_seconds = look_seconds
         self._ids = ids or IdSource()
         self._address = self._ids.token() + self._ids.token()
         self._answer: Answer | None = None
@@ -93,8 +95,12 @@ class Calls:
         async with self._connecting:
             if self._connection is None or self._connection.is_closed():
                 connection = await self._server.connect()
-                with translated(self._server):
-                    await connection.add_listener(_channel(self._address), self._heard)
+                try:
+                    with translated(self._server):
+                        await connection.add_listener(_channel(self._address), self._heard)
+                except BaseException:
+                    connection.terminate()
+                    raise
                 self._lost.clear()
                 connection.add_termination_listener(lambda _: self._lost.set())
                 self._connection = connection
@@ -108,12 +114,32 @@ class Calls:
     async def _stay_connected(self) -> None:
         """Who only answers wouldn't notice otherwise that nobody can be heard any more."""
         while True:
-            await self._lost.wait()
+            try:
+                async with asyncio.timeout(self._look_seconds):
+                    await self._lost.wait()
+            except TimeoutError:
+                await self._look()
+                continue
             try:
                 await self._connected()
             except StoreError as error:
                 _log.debug("questions can't be heard for a moment", error=str(error))
                 await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _look(self) -> None:
+        """Let go of a connection on which nothing comes back."""
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            self._lost.set()
+            return
+        try:
+            with translated(self._server):
+                async with asyncio.timeout(CALL_SECONDS), self._sending:
+                    await connection.fetchrow("SELECT 1")
+        except StoreError as error:
+            _log.debug("the connection that hears questions is silent, and is made anew", error=str(error))
+            connection.terminate()
+            self._lost.set()
 
     async def _send(self, to: str, kind: str, call: str, said: dict[str, Any]) -> None:
         """Send a message in parts, all in one statement. Raises ValueError when it is too large."""
@@ -136,7 +162,7 @@ class Calls:
         try:
             kind, call, sender, number, count, part = str(payload).split(" ")
             message = self._collected(kind, call, sender, int(number), int(count), part)
-        except (ValueError, binascii.Error, zlib.error):
+        except (ValueError, binascii.Error, zlib.error, msgspec.DecodeError):
             return
         if message is None:
             return
