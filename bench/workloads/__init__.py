@@ -1,7 +1,18 @@
 """The workloads, in the order in which they are run. Peers are measured beside them in the same way, by name."""
 
 from bench.figures import Workload
-from bench.workloads import bus, cold_start, discovery, durable_steps, fan_out, latency, remote, replicas, shares
+from bench.workloads import (
+    bus,
+    cold_start,
+    discovery,
+    durable_steps,
+    fan_out,
+    latency,
+    remote,
+    replicas,
+    shares,
+    simulated,
+)
 
 WORKLOADS: tuple[Workload, ...] = (
     durable_steps.WORKLOAD,
@@ -16,5 +27,6 @@ WORKLOADS: tuple[Workload, ...] = (
     remote.TASKS,
     remote.LATENCY,
     remote.FLEET,
+    simulated.WORKLOAD,
     *replicas.WORKLOADS,
 )

@@ -9,13 +9,13 @@ from bench.__main__ import main
 from bench.figures import TINY, Figure, Setup, percentile, ratio
 from bench.machine import describe
 from bench.printing import BEGIN, END, as_json, line, number, rewrite, table
-from bench.workloads import WORKLOADS
+from bench.workloads import WORKLOADS, simulated
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def test_the_workloads_have_names_of_their_own():
-    names = ["W1", "W2", "W3", "W4", "W5", "F1", "B1", "B2", "B3", "R1", "R2", "R3"]
+    names = ["W1", "W2", "W3", "W4", "W5", "F1", "B1", "B2", "B3", "R1", "R2", "R3", "S1"]
     names += ["P1", "P2", "P3", "P4", "P5", "P6"]
     assert [workload.name for workload in WORKLOADS] == names
 
@@ -36,6 +36,13 @@ def test_a_workload_measures_and_what_it_is_compared_with_is_there(workload, tmp
         assert figure.value > 0 or figure.workload in {"P4", "P5"}  # statements and memory of so few may be none
         assert not figure.beside or ratio(figure, figures) is not None
         assert figure.name in line(figure, figures)
+
+
+def test_where_the_trace_is_not_at_hand_one_of_its_size_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulated, "TRACE", tmp_path / "none.json")
+    figures = simulated.WORKLOAD.measure(Setup(size=TINY, runs=1, folder=tmp_path))
+    assert len(simulated.made_trace()["workflow"]["specification"]["tasks"]) == 1_312
+    assert len(figures) == 3
 
 
 def test_the_page_has_a_place_for_the_figures_and_keeps_what_is_around_it(tmp_path):
