@@ -77,6 +77,10 @@ ON_POSTGRES: tuple[Peer, ...] = (
     ),
     Peer(
         name="Procrastinate", script="with_procrastinate", package="procrastinate", durable=True,
+        promise="the next job committed in the course of a job; a job's taking and end committed",
+    ),
+    Peer(
+        name="Procrastinate by locks", script="with_procrastinate_locks", package="procrastinate", durable=True,
         promise="each job's taking and its end committed before the next one of its workflow",
     ),
 )  # fmt: skip

@@ -28,14 +28,15 @@ class Beside:
         self._peers = {peer.name: peer for peer in peers}
 
     @property
-    def left(self) -> list[str]:
-        """The names of those who can be run."""
-        return list(self._peers)
+    def left(self) -> list[Peer]:
+        """Those who can be run."""
+        return list(self._peers.values())
 
-    def run(self, name: str, url: str) -> None:
+    def run(self, peer: Peer, url: str) -> None:
         """Have a peer do the work of P1 in an empty database."""
+        name = peer.name
         try:
-            _, answer = answered(self._peers[name], "P1", self._numbers, self._folder, {"BENCH_POSTGRES": url})
+            _, answer = answered(peer, "P1", self._numbers, self._folder, {"BENCH_POSTGRES": url})
         except Failed as error:
             self._say(f"  {name}: {error}")
             del self._peers[name]

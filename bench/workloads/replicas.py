@@ -37,8 +37,8 @@ def measure_steps(setup: Setup) -> list[Figure]:
             if run >= 0:
                 steps.append(count / seconds)
                 bare.append(count / limit)
-                for name in beside.left:
-                    beside.run(name, server.create_database(f"{name.lower()}_{run}"))
+                for peer in beside.left:
+                    beside.run(peer, server.create_database(f"{peer.script}_{run}"))
     return [
         Figure(
             workload="P1", name="durable steps", unit="steps/s", runs=tuple(steps), better="more", asked=3_000,

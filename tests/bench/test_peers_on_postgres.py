@@ -20,8 +20,8 @@ from podium.testing.postgresserver import PostgresServer
 
 SIZE = replace(TINY, workflows=5, steps=3, at_once=3)
 RECORDED = {
-    "DBOS": "SELECT count(*) FROM dbos.operation_outputs",
-    "Procrastinate": "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+    "dbos": "SELECT count(*) FROM dbos.operation_outputs",
+    "procrastinate": "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
 }
 INSTALL_SECONDS = 240
 
@@ -51,13 +51,13 @@ def test_a_peer_does_the_steps_and_they_are_in_the_database(
     monkeypatch.setattr(side_by_side, "PEERS_PYTHON", peers_python)
     said: list[str] = []
     beside = Beside(tmp_path, SIZE, said.append, [peer])
-    database = f"peer_{peer.name.lower()}"
-    beside.run(peer.name, podium_postgres.create_database(database))
+    database = f"peer_{peer.script}"
+    beside.run(peer, podium_postgres.create_database(database))
     assert said == []
     times, theirs = beside.figures("P1", [100.0])
     assert theirs.value > 0
     assert times.value == pytest.approx(100.0 / theirs.value)
-    assert int(podium_postgres.execute(RECORDED[peer.name], database)) >= SIZE.workflows * SIZE.steps
+    assert int(podium_postgres.execute(RECORDED[peer.package], database)) >= SIZE.workflows * SIZE.steps
     assert not list(tmp_path.iterdir())
     podium_postgres.drop_database(database)
 
@@ -67,7 +67,7 @@ def test_a_ratio_is_of_runs_that_followed_one_another(tmp_path, monkeypatch):
     monkeypatch.setattr(on_postgres, "answered", lambda *_: (1.0, {"seconds": next(seconds)}))
     beside = Beside(tmp_path, SIZE, print, ON_POSTGRES[:1])
     for _ in range(2):
-        beside.run("DBOS", "postgresql://")
+        beside.run(ON_POSTGRES[0], "postgresql://")
     times, theirs = beside.figures("P1", [1_000.0, 2_000.0])
     assert theirs.runs == pytest.approx((100.0, 50.0))
     assert times.runs == pytest.approx((10.0, 40.0))
@@ -83,11 +83,11 @@ def test_a_peer_that_fails_is_named_with_the_reason_and_left_out(tmp_path, monke
     monkeypatch.setattr(on_postgres, "answered", failing)
     said: list[str] = []
     beside = Beside(tmp_path, SIZE, said.append)
-    for name in beside.left:
-        beside.run(name, "postgresql://")
+    for peer in beside.left:
+        beside.run(peer, "postgresql://")
     assert said == ["  DBOS: it ended without an answer"]
-    assert beside.left == ["Procrastinate"]
-    assert {figure.name.split()[0] for figure in beside.figures("P1", [1.0])} == {"as", "Procrastinate"}
+    assert [peer.name for peer in beside.left] == ["Procrastinate", "Procrastinate by locks"]
+    assert not any("DBOS" in figure.name for figure in beside.figures("P1", [1.0]))
 
 
 def test_every_peer_says_what_it_promises_and_has_a_script():
