@@ -189,6 +189,40 @@ def test_names_that_several_tasks_have_are_told_apart_by_their_ids() -> None:
     assert [task.name for task in workflow.tasks] == ["blast", "blast", "cat"]
 
 
+def nextflow() -> dict[str, Any]:
+    """Two samples through two steps, as the recorder of Nextflow names them, and what looks at all of them."""
+
+    def files(inputs: list[str], outputs: list[str]) -> list[dict[str, Any]]:
+        told = [("input", name) for name in inputs] + [("output", name) for name in outputs]
+        return [
+            {"link": link, "name": "reads.fq", "path": f"/{name}/", "sizeInBytes": len(name)} for link, name in told
+        ]
+
+    names = ["trim", "trim", "align", "align", "report"]
+    ways = [("s1", "t1"), ("s2", "t2"), ("t1", "a1"), ("t2", "a2"), ("none", "r")]
+    more = [{"files": files([before], [after])} for before, after in ways]
+    document = by_name(names, {"align": ["trim"], "report": ["align"]}, tasks=more)
+    for task, children in zip(document["workflow"]["tasks"], ["align", "align", "report", "report", ""], strict=True):
+        task["children"] = [children] if children else []
+    return document
+
+
+def test_of_several_tasks_with_a_name_those_are_meant_whose_files_say_so_else_all() -> None:
+    workflow = imported(nextflow())
+    t1, t2, a1, a2, report = workflow.tasks
+    assert (a1.dependencies, a2.dependencies) == ((t1.id,), (t2.id,))
+    assert set(report.dependencies) == {a1.id, a2.id}  # it shares no file with either
+    assert t1.payload == {"input_files": ["/s1/reads.fq"], "output_files": ["/t1/reads.fq"]}
+    assert workflow.metadata["wfformat"]["files"]["/t2/reads.fq"] == 2
+
+
+def test_a_task_that_names_its_own_name_means_the_others() -> None:
+    document = by_name(["a", "a"], {})
+    document["workflow"]["tasks"][1]["parents"] = ["a"]
+    first, second = imported(document).tasks
+    assert (first.dependencies, second.dependencies) == ((), (first.id,))
+
+
 def test_traces_before_1_4_are_read_too() -> None:
     document = by_name(["a", "b"], {"b": ["a"]})
     document["schemaVersion"] = "1.2"
@@ -274,8 +308,8 @@ RECORDS = ("workflow", "execution", "tasks")
             "$.workflow.specification.files[0].sizeInBytes: expected a number of bytes, found 'x'",
         ),
         (
-            changed("workflow", "tasks", 2, "parents", to=["blast"], of=by_name(["blast", "blast", "c"], {})),
-            "$.workflow.tasks[2].parents[0]: 'blast' means several tasks: $.workflow.tasks[0], $.workflow.tasks[1]",
+            changed("workflow", "tasks", 0, "files", to=[{"link": "input"}], of=by_name(["a"], {})),
+            "$.workflow.tasks[0].files[0]: name is missing: expected a text",
         ),
     ],
 )

@@ -28,17 +28,17 @@ class Noted:
         """`source` is what the document is called, a file's name."""
         self._source = source
         self._lines: list[str] = []
-        self._left_out = 0
+        self._seen: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
     def add(self, place: Place, problem: str) -> None:
-        """Note a problem at a place."""
-        if len(self._lines) < SHOWN:
-            self._lines.append(f"{self._source}: {place}: {problem}")
-        else:
-            self._left_out += 1
+        """Note a problem at a place, once."""
+        line = f"{self._source}: {place}: {problem}"
+        if line not in self._seen and len(self._lines) < SHOWN:
+            self._lines.append(line)
+        self._seen.add(line)
 
     def raise_if_any(self) -> None:
         """Raise WorkflowInvalidError with a line for each problem, if there is one."""
@@ -47,7 +47,8 @@ class Noted:
 
     def refuse(self) -> NoReturn:
         """Raise WorkflowInvalidError with what was noted."""
-        more = [f"… and {self._left_out:,} more problems"] if self._left_out else []
+        left_out = len(self._seen) - len(self._lines)
+        more = [f"… and {left_out:,} more problems"] if left_out else []
         raise WorkflowInvalidError("\n".join([*self._lines, *more]))
 
 

@@ -1,7 +1,8 @@
 """Reading a WfFormat trace (WfCommons): tasks, dependencies, and what each task took when it was recorded.
 
 Two layouts: up to schema 1.4 there is one list of tasks, which refer to each other by name; from 1.5 on a specification
-and an execution are joined by ids. Of the dependencies, `parents` and `children` may each say all, a part or nothing.
+and an execution are joined by ids. Of the dependencies, `parents` and `children` may each say all, a part or nothing. A
+name that several tasks have means those of them that share a file with the task that names them, else all.
 Everything but ids, edges and runtimes is optional. Pure: text in, a `Trace` out.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from msgspec import Struct
@@ -157,14 +159,17 @@ def _schema(top: Place, body: Place) -> str:
 class _Read:
     """A task's places: what it is, and what was recorded of it; the same up to schema 1.4."""
 
-    __slots__ = ("id", "known_as", "name", "place", "record")
-
     def __init__(self, place: Place, record: Place | None, task_id: str, name: str) -> None:
         self.place = place
         self.record = record
         self.id = task_id
         self.name = name
         self.known_as = task_id
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of what it reads and of what it writes."""
+        return _task_files(self.place)
 
 
 def _listed(body: Place) -> list[_Read]:
@@ -237,7 +242,7 @@ def _check_size(body: Place, read: Sequence[_Read]) -> None:
 def _task(read: _Read, parents: Sequence[int]) -> TraceTask:
     record = read.record
     program, arguments = _command(record) if record is not None else ("", ())
-    inputs, outputs = _task_files(read.place)
+    inputs, outputs = read.files
     return TraceTask(
         id=read.known_as,
         name=read.name,
@@ -277,37 +282,43 @@ class _Names:
         self._read = read
         self._ways = (ids, names) if by_id else (names, ids)
 
-    def found(self, place: Place) -> int | None:
-        """Return the position of the task that a reference means; None, noted, if it means none or several."""
+    def parents(self, at: int) -> Iterator[int]:
+        """Yield the tasks that a task names as its parents; a reference to none is noted."""
+        for place in self._read[at].place.items("parents"):
+            yield from self._found(place, at, lambda parent: self._feeds(parent, at))
+
+    def children(self, at: int) -> Iterator[int]:
+        """Yield the tasks that a task names as its children."""
+        for place in self._read[at].place.items("children"):
+            yield from self._found(place, at, lambda child: self._feeds(at, child))
+
+    def _found(self, place: Place, at: int, related: Callable[[int], bool]) -> Sequence[int]:
         reference = place.text()
         if reference is None:
-            return None
+            return ()
         found = [way[reference] for way in self._ways if reference in way]
-        for positions in found:
-            if len(positions) == 1:
-                return positions[0]
         if not found:
             place.note(f"there is no task {shown(reference)}")
-        else:
-            where = ", ".join(str(self._read[at].place) for at in found[0][:3])
-            more = f" and {len(found[0]) - 3} more" if len(found[0]) > 3 else ""
-            place.note(f"{shown(reference)} means several tasks: {where}{more}")
-        return None
+            return ()
+        alone = next((positions for positions in found if len(positions) == 1), None)
+        if alone is not None:
+            return alone
+        others = [position for position in found[0] if position != at]
+        return [position for position in others if related(position)] or others
+
+    def _feeds(self, parent: int, child: int) -> bool:
+        """Whether a task writes what another one reads."""
+        return not set(self._read[parent].files[1]).isdisjoint(self._read[child].files[0])
 
 
 def _parents(read: Sequence[_Read], *, by_id: bool) -> list[list[int]]:
     """Return the parents of each task: those that it names, and those that name it as a child."""
     names = _Names(read, by_id=by_id)
     found: list[dict[int, None]] = [{} for _ in read]
-    for at, one in enumerate(read):
-        for place in one.place.items("parents"):
-            parent = names.found(place)
-            if parent is not None:
-                found[at][parent] = None
-        for place in one.place.items("children"):
-            child = names.found(place)
-            if child is not None:
-                found[child][at] = None
+    for at in range(len(read)):
+        found[at].update(dict.fromkeys(names.parents(at)))
+        for child in names.children(at):
+            found[child][at] = None
     edges = sum(len(parents) for parents in found)
     if edges > MAX_EDGES and read:
         read[0].place.note(f"there are {edges:,} dependencies; at most {MAX_EDGES:,} are allowed")
@@ -386,37 +397,38 @@ def _task_files(place: Place) -> tuple[tuple[str, ...], tuple[str, ...]]:
     inputs: list[str] = []
     outputs: list[str] = []
     for file in place.items("files"):
-        name = _file_name(file)
+        name = _file_name(file, "name", "id")
         if name is not None:
             link = file.value.get("link")
             (inputs if str(link).lower() == "input" else outputs).append(name)
     return tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
 
 
-def _file_name(file: Place) -> str | None:
-    place = file.first("name", "id")
+def _file_name(file: Place, *keys: str) -> str | None:
+    """Return what a file is called, by the first of some keys; before schema 1.5 it may have a path beside its name."""
+    place = file.first(*keys)
     if place is None:
         if isinstance(file.value, dict):
-            file.note("name is missing: expected a text")
+            file.note(f"{keys[0]} is missing: expected a text")
         return None
-    return place.text()
+    name, path = place.text(), file.value.get("path")
+    if name is None or not isinstance(path, str) or not path:
+        return name
+    return f"{path}{name}" if path.endswith("/") else f"{path}/{name}"
 
 
 def _files(body: Place, read: Sequence[_Read], *, by_id: bool) -> tuple[TraceFile, ...]:
     """Return each file of the trace once, with its size where one is said."""
-    if by_id:
-        specification = body.part("specification")
-        listed = specification.items("files") if specification is not None else []
-    else:
+    specification = body.part("specification") if by_id else None
+    listed = specification.items("files") if specification is not None else []
+    if not by_id:
         listed = [file for one in read for file in one.place.items("files")]
     sizes: dict[str, int | None] = {}
     for file in listed:
-        if not isinstance(file.value, dict):
-            continue
-        name = file.value.get("id" if by_id else "name") or file.value.get("name") or file.value.get("id")
+        name = _file_name(file, "id", "name") if by_id else _file_name(file, "name", "id")
         size = file.first("sizeInBytes", "size")
         known = size.amount(_bytes) if size is not None else None
-        if isinstance(name, str) and sizes.get(name) is None:
+        if name is not None and sizes.get(name) is None:
             sizes[name] = known
     return tuple(TraceFile(name, size) for name, size in sizes.items())
 
