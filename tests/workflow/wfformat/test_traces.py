@@ -95,6 +95,17 @@ def test_commands_and_files_stand_for_themselves(program: str, arguments: list[s
     assert load_workflow(dump_workflow(workflow)) == workflow
 
 
+def test_halves_of_characters_are_replaced_wherever_they_are() -> None:
+    document = by_id(["a\ud800"], {})
+    document["description"] = "half \udfff"
+    document["workflow"]["execution"]["tasks"][0]["command"] = {"program": "p", "arguments": ["\ud83d\ude00 \ud800"]}
+    document["workflow"]["specification"]["files"] = [{"id": "\ud801", "sizeInBytes": 3}]
+    workflow = imported(document)
+    assert workflow.tasks[0].payload == {"program": "p", "arguments": ["\U0001f600 \ufffd"], "trace_id": "a\ufffd"}
+    assert workflow.metadata["wfformat"]["files"] == {"\ufffd": 3}
+    assert load_workflow(dump_workflow(workflow)) == workflow
+
+
 def test_expressions_in_a_command_are_no_expressions() -> None:
     document = by_id(["a"], {})
     document["workflow"]["execution"]["tasks"][0]["command"] = {"program": "run", "arguments": ["${HOME} $${x} ${"]}
@@ -168,6 +179,7 @@ def test_a_task_without_a_runtime_has_no_estimate() -> None:
     del document["workflow"]["execution"]["tasks"][1]
     document["workflow"]["execution"]["tasks"][0]["runtimeInSeconds"] = None
     assert [task.estimated_duration for task in imported(document).tasks] == [None, None]
+    assert "resources" not in dump_workflow(imported(document))  # what isn't said isn't written
     del document["workflow"]["execution"]
     assert len(imported(document).tasks) == 2
 

@@ -17,7 +17,6 @@ SHOWN: Final = 20
 """So many of the problems of a trace are listed; the rest are counted."""
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _KINDS: Final = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
 
@@ -116,9 +115,9 @@ class Place:
     # --- values ----------------------------------------------------------------------------------------------------
 
     def text(self) -> str | None:
-        """Return a text that isn't empty, without what UTF-8 can't hold; None, noted, for anything else."""
+        """Return a text that isn't empty; None, noted, for anything else."""
         if isinstance(self.value, str) and self.value:
-            return _SURROGATE.sub("\ufffd", self.value)
+            return self.value
         self.expected("a text that isn't empty" if self.value == "" else "a text")
         return None
 

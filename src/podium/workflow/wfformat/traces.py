@@ -9,6 +9,7 @@ Everything but ids, edges and runtimes is optional. Pure: text in, a `Trace` out
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -28,6 +29,8 @@ BY_NAME: Final = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4"})
 BY_ID: Final = frozenset({"1.5", "1.6"})
 """Schemas with a specification and an execution, joined by ids."""
 
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _KILOBYTE: Final = 1_000  # of `memory` in schema 1.4, as WfCommons itself converts it
 _LONGEST_CYCLE_NAME: Final = 80
 
@@ -127,7 +130,8 @@ def _parsed(content: bytes | str, source: str) -> Any:
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
         # NaN and Infinity are no JSON, but traces have them: where one is used, it is refused with its place.
-        return json.loads(text)
+        parsed = json.loads(text)
+        return _whole_characters(parsed) if _HALF.search(text) else parsed
     except UnicodeDecodeError as error:
         raise WorkflowSyntaxError(f"{source}: the byte {error.start:,} isn't UTF-8") from error
     except json.JSONDecodeError as error:
@@ -136,6 +140,17 @@ def _parsed(content: bytes | str, source: str) -> Any:
         raise WorkflowSyntaxError(f"{source}: it is nested too deeply") from error
     except ValueError as error:  # a number of thousands of digits
         raise WorkflowSyntaxError(f"{source}: it can't be read: {error}") from error
+
+
+def _whole_characters(value: Any) -> Any:
+    """Return the value with each half of a character, which no UTF-8 can hold, replaced."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(item) for key, item in value.items()}
+    return value
 
 
 def _schema(top: Place, body: Place) -> str:

@@ -19,6 +19,7 @@ from podium.workflow.wfformat.traces import Trace, TraceTask
 AGENT_TYPE: Final = "worker"
 _NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
 _FUNCTION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,99}", re.ASCII)
+_NOTHING: Final = Task(id="nothing").resources  # what is left out is known by its identity
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
@@ -61,11 +62,18 @@ def _task(task: TraceTask, task_id: str, ids: Sequence[str]) -> Task:
         agent_type=AGENT_TYPE,
         function=_function(task, task_id),
         payload=_arguments(task, task_id, name),
-        resources=ResourceRequirements(cpu_cores=task.cores or 0.0, memory_mb=task.memory_mb or 0),
+        resources=_resources(task),
         priority=task.priority,
         estimated_duration=task.runtime_seconds,
         dependencies=tuple(ids[parent] for parent in task.parents),
     )
+
+
+def _resources(task: TraceTask) -> ResourceRequirements:
+    """Return what a task needs, so that what isn't said isn't written either."""
+    said = {"cpu_cores": task.cores, "memory_mb": task.memory_mb}
+    needs = {name: amount for name, amount in said.items() if amount}
+    return ResourceRequirements(**needs) if needs else _NOTHING  # type: ignore[arg-type]
 
 
 def _function(task: TraceTask, task_id: str) -> str:
