@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,12 +87,29 @@ def test_without_a_limit_nobody_waits_and_nothing_is_counted():
     assert admitting.room > 0
 
 
-@pytest.mark.parametrize(("shards", "most"), [(64, 1_000), (32, 500), (21, 329), (1, 16), (0, 0)])
-def test_each_replica_has_its_share_rounded_up(shards: int, most: int):
+@given(st.integers(1, 2_000), st.lists(st.integers(0, 5), min_size=64, max_size=64))
+def test_the_shares_of_all_replicas_are_the_limit_and_each_has_a_place_at_least(limit: int, owners: list[int]):
+    shares = {}
+    for owner in set(owners):
+        admitting = Admission(limit)
+        admitting.own([shard for shard in range(64) if owners[shard] == owner])
+        shares[owner] = admitting.most
+        assert not admitting.full
+    assert min(shares.values()) >= 1
+    assert sum(shares.values()) - limit == sum(1 for owner in shares if quota(limit, owners, owner) == 0)
+
+
+def quota(limit: int, owners: list[int], owner: int) -> int:
+    """How many of the limit's places, spread evenly over the shards, lie in those of an owner."""
+    return sum(owners[-(-(place + 1) * 64 // limit) - 1] == owner for place in range(limit))
+
+
+def test_who_owns_nothing_admits_nobody_and_who_owns_everything_all():
     admitting = Admission(1_000)
-    admitting.own(shards)
-    assert admitting.most == most
-    assert admitting.full is (most == 0)
+    admitting.own([])
+    assert admitting.full
+    admitting.own(range(64))
+    assert admitting.most == 1_000
 
 
 def test_shards_that_go_take_what_waits_and_works_there_along():

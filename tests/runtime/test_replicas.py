@@ -14,11 +14,12 @@ from podium.engine.values import value_of
 from podium.exceptions import NotTheOwnerError, ShardMovedError, StoreUnavailableError
 from podium.fleet import messages as msg
 from podium.ids import PLACEMENT_SHARD, execution_id_for, shard_of
-from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow
+from podium.store.memory import MemoryStore
+from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow, Loaded
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ResourceRequirements, Task
 from tests.runtime.replicas import Cluster
-from tests.runtime.support import ONE, TWO, crash, sound, until, virtual, workflow
+from tests.runtime.support import ONE, TWO, UnreliableStore, crash, sound, until, virtual, workflow
 
 CHAIN = workflow(*(Task(id=f"t{n}", agent="hand", dependencies=(f"t{n - 1}",) if n else ()) for n in range(5)))
 
@@ -350,6 +351,36 @@ async def test_who_must_be_alone_ends_when_others_joined_while_it_stood_still():
         cluster.thaw(alone)
         await until(lambda: isinstance(alone.ownership.failure, NotTheOwnerError), 60)
         assert other.engine.owned == frozenset(EVERY_SHARD)
+
+
+@virtual
+async def test_so_many_executions_are_at_work_as_may_be_before_during_and_after_a_take_over(monkeypatch):
+    most = 20
+
+    async def slow(self: UnreliableStore, execution: str) -> Loaded | None:
+        await asyncio.sleep(execution in left)
+        return await MemoryStore.load(self, execution)
+
+    async with Cluster() as cluster:
+        cluster.settings = {"max_executions": most}
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        hand = cluster.join("hand-1", slots=2 * most, working=False)
+        submitted = await cluster.submit(ONE, 120)
+        rows = cluster.store._data.executions
+        await until(lambda: len(hand.live) == most)
+        killed = next(process for process in cluster.processes if not process.engine.leads)
+        left = set(killed.engine.residency.states)
+        monkeypatch.setattr(UnreliableStore, "load", slow)
+        await cluster.kill(killed)
+        while len(hand.done) < len(submitted):
+            await asyncio.sleep(0.1)
+            assert sum(row.active for row in rows.values()) <= most
+            loaded = set().union(*(process.engine.residency.states for process in cluster.processes))
+            for attempt in [each for each in hand.live if each.partition(":")[0] in loaded][:1]:
+                hand.finish(attempt)
+        await cluster.ended(submitted)
 
 
 @virtual

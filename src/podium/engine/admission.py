@@ -2,7 +2,7 @@
 
 At work is an execution that its owner must hold in memory: with tasks that are ready or running. What waits for timers
 or people isn't, and single tasks never count. A start beyond the limit isn't refused: it waits in the store, the most
-urgent first, then the oldest. Each replica admits its share by the shards that it owns.
+urgent first, then the oldest. Each replica admits its share, by the shards that it owns.
 """
 
 from __future__ import annotations
@@ -107,9 +107,13 @@ class Admission:
         """The inbox rows of the starts that are known to wait."""
         return [each.row_id for each in (*self._waiting.values(), *self._put_off.values())]
 
-    def own(self, shards: int) -> None:
-        """So many of the shards are ours now: that is our share, rounded up."""
-        self._share = -(-self._limit * shards // SHARDS)
+    def own(self, shards: Collection[int]) -> None:
+        """These shards are ours now: each has its part of the limit, so that all replicas together have all of it.
+
+        Whoever has a shard has one place at least, since its starts can begin nowhere else.
+        """
+        places = sum(self._limit * (shard + 1) // SHARDS - self._limit * shard // SHARDS for shard in shards)
+        self._share = max(places, min(self._limit, 1)) if shards else 0
 
     def disown(self, shards: Collection[int]) -> None:
         """These shards are others' now: what is at work or waits there is theirs, too."""

@@ -57,7 +57,6 @@ class Moving:
         """Own these shards from now on, as the store gave them, with whatever is active in them."""
         async with self._brakes.quiet():
             self._shards.add(rows)
-            self._admission.own(len(self._shards.ours))
         await self.bring_in([shard for shard in rows if shard != PLACEMENT_SHARD])
         if PLACEMENT_SHARD in rows:
             await self._leadership.take()
@@ -65,8 +64,12 @@ class Moving:
         self._tell(acquired=rows)
 
     async def bring_in(self, shards: Sequence[int]) -> None:
-        """Load what is active in shards that are ours now, and see who waits there."""
+        """Load what is active in shards that are ours now, and see who waits there.
+
+        Their places are ours once that is loaded which has taken them.
+        """
         await self._loader.load_active(shards)
+        self._admission.own(self._shards.ours)
         await self._waiting_room.open()
         if self._agents_end_with_process:
             self._staffing.lose_inherited()

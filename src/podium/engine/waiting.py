@@ -139,7 +139,7 @@ class WaitingRoom:
         for execution in [each for each in self._begun if shard_of(each) in shards]:
             del self._begun[execution]
         self._admission.disown(shards)
-        self._admission.own(len(self._shards.ours))
+        self._admission.own(self._shards.ours)
 
     def back(self, arrival: Arrival) -> bool:
         """A start can't begin, since its workflow's own limit is reached: it waits on, if it has waited before."""
