@@ -280,6 +280,7 @@ def test_the_document_has_the_whole_schedule() -> None:
         (10_001, None, "10,001 agents can't be simulated"),
         (2, {"cpu": 1}, r"no agent is large enough for big \(2 cpu_cores\): raise --capacity \(an agent has 1 cpu"),
         (2, {"cpu": 4, "memory_mb": 100}, r"big \(300 memory_mb\)"),
+        (2, {"cpu": 0}, "--capacity cpu: an agent must have something of it, not 0"),
         (2, {"cpu": 4, "licence": 1.5}, "--capacity licence: 1.5 is no whole number"),
     ],
 )

@@ -106,7 +106,7 @@ class _Told:
 
 def _show(run: SimulatedRun, gantt: str | None) -> None:
     from podium.cli.chart import chart
-    from podium.cli.printing import cut, painted, say, width, wrapped
+    from podium.cli.printing import painted, say, width, wrapped
     from podium.cli.times import shown_duration
 
     status = painted(str(run.status), "green" if run.succeeded else "red")
@@ -132,7 +132,7 @@ def _show(run: SimulatedRun, gantt: str | None) -> None:
     if lines:
         say()
     for line in lines:
-        say(cut(line, width()) if line.isprintable() else line)
+        say(line)
 
 
 def _crew(run: SimulatedRun) -> str:

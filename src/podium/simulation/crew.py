@@ -72,7 +72,13 @@ def crew_for(workflow: Workflow, agents: int | None = None, capacity: Mapping[st
 
 
 def resources_of(capacity: Mapping[str, float]) -> ResourceRequirements:
-    """Return amounts by the settings' names as an agent's resources. Raises InvalidInputError for part of a device."""
+    """Return amounts by the settings' names as an agent's resources.
+
+    Raises InvalidInputError for nothing of a resource, which would be as if it weren't said, and for part of a device.
+    """
+    for name, amount in capacity.items():
+        if amount <= 0:
+            raise InvalidInputError(f"--capacity {name}: an agent must have something of it, not {amount:g}")
     vector = vector_of_amounts(capacity)
     whole = {name: amount for name, amount in vector.items() if name != "cpu_cores"}
     for name, amount in whole.items():
