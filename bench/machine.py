@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sqlite3
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from msgspec import Struct
 
 from bench.figures import percentile
 from bench.limits import fsync_seconds
+from podium.testing.postgresserver import find_programs
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -27,13 +30,14 @@ class Machine(Struct, frozen=True, kw_only=True):
     system: str
     python: str
     sqlite: str
+    postgres: str  # that P1 to P6 start; empty where there is none
     load_before: float  # of the last minute: what else was running
 
     def lines(self) -> list[str]:
         """Return the machine as lines to print."""
         return [
             f"{self.date} · {self.cores} cores of {self.processor}, {self.memory_gb:.0f} GB, {self.system}",
-            f"{self.python}, SQLite {self.sqlite}",
+            f"{self.python}, SQLite {self.sqlite}" + (f", PostgreSQL {self.postgres}" if self.postgres else ""),
             f"disk: {self.filesystem}, 4 KiB written and synced in {self.fsync_p50_ms:.2f} ms (p50), "
             f"{self.fsync_p99_ms:.2f} ms (p99)",
             f"load average before: {self.load_before:.2f}",
@@ -55,6 +59,7 @@ def describe(folder: Path) -> Machine:
         system=f"{platform.system()} {platform.release().split('-')[0]}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         sqlite=sqlite3.sqlite_version,
+        postgres=_postgres(),
         load_before=load,
     )
 
@@ -65,6 +70,15 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _postgres() -> str:
+    programs = find_programs()
+    if programs is None:
+        return ""
+    said = subprocess.run([str(programs / "postgres"), "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"\d+(\.\d+)*", said)
+    return found[0] if found else ""
 
 
 def _filesystem(folder: Path) -> str:

@@ -49,10 +49,12 @@ class Beside:
         found = []
         for name, runs in self._found.items():
             times = tuple(ours / theirs for ours, theirs in zip(podium, runs, strict=True))
-            theirs = f"{name} {version_of(self._peers[name])}"
+            ratio, theirs = (
+                f"durable steps to those of {name} (aim: {AIM:.0f})",
+                f"{name} {version_of(self._peers[name])}",
+            )
             found += [
-                Figure(workload=workload, name=f"as many times {name}'s (aim: {AIM:.0f})", unit="×", runs=times,
-                       better="more"),
+                Figure(workload=workload, name=ratio, unit="×", runs=times, better="more"),
                 Figure(workload=workload, name=theirs, unit="steps/s", runs=tuple(runs), better="more"),
-            ]  # fmt: skip
+            ]
         return found

@@ -71,7 +71,7 @@ def test_a_ratio_is_of_runs_that_followed_one_another(tmp_path, monkeypatch):
     times, theirs = beside.figures("P1", [1_000.0, 2_000.0])
     assert theirs.runs == pytest.approx((100.0, 50.0))
     assert times.runs == pytest.approx((10.0, 40.0))
-    assert times.name == "as many times DBOS's (aim: 20)"
+    assert times.name == "durable steps to those of DBOS (aim: 20)"
 
 
 def test_a_peer_that_fails_is_named_with_the_reason_and_left_out(tmp_path, monkeypatch):
