@@ -2,7 +2,6 @@
 # (the peers are installed in an environment of their own, so their types aren't at hand)
 """DBOS on PostgreSQL: an executor for each core, each a process with its share of the workflows, started directly.
 
-Direct starts are the quicker of its two ways (the other one is a queue in the database), and what W1 does with SQLite.
 One process can't use a second core, so there are as many as cores; pools and threads are left at their defaults.
 """
 
