@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         SystemStatus,
         TaskPriority,
     )
+    from podium.scheduling.planner import Schedule, schedule
+    from podium.workflow.graph import DependencyGraph
     from podium.workflow.model import (
         AgentGroup,
         Checkpoint,
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
         WorkflowConfig,
         WorkflowResult,
     )
-    from podium.workflow.plan import ExecutionPlan, ExecutionStage
+    from podium.workflow.plan import ExecutionPlan, ExecutionStage, plan
     from podium.workflow.yaml import load_workflow
 
 __version__ = "0.1.0"
@@ -65,12 +67,14 @@ _HOMES = {
     "podium.fleet.wire": (
         "AgentRegistration", "AgentTask", "SystemEventMessage", "SystemEventType", "SystemStatus", "TaskPriority",
     ),
+    "podium.scheduling.planner": ("Schedule", "schedule"),
+    "podium.workflow.graph": ("DependencyGraph",),
     "podium.workflow.model": (
         "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure",
         "OrchestrationPattern", "ResourceRequirements", "RetryPolicy", "RunIf", "Task", "TaskResult", "TaskStatus",
         "TaskType", "Workflow", "WorkflowConfig", "WorkflowResult",
     ),
-    "podium.workflow.plan": ("ExecutionPlan", "ExecutionStage"),
+    "podium.workflow.plan": ("ExecutionPlan", "ExecutionStage", "plan"),
     "podium.workflow.yaml": ("load_workflow",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -88,6 +92,7 @@ __all__ = [
     "Constraint",
     "ConstraintType",
     "Context",
+    "DependencyGraph",
     "ExecutionPlan",
     "ExecutionStage",
     "ExecutionStatus",
@@ -105,6 +110,7 @@ __all__ = [
     "ResourceRequirements",
     "RetryPolicy",
     "RunIf",
+    "Schedule",
     "ServiceType",
     "SystemEventMessage",
     "SystemEventType",
@@ -120,7 +126,9 @@ __all__ = [
     "WorkflowStatus",
     "agent",
     "load_workflow",
+    "plan",
     "run",
+    "schedule",
     "task",
 ]
 

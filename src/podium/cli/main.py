@@ -32,7 +32,7 @@ COMMANDS = {
     "retry": ("podium.cli.resuming", "retry"),
     "signal": ("podium.cli.control", "signal"),
     "validate": ("podium.cli.definitions", "validate"),
-    "plan": ("podium.cli.definitions", "plan"),
+    "plan": ("podium.cli.planning", "plan"),
     "simulate": ("podium.cli.simulating", "simulate"),
     "import": ("podium.cli.importing", "import_group"),
     "replay": ("podium.cli.replaying", "replay"),
