@@ -1,8 +1,8 @@
 """S1: a scientific workflow of 1,312 tasks on 16 simulated agents: the real engine on virtual time.
 
 The workflow is the Montage trace of WfCommons where it lies beside the repository; else one of its size and shape is
-made. In this process it is simulated alone; the command's time has the start of a process and the YAML file in it. Beside each
-stands the processor time that it took, which tells what a busy machine made of it.
+made. In this process it is simulated alone; the command's time has the start of a process and the YAML file in it.
+Beside each stands the processor time that it took, which tells what a busy machine made of it.
 """
 
 from __future__ import annotations

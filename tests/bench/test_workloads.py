@@ -42,7 +42,7 @@ def test_where_the_trace_is_not_at_hand_one_of_its_size_is_made(tmp_path, monkey
     monkeypatch.setattr(simulated, "TRACE", tmp_path / "none.json")
     figures = simulated.WORKLOAD.measure(Setup(size=TINY, runs=1, folder=tmp_path))
     assert len(simulated.made_trace()["workflow"]["specification"]["tasks"]) == 1_312
-    assert len(figures) == 3
+    assert len(figures) == 5
 
 
 def test_the_page_has_a_place_for_the_figures_and_keeps_what_is_around_it(tmp_path):
