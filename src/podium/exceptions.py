@@ -133,6 +133,10 @@ class StoreUnavailableError(StoreError):
     """The store can't be written at the moment (disk full, I/O error, read-only); nothing was acknowledged."""
 
 
+class UnstorableError(StoreError):
+    """What is to be written can't be kept by this store, whoever tries it and however often."""
+
+
 class SchemaTooOldError(StoreUnavailableError):
     """The database's tables aren't those of this version of Podium; `podium migrate` makes them, and loses nothing."""
 

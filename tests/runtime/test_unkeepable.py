@@ -9,11 +9,13 @@ from msgspec import Raw
 
 from podium.engine import inputs as inp
 from podium.engine.posting import Posting
-from podium.exceptions import InvalidInputError
+from podium.exceptions import InvalidInputError, UnstorableError
 from podium.fleet import messages as msg
 from podium.store.keys import MAX_KEY_BYTES, check_key
+from podium.store.protocol import Append
 from podium.testing.virtual import virtual_loop
-from tests.runtime.support import ONE, crash, start, until, virtual
+from podium.workflow.model import ExecutionStatus
+from tests.runtime.support import ONE, UnreliableStore, crash, sound, start, until, virtual
 
 NO_ATTEMPTS = {
     "with NUL": "{execution}:1:a\0b:1",
@@ -68,3 +70,33 @@ async def test_a_command_that_can_t_be_kept_is_refused_and_nothing_of_it_is_reco
 def test_what_is_printed_and_short_can_be_a_key():
     check_key("an input's id", "signal:go on:é")
     check_key("an input's id", "x" * MAX_KEY_BYTES)
+
+
+class Choosy(UnreliableStore):
+    """Can't keep inputs of one id, as a server can't keep what is beyond its limits."""
+
+    async def append(self, batch: Append) -> None:
+        if any(row.input_id == "bad" for row in batch.rows):
+            raise UnstorableError("an input can't be kept")
+        await super().append(batch)
+
+
+@virtual
+async def test_what_the_store_can_t_keep_though_the_doors_let_it_in_is_refused_alone():
+    engine, hand, store = await start(store=Choosy())
+    executions = [await engine.submit(ONE) for _ in range(10)]
+    await hand.assigned(10)
+    store.gate.clear()  # so that all of it is decided together
+    commands = [engine.command(execution, inp.Signal("go"), f"good-{n}") for n, execution in enumerate(executions)]
+    commands.insert(5, engine.command(executions[5], inp.Signal("go"), "bad"))
+    told = asyncio.gather(*commands, return_exceptions=True)
+    await asyncio.sleep(1)
+    store.gate.set()
+    found = await told
+    assert isinstance(found.pop(5), UnstorableError)
+    assert not [each for each in found if isinstance(each, BaseException)]
+    for assignment in hand.of(msg.Assignment):
+        hand.succeed(assignment.attempt)
+    assert {await engine.finished(execution) for execution in executions} == {ExecutionStatus.COMPLETED}
+    assert engine.failure is None
+    await sound(store, engine)

@@ -228,12 +228,17 @@ class Batches:
     def __init__(self, positions: dict[int, int]) -> None:
         self.filling = Batch(positions)
         self.flying: Batch | None = None
+        self.one_by_one = 0  # so many batches more have one decision each: in one of them is what the store can't keep
         self._positions = positions
 
     @property
     def empty(self) -> bool:
         """Whether nothing is decided that isn't committed."""
         return self.flying is None and self.filling.empty
+
+    def room(self, most: int) -> int:
+        """Return how many decisions more the batch may have, of at most so many."""
+        return (1 if self.one_by_one else most) - len(self.filling)
 
     def touch(self, execution: str) -> bool:
         """Whether something about an execution is decided and isn't committed."""
@@ -242,6 +247,7 @@ class Batches:
 
     def take_off(self) -> Batch:
         """Return what was filled: it is on its way from now on, and another one is being filled."""
+        self.one_by_one = max(self.one_by_one - 1, 0)
         flying = self.flying = self.begin_anew()
         return flying
 

@@ -68,8 +68,8 @@ class Deciding:
 
     def decide_arrivals(self, now_us: int) -> None:
         """Decide what has arrived, as far as the batch has room."""
-        intake, batch, limit = self._intake, self._batches.filling, self._max_batch
-        while intake.queue and len(batch) < limit:
+        intake, batches, most = self._intake, self._batches, self._max_batch
+        while intake.queue and batches.room(most) > 0:
             arrival = intake.take()
             state = self._state_for(arrival)
             if state is not None:

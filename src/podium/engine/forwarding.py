@@ -18,7 +18,7 @@ from podium.engine.codec import encode_input
 from podium.engine.dispatch import Dispatcher
 from podium.engine.intake import Intake
 from podium.engine.waiting import WaitingRoom
-from podium.exceptions import ExecutionNotFoundError, PodiumError, ShardMovedError
+from podium.exceptions import ExecutionNotFoundError, PodiumError, ShardMovedError, UnstorableError
 from podium.ids import PLACEMENT_SHARD, IdSource, shard_of
 from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow, Store
 
@@ -92,9 +92,15 @@ class Forwarding:
                         encode_changes([("", 0, changes)]), self._clock.now_us(),
                     )  # fmt: skip
                     await self._intake.retrying(partial(self._store.post, row))
-                await asyncio.gather(*(self._take(arrival) for arrival in some))
+                await asyncio.gather(*(self._take_or_reject(arrival) for arrival in some))
         finally:
             self._busy = False
+
+    async def _take_or_reject(self, arrival: Arrival) -> None:
+        try:
+            await self._take(arrival)
+        except UnstorableError as error:
+            self._reject(arrival, error)
 
     async def _take(self, arrival: Arrival) -> None:
         tenant = await self._tenant_of(arrival.execution)

@@ -52,8 +52,7 @@ class Granting:
 
     def grants(self, now_us: int) -> Iterator[tuple[Arrival, State]]:
         """Yield what is granted to our executions, to be decided; what is granted to others is posted."""
-        batch = self._batches.filling
-        room = self._max_batch - len(batch)
+        batch, room = self._batches.filling, self._batches.room(self._max_batch)
         if self._brakes.draining or room <= 0 or not self._shards.leads:
             return
         for arrival in self._placing.grants(self._shards.fences[self._fenced_by], room):

@@ -32,6 +32,7 @@ from podium.exceptions import (
     PodiumError,
     SequenceConflictError,
     StoreUnavailableError,
+    UnstorableError,
 )
 from podium.store.protocol import ShardRow, Store
 from podium.telemetry.logs import get_logger
@@ -118,8 +119,17 @@ class Redoing:
             self._placing.withdraw_all(execution)  # its slots stay taken until it is read again
         arrivals = [d.arrival for d in discarded]
         over = _over_limit(arrivals, touched, error)
+        if isinstance(error, UnstorableError):
+            over = self._at_fault(landed, len(arrivals))
         self._go_on([a for a in arrivals if self._keeps(a, error, over)], list(touched))
         self._watchers.unsure(touched)
+
+    def _at_fault(self, refused: Batch, decisions: int) -> Arrival | None:
+        """Return the input that the store can't keep, if it was alone; else have all of them written one by one."""
+        if len(refused.decided) == 1:
+            return refused.decided[0].arrival
+        self._batches.one_by_one = 2 * decisions
+        return None
 
     def _go_on(self, kept: list[Arrival], touched: list[str]) -> None:
         """Have inputs decided again: those of new executions at once, the others when theirs are read again."""
@@ -152,6 +162,10 @@ class Redoing:
             if arrival.inbox_id:  # another one has written it, and may count on it
                 self._intake.disappoint(arrival, error)
                 return True
+            self._declining.reject(arrival, error)
+            return False
+        if arrival is over and isinstance(error, UnstorableError):
+            _log.error("an input can't be recorded", execution=arrival.execution, error=str(error))
             self._declining.reject(arrival, error)
             return False
         if arrival is over and self._waiting_room.back(arrival):

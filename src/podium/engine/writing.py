@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from podium.clock import Clock, seconds_to_us
-from podium.engine.arrivals import Batches
+from podium.engine.arrivals import Batch, Batches
 from podium.engine.intake import Intake
 from podium.engine.redoing import Redoing
 from podium.engine.releasing import Releasing
@@ -19,11 +19,12 @@ from podium.exceptions import (
     LimitReachedError,
     SequenceConflictError,
     StoreUnavailableError,
+    UnstorableError,
 )
 from podium.store.protocol import Store
 from podium.telemetry.logs import get_logger
 
-_DONE_AGAIN = (SequenceConflictError, DuplicateInputError, LimitReachedError, StoreUnavailableError)
+_DONE_AGAIN = (SequenceConflictError, DuplicateInputError, LimitReachedError, StoreUnavailableError, UnstorableError)
 _log = get_logger("podium.engine")
 
 
@@ -95,7 +96,7 @@ class Writing:
         if error is None:
             self._flight = self._batches.flying = None
             self._releasing.release(landed)
-        elif isinstance(error, self._again):
+        elif isinstance(error, self._again) and not (isinstance(error, UnstorableError) and _follows_by_itself(landed)):
             _log.warning("an append failed", error=str(error))
             # until then the batch counts as flying: nothing of it leaves the memory
             known = await self._redoing.look_up_positions()
@@ -109,3 +110,8 @@ class Writing:
             if isinstance(error, FenceLostError):
                 _log.error("another owner has taken over")
             raise error
+
+
+def _follows_by_itself(batch: Batch) -> bool:
+    """Whether nothing in a batch came from anybody: the engine would make the same one again and again."""
+    return all(decided.arrival.renewable for decided in batch.decided)

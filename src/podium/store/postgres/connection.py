@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
 
-from podium.exceptions import MissingExtraError, StoreError, StoreUnavailableError
+from podium.exceptions import MissingExtraError, StoreError, StoreUnavailableError, UnstorableError
 from podium.settings import shown_url
 
 Connection = Any  # asyncpg.Connection; the library has no types
@@ -50,6 +50,7 @@ _ODD_URL = (
     "the database's URL can't be read; it is postgresql://USER:PASSWORD@HOST:PORT/NAME?sslmode=…, with special "
     "characters of the password percent-encoded"
 )
+_OF_THE_DATA = ("22", "54")  # what was given is at fault, or larger than the server can take
 GAVE_WAY = frozenset({"40001", "40P01"})  # rolled back for another's sake: may be tried again as it is
 READ_ONLY = "25006"
 
@@ -168,6 +169,8 @@ def unavailable(address: Address, error: BaseException) -> StoreError:
         return StoreUnavailableError(
             f"{address}: {_REASONS['08']} ({str(error) or type(error).__name__}); what was under way may be done or not"
         )
+    if state[:2] in _OF_THE_DATA or not state:
+        return UnstorableError(f"{address}: this can't be kept: {error}")
     return StoreError(f"{address}: {error}")
 
 
