@@ -233,6 +233,7 @@ def test_without_a_number_the_agents_are_those_that_the_workflow_asks_for() -> N
     run = simulate(load_workflow(text))
     assert run.makespan_seconds == pytest.approx(30)
     assert [(agent.id, agent.slots) for agent in run.crew.agents] == [("reader-1", 2), ("reader-2", 2)]
+    assert run.crew.capacity == {"cpu_cores": 2, "memory_mb": 4_000}
     anyone = crew_for(load_workflow(text), 3)
     assert [agent.type for agent in anyone.agents] == ["agent"] * 3
 
@@ -268,6 +269,8 @@ def test_a_deadline_of_the_whole_cancels_what_runs() -> None:
 def test_the_document_has_the_whole_schedule() -> None:
     document = simulate(workflow(*DIAMOND), 2).to_dict()
     assert (document["makespan_seconds"], document["lower_bound_seconds"], document["agents"]) == (8, 8, 2)
+    assert document["capacity"] == {}
+    assert simulate(workflow(*DIAMOND), 2, {"cpu": 4}).to_dict()["capacity"] == {"cpu_cores": 4}
     assert document["tasks"][0] == {
         "task": "a", "attempt": 1, "agent": "agent-1", "start_seconds": 0, "end_seconds": 2, "outcome": "succeeded",
     }  # fmt: skip

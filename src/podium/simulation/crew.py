@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from podium.exceptions import InvalidInputError
-from podium.scheduling.resources import Capacity, Vector, vector_of, vector_of_amounts
+from podium.scheduling.resources import NOTHING, Capacity, Vector, vector_of, vector_of_amounts
 from podium.workflow.model import AgentGroup, ResourceRequirements, Task, Workflow
 
 ANY_KIND: Final = "agent"
@@ -45,9 +45,11 @@ class Crew(Struct, frozen=True):
     agents: tuple[SimulatedAgent, ...]
     workflow: Workflow
 
-    def total(self, resource: str) -> float:
-        """Return what all agents have of a resource together, by its name in `scheduling.resources`."""
-        return sum(vector_of(agent.resources).get(resource, 0.0) for agent in self.agents)
+    @property
+    def capacity(self) -> Vector:
+        """What each agent has, by the names of `scheduling.resources`; empty where they aren't alike."""
+        sizes = [vector_of(agent.resources) for agent in _unlike(self.agents)]
+        return sizes[0] if all(size == sizes[0] for size in sizes) else NOTHING
 
 
 def crew_for(workflow: Workflow, agents: int | None = None, capacity: Mapping[str, float] | None = None) -> Crew:
@@ -153,7 +155,7 @@ def _check_fits(crew: Crew) -> None:
         more = f" and {len(misfits) - _SHOWN:,} more" if len(misfits) > _SHOWN else ""
         raise InvalidInputError(
             f"no agent is large enough for {', '.join(misfits[:_SHOWN])}{more}: raise --capacity (an agent has "
-            f"{_amounts(vector_of(crew.agents[0].resources)) or 'nothing that must be offered'})"
+            f"{_amounts(vector_of(crew.agents[0].resources)) or 'no devices'})"
         )
 
 

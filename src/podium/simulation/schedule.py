@@ -142,7 +142,7 @@ class SimulatedRun(Struct, frozen=True):
             "work_seconds": _rounded(self.work_seconds),
             "held_up_by": [ran.task for ran in self.chain],
             "agents": len(self.crew.agents),
-            "capacity": {name: amount for name, amount in self._offered().items() if name != "agents"},
+            "capacity": dict(self.crew.capacity),
             "utilisation": {name: round(share, 4) for name, share in self.utilisation().items()},
             "guessed": self.guessed,
             "skipped": list(self.skipped),
