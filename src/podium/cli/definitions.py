@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podium.cli.manners import Manners
+from podium.cli.phrases import counted
 from podium.cli.run import Agents
 
 if TYPE_CHECKING:
@@ -102,11 +103,6 @@ def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]
     ]
     known = {"workflow": workflow.name, "version": workflow.version, "tasks": len(workflow.tasks)} if workflow else {}
     return {"file": file, "valid": not problems, "problems": shown, **known}
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with what is counted: "1 task", "2 tasks"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 # --- agents ----------------------------------------------------------------------------------------------------------

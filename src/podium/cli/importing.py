@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podium.cli.manners import Manners, as_command
+from podium.cli.phrases import counted
 
 if TYPE_CHECKING:
     from podium.workflow.model import Workflow
@@ -124,15 +125,11 @@ def _summary(trace: Trace) -> str:
     if trace.makespan_seconds:  # generated traces have none, or 0
         recorded = f"; it took {shown_duration(trace.makespan_seconds)} when it was recorded"
     counts = (
-        _count(len(trace.tasks), "task", "tasks"),
-        _count(trace.edge_count, "dependency", "dependencies"),
-        _count(len(trace.files), "file", "files"),
+        counted(len(trace.tasks), "task"),
+        counted(trace.edge_count, "dependency", "dependencies"),
+        counted(len(trace.files), "file"),
     )
     return f"{', '.join(counts)}, {shown_duration(work)} of work{recorded}"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def _notes(trace: Trace, commands_kept: bool) -> list[str]:

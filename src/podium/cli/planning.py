@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from podium.cli.manners import Manners
+from podium.cli.phrases import amounts_of, counted, path_of
 
 if TYPE_CHECKING:
     from podium.scheduling.planner import Schedule
@@ -126,7 +126,6 @@ def _write(path: str, content: str) -> None:
 
 
 def _print_plan(workflow: Workflow, plan: ExecutionPlan) -> None:
-    from podium.cli.definitions import counted
     from podium.cli.printing import cut, say, width, wrapped
     from podium.cli.tables import table
     from podium.cli.times import shown_duration
@@ -148,7 +147,7 @@ def _print_plan(workflow: Workflow, plan: ExecutionPlan) -> None:
     if plan.depth > _STAGES:
         say(f"  … {plan.depth - _STAGES:,} more stages (--json has them all)")
     say()
-    say(wrapped(f"critical path  {_path(plan.critical_path)}", indent=" " * 15))
+    say(wrapped(f"critical path  {path_of(plan.critical_path)}", indent=" " * 15))
     say(f"takes          {shown_duration(plan.estimated_duration)}, of {shown_duration(plan.work_seconds)} of work")
     say(f"parallelism    {plan.parallelism_factor:.1f}: so many agents are busy on average")
     slack = sorted((s, t) for t, s in plan.slack_seconds.items() if s > 0 and t not in plan.fallbacks)
@@ -175,7 +174,7 @@ def _print_schedule(scheduled: Schedule, agents: int | None) -> None:
     spread = f"at least {shown_duration(scheduled.lower_bound_seconds)} in whatever order"
     _say_of("scheduled", f"on {_on(scheduled, agents)}: {_facts(scheduled)}, {spread}")
     if scheduled.makespan_seconds > scheduled.lower_bound_seconds * 1.001:
-        _say_of("held up by", _path(scheduled.chain))
+        _say_of("held up by", path_of(scheduled.chain))
 
 
 def _on(scheduled: Schedule, agents: int | None) -> str:
@@ -184,7 +183,7 @@ def _on(scheduled: Schedule, agents: int | None) -> str:
     many = many if agents is not None else f"as many agents as it can use, {scheduled.agents:,}"
     if not scheduled.capacity:
         return many
-    return f"{many} with {_amounts(scheduled.capacity)} each"
+    return f"{many} with {amounts_of(scheduled.capacity)} each"
 
 
 def _facts(scheduled: Schedule) -> str:
@@ -212,25 +211,7 @@ def _listed(texts: list[str], shown: int = 12) -> str:
     return ", ".join(texts[:shown]) + more
 
 
-def _path(ids: tuple[str, ...], shown: int = 12) -> str:
-    if len(ids) <= shown:
-        return " → ".join(ids)
-    half = shown // 2
-    return " → ".join((*ids[:half], f"… {len(ids) - 2 * half:,} more …", *ids[-half:]))
-
-
 def _needs(plan: ExecutionPlan) -> str:
     from podium.scheduling.resources import vector_of
 
-    return _amounts(vector_of(plan.resource_requirements))
-
-
-def _amounts(vector: Mapping[str, float]) -> str:
-    """Return amounts of resources with their units: "4 cores, 16,384 MB of memory, 2 licences"."""
-    units = {
-        "cpu_cores": "cores", "memory_mb": "MB of memory", "disk_mb": "MB of disk",
-        "network_bandwidth_mbps": "Mbit/s", "gpu_count": "GPUs",
-    }  # fmt: skip
-    return ", ".join(
-        f"{round(amount, 6):,.10g} {units.get(name) or name.removeprefix('custom.')}" for name, amount in vector.items()
-    )
+    return amounts_of(vector_of(plan.resource_requirements))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from podium.cli.phrases import amounts_of, counted, path_of
 from podium.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
@@ -115,15 +116,15 @@ def _show(run: SimulatedRun, gantt: str | None) -> None:
     path = f"critical path {shown_duration(run.critical_path_seconds)}"
     facts = [
         ("makespan", f"{shown_duration(run.makespan_seconds)}; {best} ({path})"),
-        ("work", f"{shown_duration(run.work_seconds)} in {_count(len(run.ran), 'attempt')}"),
+        ("work", f"{shown_duration(run.work_seconds)} in {counted(len(run.ran), 'attempt')}"),
         ("utilisation", ", ".join(f"{name} {_percent(share)}" for name, share in run.utilisation().items())),
     ]
     if len(run.chain) > 1:
-        facts.append(("held up by", _path([ran.task for ran in run.chain])))
+        facts.append(("held up by", path_of([ran.task for ran in run.chain], _CHAIN)))
     if run.skipped:
-        facts.append(("skipped", _count(len(run.skipped), "task")))
+        facts.append(("skipped", counted(len(run.skipped), "task")))
     if run.guessed:
-        facts.append(("supposed", f"1 s for {_count(run.guessed, 'task')} without an estimated_duration"))
+        facts.append(("supposed", f"1 s for {counted(run.guessed, 'task')} without an estimated_duration"))
     if gantt is not None:
         facts.append(("drawn", gantt))
     for name, fact in facts:
@@ -136,38 +137,13 @@ def _show(run: SimulatedRun, gantt: str | None) -> None:
 
 
 def _crew(run: SimulatedRun) -> str:
-    agents = run.crew.agents
-    sizes = {_size(agent.resources) for agent in agents}
-    size = sizes.pop() if len(sizes) == 1 else ""
-    return f"{_count(len(agents), 'agent')}{f' with {size} each' if size else ''}"
-
-
-def _size(resources: Any) -> str:
-    from podium.scheduling.resources import vector_of
-
-    units = {
-        "cpu_cores": "cores", "memory_mb": "MB of memory", "disk_mb": "MB of disk",
-        "network_bandwidth_mbps": "Mbit/s", "gpu_count": "GPUs",
-    }  # fmt: skip
-    return ", ".join(
-        f"{amount:,g} {units.get(name, name.removeprefix('custom.'))}" for name, amount in vector_of(resources).items()
-    )
+    size = amounts_of(run.crew.capacity)
+    return f"{counted(len(run.crew.agents), 'agent')}{f' with {size} each' if size else ''}"
 
 
 def _percent(share: float) -> str:
     percent = share * 100
     return f"{percent:.0f} %" if percent >= 10 or not percent else f"{percent:.1f} %"
-
-
-def _path(tasks: Sequence[str]) -> str:
-    if len(tasks) <= _CHAIN:
-        return " → ".join(tasks)
-    half = _CHAIN // 2
-    return " → ".join((*tasks[:half], f"… {len(tasks) - 2 * half:,} more …", *tasks[-half:]))
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number:,} {one if number == 1 else one + 's'}"
 
 
 def _draw(run: SimulatedRun, path: str) -> None:
