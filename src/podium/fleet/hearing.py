@@ -19,8 +19,11 @@ from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.frames import CONTENT_TYPE, decode_spoken
 from podium.fleet.translation import result_from, said_in
+from podium.store.keys import check_key
 
 MOST_MEASURED = 1e300
+LATEST_US = 1 << 62  # of a log line, in microseconds
+MOST_LEVEL_LETTERS = 64
 
 _raw = msgspec.json.Decoder(Raw)
 
@@ -69,6 +72,8 @@ def heard_frame(delivery: Delivery) -> Heard:
             _check_json(message.value)
         elif isinstance(message, msg.Saved):
             _check_json(message.checkpoint)
+        elif isinstance(message, msg.LogLine):
+            _check_line(message)
     return Heard(agent, msg.REMOTE + frame.speaker, frame.messages, is_frame=True)
 
 
@@ -147,6 +152,14 @@ def heard_status(delivery: Delivery, saved: int) -> Heard:
     if said.state.upper() == wire.AgentState.STOPPED and not said.task_id:
         messages.append(msg.Left(agent, ""))
     return Heard(agent, message.incarnation, tuple(messages or (msg.Renewal(agent, ()),)))
+
+
+def _check_line(line: msg.LogLine) -> None:
+    """One line that can't be kept would take all that are written with it along."""
+    for what, text in (("execution", line.execution), ("task", line.task), ("attempt", line.attempt)):
+        check_key(f"a log line's {what}", text)
+    if not 0 <= line.at_us <= LATEST_US or len(line.level) > MOST_LEVEL_LETTERS:
+        raise InvalidInputError(f"a log line of the attempt {line.attempt[:100]} has an impossible time or level")
 
 
 def _check_json(text: Raw) -> None:
