@@ -19,7 +19,7 @@ from podium.bus.transport import Stream, Transport
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.codec import decode_input, decode_row
-from podium.engine.projections import Row
+from podium.engine.projections import Projection, Row
 from podium.engine.values import Value
 from podium.exceptions import (
     BackpressureError,
@@ -41,6 +41,7 @@ from podium.workflow.model import Workflow
 EVENTS_SUBJECT = "podium.event"
 KNOWN_KEPT = 50_000
 PAUSE_SECONDS = 0.2
+STOP_EVENT_SECONDS = 2.0  # for what is to be told at the stop
 HEADERS_ROOM = 512  # bytes that headers may take of a message
 _CHECKPOINTS = UUID("6b1f0f5e-52a5-5c0c-9d2b-636865636b70")
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
@@ -349,3 +350,13 @@ def without_result(result: wire.TaskResult, size: int) -> wire.TaskResult:
         error=wire.TaskError(reason, "ResultTooLarge", retryable=False),
         execution_id=result.execution_id,
     )
+
+
+async def finish_announcing(projection: Projection) -> None:
+    """Tell what was committed last, if the bus takes it; what it doesn't take is told at the next start."""
+    try:
+        async with asyncio.timeout(STOP_EVENT_SECONDS):
+            await projection.caught_up()
+    except TimeoutError:
+        _log.warning("not everything could be announced; the next start goes on with it")
+    await projection.stop()

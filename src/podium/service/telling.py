@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
+from podium.agents.sdk import AgentDefinition
 from podium.bus.dead_letters import DeadLetters
 from podium.bus.transport import Delivery, Transport
 from podium.clock import SECOND, Clock
@@ -16,6 +17,7 @@ from podium.exceptions import BackpressureError, MessageBusError, PodiumError
 from podium.fleet import wire
 from podium.service.listening import SystemEvents
 from podium.telemetry.logs import get_logger
+from podium.telemetry.metrics import Metrics
 
 MOST_EVENTS = 10_000
 MOST_LETTERS = 20_000
@@ -64,6 +66,19 @@ class Teller:
         self._waiting.append(wire.encoded(message))
         self._idle.clear()
         self._wake.set()
+
+    def arrived(self, agent_id: str, definition: AgentDefinition) -> None:
+        """An agent of this process is here now: that is an event like that of any other one."""
+        self.tell(
+            wire.SystemEventType.AGENT_REGISTERED,
+            {
+                "agentId": agent_id,
+                "agentType": definition.type,
+                "capabilities": list(definition.all_capabilities),
+                "version": definition.version,
+                "restarted": False,
+            },
+        )
 
     async def run(self) -> None:
         """Tell what waits, until it is cancelled."""
@@ -131,3 +146,22 @@ class SetAside:
             break
         if data is None:
             delivery.reject()
+
+
+class Malformed:
+    """Sees to messages that can't be read: they are counted, told, and set aside."""
+
+    def __init__(self, teller: Teller, set_aside: SetAside, metrics: Metrics) -> None:
+        self._teller = teller
+        self._set_aside = set_aside
+        self._metrics = metrics
+
+    def __call__(self, delivery: Delivery, error: Exception) -> None:
+        """See to one."""
+        kind = delivery.subject.rpartition(".")[2]
+        self._metrics.counter("podium_malformed_messages_total", kind).inc()
+        self._teller.tell(
+            wire.SystemEventType.SYSTEM_ERROR,
+            {"error": "MALFORMED_MESSAGE", "subject": delivery.subject, "message": str(error)[:1_000]},
+        )
+        self._set_aside(str(error), delivery)
