@@ -122,7 +122,11 @@ def test_what_a_task_took_and_needs_is_kept() -> None:
         "runtimeInSeconds": 55.957, "coreCount": 1.5, "memoryInBytes": 14_640_001, "priority": 20,
         "command": {"program": "mProject", "arguments": ["-X", "a.fits"]}, "avgCPU": 96.2,
     }  # fmt: skip
-    execution |= {"machines": [{"nodeName": "n1", "cpu": {"coreCount": 48, "speedInMHz": 2100}, "memoryInBytes": 8e9}]}
+    execution |= {"machines": [
+        {"nodeName": "n1", "cpu": {"coreCount": 48, "speedInMHz": 2100}, "memoryInBytes": 8e9},
+        {"nodeName": "n2", "cpu": {"speedInMHz": float("nan")}},
+        {"system": "linux"},
+    ]}  # fmt: skip
     workflow = imported(document)
     (task,) = workflow.tasks
     assert (task.name, task.function, task.estimated_duration, task.priority) == ("program 0", "mProject", 55.957, 20)
@@ -135,7 +139,10 @@ def test_what_a_task_took_and_needs_is_kept() -> None:
     }
     about = workflow.metadata["wfformat"]
     assert about["files"] == {"in.txt": 12, "out.txt": 7}
-    assert about["machines"] == [{"name": "n1", "cores": 48.0, "memory_mb": 8000, "speed_mhz": 2100}]
+    assert about["machines"] == [
+        {"name": "n1", "cores": 48.0, "memory_mb": 8000, "speed_mhz": 2100},
+        {"name": "n2"},
+    ]
 
 
 def test_schema_1_4_keeps_the_same_under_its_own_names() -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from podium.workflow.model import ResourceRequirements, Task, Workflow
 from podium.workflow.validation import MAX_NAME, MAX_TEXT, validate
-from podium.workflow.wfformat.traces import Trace, TraceTask
+from podium.workflow.wfformat.trace import Trace, TraceTask
 
 AGENT_TYPE: Final = "worker"
 _NOT_IN_AN_ID: Final = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
