@@ -284,6 +284,22 @@ async def test_an_input_that_was_read_and_forgotten_is_read_again():
 
 
 @virtual
+async def test_a_grant_that_is_believed_to_be_on_its_way_and_isnt_gives_its_task_back():
+    engine, hand, store = await start(register=False)
+    execution = await engine.submit(ONE)
+    ready = engine.placing.placement.ready_task(execution, "a")
+    assert ready is not None
+    engine.placing._posted[execution] = {("a", 1): ("hand-1", "i1")}
+    engine.placing.withdraw(execution, "a")
+    engine.placing.enqueue(ready)
+    assert await finds(engine, store) == {"slot_without_attempt": True}
+    hand.register()
+    hand.succeed((await hand.assigned()).attempt)
+    assert await engine.finished(execution) is ExecutionStatus.COMPLETED
+    await sound(store, engine)
+
+
+@virtual
 async def test_a_start_that_waits_for_room_and_that_nobody_knows_has_its_turn():
     engine, _hand, store, (execution,) = await held(max_executions=1)
     other = await engine.submit(ONE)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from msgspec import Raw
 
 from podium.engine import inputs as inp
+from podium.engine.codec import encode_input
+from podium.engine.leading import Leading, Pending
 from podium.engine.posting import Posting
 from podium.engine.shards import EVERY_SHARD
 from podium.engine.values import value_of
@@ -18,7 +21,7 @@ from podium.store.memory import MemoryStore
 from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow, Loaded
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ResourceRequirements, Task
-from tests.runtime.replicas import Cluster
+from tests.runtime.replicas import Cluster, Process
 from tests.runtime.support import ONE, TWO, UnreliableStore, crash, sound, until, virtual, workflow
 
 CHAIN = workflow(*(Task(id=f"t{n}", agent="hand", dependencies=(f"t{n - 1}",) if n else ()) for n in range(5)))
@@ -433,3 +436,45 @@ class Unheard:
 
     def send(self, agent: str, message: msg.ToAgent) -> None:
         pass
+
+
+@virtual
+async def test_a_grant_that_is_ignored_while_another_replica_takes_the_lead_takes_no_slot_there(monkeypatch):
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        leader = cluster.leader
+        followers = [process for process in cluster.processes if process is not leader]
+        executions = {process: await process.engine.submit(ONE) for process in followers}
+        fence, told = leader.engine._shards.fences[PLACEMENT_SHARD], set[int]()
+
+        def of_other(leading: Leading) -> tuple[Process, str]:
+            return next((p, e) for p, e in executions.items() if p.engine.placing is not leading._placing)
+
+        async def pending(self: Leading) -> Pending:
+            _, execution = of_other(self)
+            given = inp.Grant(fence, 1, (inp.Granted("a", 1, "hand-1", f"{msg.REMOTE}1"),))
+            row = InboxRow(
+                execution, "grant:x:1", "default", shard_of(execution), "grant", encode_input(given), 0, 10**6
+            )
+            if row.id not in told:
+                cluster.store._data.inbox[row.id] = row
+                told.add(row.id)
+            return await read_pending(self)
+
+        async def rebuild(self: Leading, here: Any) -> list[str]:
+            owner, execution = of_other(self)
+            await owner.engine.command(execution, inp.Pause())
+            owner.engine.look_into_inbox()
+            await until(lambda: 10**6 not in cluster.store._data.inbox)
+            await owner.engine.command(execution, inp.Resume())
+            return await read_executions(self, here)
+
+        read_pending, read_executions = Leading.pending, Leading.rebuild
+        monkeypatch.setattr(Leading, "pending", pending)
+        monkeypatch.setattr(Leading, "rebuild", rebuild)
+        await cluster.kill(leader)
+        await cluster.balanced()
+        cluster.join("hand-1")
+        await cluster.ended(list(executions.values()))

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import Protocol
 
 from podium.clock import SECOND, Clock
+from podium.engine.changes import How
 from podium.engine.inside import Inside
 from podium.engine.leases import Lease
 from podium.engine.placing import enqueue_ready
@@ -175,7 +176,7 @@ def mend_placement(inside: Inside, suspect: Suspect) -> bool:
     state = suspect.state
     match suspect.kind:
         case Kind.SLOT_WITHOUT_ATTEMPT:
-            placing.placement.release(suspect.subject)
+            placing.end(suspect.subject, How.NOT_BEGUN)
             if state is not None:
                 enqueue_ready(placing, state, (suspect.task,))
         case Kind.QUEUED_NOT_READY:

@@ -1,7 +1,8 @@
 """Placing for all replicas: how it is taken up once the placement shard has come, and how it is given up.
 
 A new leader first reads what the store's executions have ready and live; it leads when those that are in its own memory
-are the only ones it needn't read. What goes to other owners later is read then.
+are the only ones it needn't read. What goes to other owners later is read then. A grant of an earlier leader that was
+decided meanwhile isn't on its way any more: what it has come to, its execution says.
 """
 
 from __future__ import annotations
@@ -65,11 +66,13 @@ class Leadership:
                     self._placing.forget_all()
                     return
                 gone = [execution for execution in here if not self._is_here(execution)]
-                if not gone:
-                    self._begin(pending)
+                still = await self._intake.retrying(partial(self._leading.still_pending, pending))
+                decided = {grant.execution for grant in pending.grants} - {grant.execution for grant in still.grants}
+                if not gone and all(map(self._is_here, decided)):
+                    self._begin(still)
                     return
-            here = [execution for execution in here if execution not in gone]
-            await self._read(gone)
+            here, pending = [execution for execution in here if execution not in gone], still
+            await self._read([*gone, *(each for each in decided if not self._is_here(each) and each not in gone)])
 
     def follow(self) -> None:
         """Another replica places, or none does yet: what it must know is told."""

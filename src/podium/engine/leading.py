@@ -55,6 +55,13 @@ class Leading:
                     grants += _grant_of(row)
         return Pending(tuple(told), tuple(grants))
 
+    async def still_pending(self, before: Pending) -> Pending:
+        """Return what was pending, without the grants that have left the inboxes since."""
+        if not before.grants:
+            return before
+        left = {grant.key for grant in (await self.pending()).grants}
+        return Pending(before.told, tuple(grant for grant in before.grants if grant.key in left))
+
     async def rebuild(self, here: Callable[[str], bool]) -> list[str]:
         """Queue and hold what is ready and live in the executions of others; return ours, which are in memory."""
         active = [row.id for row in await self._store.active(ALL_SHARDS)]
