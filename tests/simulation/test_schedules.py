@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from podium.simulation.crew import crew_for
 from podium.simulation.running import Moment, simulate
 from podium.simulation.schedule import SimulatedRun, task_of
 from podium.simulation.virtual import ExactLoop, PacedLoop, run_on
-from podium.workflow.model import ExecutionStatus, ResourceRequirements, Task, Workflow
+from podium.testing.workflows import random_workflow
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, ResourceRequirements, Task, Workflow
 from podium.workflow.validation import validate
 from podium.workflow.wfformat import read_trace, workflow_of
 from podium.workflow.yaml import load_workflow
@@ -221,6 +223,16 @@ def test_fan_outs_conditions_and_fallbacks_run_as_the_engine_has_them() -> None:
     assert {ran.agent for ran in run.ran} == {"reader-1", "reader-2", "reader-3"}
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_a_workflow_says_it_comes_to_its_end_within_the_bounds(seed: int) -> None:
+    drawn = random_workflow(random.Random(seed))
+    for options in ({}, {"agents": 3}, {"agents": 2, "capacity": {"cpu": 4, "memory_mb": 64_000}}):
+        run = simulate(drawn, given=b'{"n":1}', **options)
+        assert run.status in FINAL_EXECUTION
+        assert run.lower_bound_seconds <= run.makespan_seconds + 1e-6
+        assert len(run.lanes()[1]) == len(run.ran) == len(run.to_dict()["tasks"])
+
+
 def test_without_a_number_the_agents_are_those_that_the_workflow_asks_for() -> None:
     text = """
     name: roles
@@ -253,7 +265,7 @@ def test_a_task_that_takes_longer_than_it_may_is_timed_out_and_tried_again() -> 
         ("late", 2, "timed out", 4.0),
     ]
     assert run.ran[1].start_seconds > 4.0  # after the pause of its retry
-    assert run.error
+    assert run.error == "late takes 10 s, and has 4 s"
     assert run.critical_path_seconds == 0
 
 

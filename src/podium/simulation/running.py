@@ -164,9 +164,11 @@ class _Stage:
         if outcome == "succeeded":
             value = self._shapes.of(assignment.task)
             return msg.Succeeded(agent, attempt, Raw(msgspec.json.encode({} if value is None else value)))
-        late = outcome == "timed out"
-        error = msg.ErrorInfo("TimeoutError" if late else "Cancelled", f"simulated: {outcome}")
-        return msg.Failed(agent, attempt, error, timed_out=late, cancelled=not late)
+        if outcome == "cancelled":
+            return msg.Failed(agent, attempt, msg.ErrorInfo("Cancelled", "cancelled"), cancelled=True)
+        takes, may_take = self._durations[task_of(assignment.task)], assignment.timeout_seconds
+        text = f"{assignment.task} takes {takes:g} s, and has {may_take:g} s"
+        return msg.Failed(agent, attempt, msg.ErrorInfo("TimeoutError", text), timed_out=True)
 
     def _say(self, message: msg.FromAgent) -> None:
         assert self._engine is not None
