@@ -1,8 +1,9 @@
 """What the leader is told: in order, once, and nothing is remembered longer than it can matter."""
 
-from podium.engine.changes import Ended, How, Queued, Withdrawn, decode_changes, encode_changes
+from podium.engine.changes import Ended, Exports, How, Queued, Withdrawn, decode_changes, encode_changes
 from podium.engine.circuits import Circuits
-from podium.engine.placing import Placing
+from podium.engine.placing import Placing, enqueue_ready
+from podium.fleet import messages as msg
 from podium.scheduling.placement import Placement
 from tests.engine.playing import Play
 from tests.runtime.support import ONE
@@ -48,8 +49,6 @@ def test_changes_come_back_from_the_inbox_as_they_were_told():
 
 
 def test_an_attempt_that_is_lost_elsewhere_keeps_work_from_its_agent_until_it_is_heard_of():
-    from podium.fleet import messages as msg
-
     desk = placing()
     desk.register(msg.Registration("agent", "hand", "bus.1", slots=1), lives_here=False)
     desk.apply([("e", 1, [queued()])])
@@ -59,3 +58,43 @@ def test_an_attempt_that_is_lost_elsewhere_keeps_work_from_its_agent_until_it_is
     assert desk.grants(1, 10) == []
     desk.placement.heard_of("agent")
     assert len(desk.grants(1, 10)) == 1
+
+
+def test_a_grant_that_was_ignored_before_its_execution_was_read_gives_the_task_back_to_the_queue():
+    game = Play(ONE)
+    game.start()
+    desk, state = placing(), game.state
+    desk.register(msg.Registration("agent", "hand", "bus.1", slots=1), lives_here=False)
+    desk.apply([(state.id, state.sequence, [queued_of(state)])])
+    (grant,) = desk.grants(1, 10)
+    desk.posted(grant)
+    desk.await_reading(state.id)
+    told = (state.id, state.sequence, [Ended(state.attempt_id("a", 1), How.NOT_BEGUN)])
+    desk.was_read(state.id, state)
+    assert desk.grants(2, 10) == []  # for all that is known, the grant is on its way
+    desk.apply([told])
+    assert len(desk.grants(2, 10)) == 1
+
+
+def test_a_grant_that_was_recorded_is_not_given_back_by_what_is_told_of_it_later():
+    game = Play(ONE)
+    game.start()
+    desk, state = placing(), game.state
+    desk.register(msg.Registration("agent", "hand", "bus.1", slots=2), lives_here=False)
+    desk.apply([(state.id, state.sequence, [queued_of(state)])])
+    (grant,) = desk.grants(1, 10)
+    desk.posted(grant)
+    game.grant("a", agent="agent")
+    desk.adopt(state)
+    desk.apply([(state.id, state.sequence, [Ended(state.attempt_id("a", 2), How.NOT_BEGUN)])])
+    assert desk.grants(2, 10) == []
+    assert desk.placement.attempts_of(state.id) == [state.attempt_id("a", 1)]
+    assert not desk._promised
+
+
+def queued_of(state):
+    """The first task, as its execution's owner tells it."""
+    exports = Exports()
+    enqueue_ready(exports, state, ["a"])
+    (change,) = exports.take()
+    return change

@@ -66,6 +66,7 @@ class Placing:
         self._stuck: dict[str, int] = {}
         # Grants that lie in inboxes, for all we know, by execution, task and number: with agent and incarnation.
         self._posted: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
+        self._promised: dict[str, ReadyTask] = {}  # tasks that aren't queued because of those grants, by attempt
         self._awaited: dict[str, list[Changes]] = {}  # what was told of executions that are being read
         # Executions as they were read: what was told before that sequence says nothing new. With the number of each
         # reading, in their order, so that they can go once everything that was told before it has been taken.
@@ -80,6 +81,7 @@ class Placing:
         if holder is None:
             self.placement.enqueue(ready)
         else:
+            self._promised[ready.attempt] = ready
             self.placement.hold(ready.attempt, ready.execution, *holder, ready.needs)
 
     def withdraw(self, execution: str, task: str) -> None:
@@ -139,6 +141,7 @@ class Placing:
         self._known.pop(state.id, None)
         self._known[state.id] = (state.sequence, self._readings)
         for path, number in list(self._posted.get(state.id, ())):
+            self._promised.pop(state.attempt_id(path, number), None)
             if state.final or path not in state.tasks or state.tasks[path].number >= number:
                 self._arrived(state.attempt_id(path, number))
         enqueue_ready(self, state, (p for p, t in state.tasks.items() if t.status is TaskStatus.READY))
@@ -171,6 +174,7 @@ class Placing:
 
     def _arrived(self, attempt: str) -> None:
         """The grant of an attempt isn't on its way any more."""
+        self._promised.pop(attempt, None)
         execution, _, rest = attempt.partition(":")
         posted = self._posted.get(execution)
         if posted is None:
@@ -192,10 +196,20 @@ class Placing:
             known, _ = self._known.get(execution, (0, 0))
             if sequence and known:
                 if sequence <= known:
+                    self._give_back_promised(changes)
                     continue  # it was read with the execution
                 del self._known[execution]
             for change in changes:
                 self._apply(execution, change)
+
+    def _give_back_promised(self, changes: Iterable[Change]) -> None:
+        """An execution that was read doesn't say that a grant was ignored before: it looks as if it were on its way."""
+        for change in changes:
+            if isinstance(change, Ended) and change.how is How.NOT_BEGUN:
+                ready = self._promised.get(change.attempt)
+                if ready is not None:
+                    self.end(change.attempt, change.how)
+                    self.enqueue(ready)
 
     def _apply(self, execution: str, change: Change) -> None:
         match change:
@@ -243,7 +257,15 @@ class Placing:
         """This replica doesn't lead any more: only its agents stay."""
         self.placement.clear()
         self.circuits.forget_all()
-        for waited in (self._lingering, self._stuck, self._freed, self._known, self._awaited, self._posted):
+        for waited in (
+            self._lingering,
+            self._stuck,
+            self._freed,
+            self._known,
+            self._awaited,
+            self._posted,
+            self._promised,
+        ):
             waited.clear()
 
     # --- from agents -------------------------------------------------------------------------------------------
