@@ -55,8 +55,8 @@ PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("telling of events", ("service/announcing", "service/described", "engine/projections", "service/telling")),
     ("frames", ("fleet/frames",)),
     ("the link: results, receipts, the registry", (
-        "fleet/link", "fleet/speaking", "fleet/hearing", "fleet/receipts", "fleet/registry", "fleet/member",
-        "fleet/health", "fleet/states", "fleet/translation", "fleet/wire", "fleet/discovery",
+        "fleet/link", "fleet/taking", "fleet/speaking", "fleet/hearing", "fleet/receipts", "fleet/registry",
+        "fleet/member", "fleet/health", "fleet/states", "fleet/translation", "fleet/wire", "fleet/discovery",
     )),
     ("the bus: transport and nats-py", ("podium/bus/", "/nats/")),
     ("the loop: intake, dispatch, landing", (

@@ -316,11 +316,11 @@ def test_that_an_agent_is_lost_is_told_once():
         await cast.agreed()
         cast.clock.advance(seconds_to_us(40))
         for replica in cast.replicas:
-            replica.link._checked_us = cast.clock.now_us()
+            replica.link._silence.looked_us = cast.clock.now_us()
         cast.clock.advance(seconds_to_us(270))
         for replica in cast.replicas:
-            replica.link._checked_us = cast.clock.now_us()
-            replica.link.check()
+            replica.link._silence.looked_us = cast.clock.now_us()
+            replica.link._silence.check()
         assert [event for replica in cast.replicas for event, _ in replica.told] == ["AGENT_REGISTERED", "AGENT_LOST"]
         assert all(replica.of(msg.Left) for replica in cast.replicas)
 

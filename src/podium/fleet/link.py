@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from podium.bus.transport import Delivery, Stream, Subscription, Transport
-from podium.clock import Clock, seconds_to_us
+from podium.clock import Clock
 from podium.exceptions import (
     InvalidInputError,
     MessageBusError,
@@ -26,9 +26,7 @@ from podium.fleet import messages as msg
 from podium.fleet import wire
 from podium.fleet.admission import Admission, Identify, LinkSettings, Tell
 from podium.fleet.audience import Audience
-from podium.fleet.farewells import Farewells
 from podium.fleet.hearing import (
-    Heard,
     agent_of,
     heard_frame,
     heard_heartbeat,
@@ -40,8 +38,10 @@ from podium.fleet.hearing import (
 )
 from podium.fleet.presence import Presence
 from podium.fleet.receipts import Receipts
-from podium.fleet.registry import ChangeKind, FleetRegistry, Known
+from podium.fleet.registry import FleetRegistry
+from podium.fleet.silence import Silence
 from podium.fleet.speaking import Speaker
+from podium.fleet.taking import Taking
 from podium.fleet.unusable import SetAside, Unusable
 from podium.telemetry.logs import get_logger
 from podium.telemetry.metrics import Metrics
@@ -51,11 +51,8 @@ HEARTBEATS = "mcp.agent.*.heartbeat"
 STATUSES = "mcp.agent.*.status"
 REGISTRATIONS = (wire.REGISTER, "mcp.agent.*.register")
 TAKEN_AT_ONCE = 512
-FULL_PAUSE_SECONDS = 0.05
 LEFT_SECONDS = 1.0  # before a result that was left to other replicas comes again, perhaps to us
 GATHER_SECONDS = 0.02  # of signs of life, which can wait: each alone would wake everything
-_RESULTS = (msg.Succeeded, msg.Failed)
-_FACTS = (*_RESULTS, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed)
 _log = get_logger("podium.fleet")
 
 
@@ -96,11 +93,8 @@ class FleetLink:
         self._receiver = receiver
         self._clock = clock
         self._settings = settings
-        self._tell = tell
-        self._suspend = suspend
         self._presence = presence
         self._audience = audience or Audience()
-        self._logs = logs
         self._metrics = metrics or Metrics()
         self._frames: set[str] = set()  # agents that speak frames
         self._speaker = Speaker(
@@ -140,15 +134,35 @@ class FleetLink:
         self._saved = 0
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._checked_us = 0
-        self._farewells = Farewells(self._take_farewell)
+        self._taking = Taking(
+            registry,
+            receiver,
+            self._admission,
+            self._receipts,
+            self._audience,
+            clock,
+            frames=self._frames,
+            presence=presence,
+            logs=logs,
+        )
+        self._silence = Silence(
+            registry,
+            receiver,
+            transport,
+            self._taking,
+            self._audience,
+            clock,
+            settings,
+            tell=tell,
+            suspend=suspend,
+        )
 
     # --- life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listen, and check health from now on. Raises TransportUnavailableError."""
         transport, taken = self._transport, 65_536
-        self._checked_us = self._clock.now_us()
+        self._silence.begin()
         # One subscription, since what replicas say to an agent must be heard in order with its registration.
         states = await transport.subscribe((*REGISTRATIONS, STATUSES), limit=2 * taken)
         heartbeats = await transport.subscribe(HEARTBEATS, limit=taken)
@@ -160,14 +174,14 @@ class FleetLink:
         self._begin(self._listen(states, self._state), "podium-link-states")
         self._begin(self._listen(heartbeats, self._heartbeat, GATHER_SECONDS), "podium-link-heartbeats")
         self._begin(self._listen(results, self._result), "podium-link-results")
-        self._begin(self._check_health(), "podium-link-health")
+        self._begin(self._silence.run(), "podium-link-health")
 
     async def deafen(self) -> None:
         """Hear nothing more: what isn't recorded yet comes again. What is said still leaves. Safe twice."""
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
             await subscription.stop()
-        self._farewells.end()
+        self._taking.end()
         self._admission.end()
 
     async def stop(self) -> None:
@@ -310,11 +324,11 @@ class FleetLink:
         heard = heard_frame(delivery) if frame else heard_result(delivery)
         attempts = [m.attempt for m in heard.messages if isinstance(m, msg.Succeeded | msg.Failed)]
         self._receipts.expect(delivery, heard.agent, attempts)
-        return self._take(heard, heard.messages)
+        return self._taking.take(heard, heard.messages)
 
     def _heartbeat(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
         heard = heard_frame(delivery) if is_frame(delivery) else heard_heartbeat(delivery)
-        return self._take(heard, self._audience.share(heard.messages))
+        return self._taking.take(heard, self._audience.share(heard.messages))
 
     def _state(self, delivery: Delivery) -> Coroutine[Any, Any, None] | None:
         if not delivery.subject.endswith(".status"):
@@ -329,138 +343,9 @@ class FleetLink:
         else:
             self._saved += 1
             heard = heard_status(delivery, self._clock.now_us() + self._saved)
-        if isinstance(heard.messages[-1], msg.Left) and self._leaves_soon(heard):
+        if isinstance(heard.messages[-1], msg.Left) and self._taking.leaves_soon(heard):
             return None
-        return self._take(heard, self._audience.share(heard.messages))
-
-    def _take(self, heard: Heard, messages: tuple[Any, ...]) -> Coroutine[Any, Any, None] | None:
-        """Hand over what was heard. Returns what is to be awaited where the agent must be told something, or where
-        the engine has no room.
-        """
-        now_us, agent, incarnation = self._clock.now_us(), heard.agent, self._incarnation_in(heard)
-        if heard.metrics:
-            known = self.registry.heartbeat(agent, heard.metrics, now_us, incarnation)
-        else:
-            known = self.registry.heard(agent, now_us, incarnation)
-        if known is not Known.KNOWN:
-            return self._take_facts(agent, messages, known, incarnation)
-        if self._presence is not None:
-            self._presence.heard(agent)
-        for at, message in enumerate(messages):
-            if not self._take_one(agent, message):
-                return self._take_rest(agent, messages[at:])
-        return None
-
-    def _incarnation_in(self, heard: Heard) -> str:
-        """Return the incarnation that a message names, as the registry has it."""
-        if heard.is_frame or not heard.incarnation:
-            return heard.incarnation
-        return (msg.REMOTE if heard.agent in self._frames else msg.FOREIGN) + heard.incarnation
-
-    def _take_facts(
-        self, agent: str, messages: tuple[Any, ...], known: Known, incarnation: str
-    ) -> Coroutine[Any, Any, None] | None:
-        """Hand over what an agent says that isn't (or isn't any more) one of the fleet, as far as it counts.
-
-        An attempt's id is a fence of its own: what became of it counts, whoever brings that; signs of life don't.
-        """
-        facts = tuple(m for m in messages if isinstance(m, _RESULTS if known is Known.FENCED else _FACTS))
-        for at, message in enumerate(facts):
-            if not self._receiver.receive(message):
-                return self._take_rest(agent, facts[at:])
-        if messages and isinstance(messages[-1], msg.Left) and agent not in self.registry:
-            return None  # it has gone, as is known
-        return self._admission.correct(agent, known, incarnation)
-
-    def _take_one(self, agent: str, message: Any) -> bool:
-        kind = type(message)
-        if kind is msg.LogLine:
-            if self._logs is not None:
-                self._logs.write(message)
-            return True
-        if kind is msg.Left:
-            return self._take_leave(agent, message)
-        if not self._receiver.receive(message):
-            return False
-        if kind is msg.Leaving:
-            self.registry.drain(agent)
-        elif kind is msg.Succeeded or (kind is msg.Failed and not message.cancelled):
-            self._note_outcome(agent, message)
-        return True
-
-    def _note_outcome(self, agent: str, message: msg.Succeeded | msg.Failed) -> None:
-        """Let the registry know how a task ended; a repetition of a result is no second outcome."""
-        if self._receipts.waiting_for(agent, message.attempt) == 1:
-            self.registry.note_outcome(agent, isinstance(message, msg.Succeeded))
-
-    def _take_leave(self, agent: str, message: msg.Left) -> bool:
-        known = self.registry.descriptor(agent)
-        incarnation = known.incarnation if known is not None else msg.REMOTE + message.incarnation
-        if not self._receiver.receive(msg.Left(agent, incarnation)):
-            return False
-        self.registry.deregister(agent)
-        self._forget(agent)
-        return True
-
-    def _leaves_soon(self, heard: Heard) -> bool:
-        """An agent says farewell to all: it gets nothing more, and has left once its last words are heard.
-
-        False where it isn't to be waited for: it isn't known, or it speaks JSON and there is no other replica.
-        """
-        agent, known = heard.agent, self.registry.descriptor(heard.agent)
-        if known is None or self.registry.recognise(agent, self._incarnation_in(heard)) is not Known.KNOWN:
-            return False
-        if self._audience.alone and not heard.is_frame:
-            return False
-        self._take_one(agent, msg.Leaving(agent))
-        self._farewells.say(agent, known.incarnation)
-        return True
-
-    def _take_farewell(self, agent: str, incarnation: str) -> bool:
-        known = self.registry.descriptor(agent)
-        return known is None or known.incarnation != incarnation or self._take_leave(agent, msg.Left(agent, ""))
-
-    def _forget(self, agent: str) -> None:
-        self._frames.discard(agent)
-        self._farewells.cancel(agent)
-        if self._presence is not None:
-            self._presence.left(agent)
-
-    async def _take_rest(self, agent: str, messages: tuple[Any, ...]) -> None:
-        """The engine is full: wait for room, and fetch nothing more meanwhile."""
-        for message in messages:
-            while not self._take_one(agent, message):  # noqa: ASYNC110 - room is nobody's event
-                await asyncio.sleep(FULL_PAUSE_SECONDS)
-
-    # --- health ------------------------------------------------------------------------------------------------
-
-    async def _check_health(self) -> None:
-        """Look at everybody's silence now and then; what was lost leaves the fleet."""
-        while True:
-            await asyncio.sleep(self._settings.check_seconds)
-            self.check()
-
-    def check(self) -> None:
-        """Act on what has become of agents since the last look."""
-        now_us = self._clock.now_us()
-        late_us = now_us - self._checked_us - 2 * seconds_to_us(self._settings.check_seconds)
-        self._checked_us = now_us
-        if late_us > 0 or not self._transport.connected:
-            self.registry.excuse(max(late_us, seconds_to_us(self._settings.check_seconds)))
-        for change in self.registry.check(now_us):
-            agent = change.descriptor.agent_id
-            if change.kind is ChangeKind.UNHEALTHY:
-                _log.warning("an agent is unhealthy", agent=agent, reason=change.reason)
-                self._suspend(agent)
-            elif change.kind is ChangeKind.LOST:
-                _log.warning("an agent is lost", agent=agent, reason=change.reason)
-                self._forget(agent)
-                self._receiver.receive(msg.Left(agent, change.descriptor.incarnation))
-                if self._audience.leads():
-                    self._tell(
-                        wire.SystemEventType.AGENT_LOST,
-                        {"agentId": agent, "agentType": change.descriptor.agent_type, "reason": change.reason},
-                    )
+        return self._taking.take(heard, self._audience.share(heard.messages))
 
 
 def _say_failure(task: asyncio.Task[None]) -> None:
