@@ -25,6 +25,7 @@ class Field(Struct, frozen=True):
     also: tuple[str, ...] = ()
     attribute: str = ""
     keeps_null: bool = False  # else a field without a value is as if it weren't there
+    among: tuple[str, ...] = ()  # of a text: what it may be. `validation` says so, and editors are told
 
     @property
     def target(self) -> str:

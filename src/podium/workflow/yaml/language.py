@@ -25,7 +25,7 @@ from podium.workflow.model import (
     TaskType,
 )
 from podium.workflow.problems import Path, did_you_mean, quoted, shown_path
-from podium.workflow.validation import INPUT_TYPES, MAX_INPUTS
+from podium.workflow.validation import COORDINATION_TYPES, INPUT_TYPES, MAX_INPUTS
 from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table, read_block
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, plain_value
@@ -197,7 +197,7 @@ AGENT: Final = Table(
 
 INPUT: Final = Table(
     (
-        Field("type", v.text, ", ".join(sorted(INPUT_TYPES))),
+        Field("type", v.text, ", ".join(sorted(INPUT_TYPES)), among=INPUT_TYPES),
         Field("default", v.anything, "what it is when nobody gives it", keeps_null=True),
         Field("required", v.boolean, "whether it must be given; true unless there is a default"),
         Field("description", v.text, "a sentence for people"),
@@ -265,7 +265,12 @@ def config(reading: Reading, node: Node, path: Path) -> Any:
 
 COORDINATION: Final = Table(
     (
-        Field("type", v.text, "hybrid, event_driven or graph_based"),
+        Field(
+            "type",
+            v.text,
+            "hybrid, event_driven or graph_based",
+            among=(*COORDINATION_TYPES, *(kind.replace("_", "-") for kind in COORDINATION_TYPES if "_" in kind)),
+        ),
         Field("event_driven", v.texts, "what is coordinated by events"),
         Field("graph_based", v.texts, "what is coordinated by the graph"),
     ),
@@ -291,18 +296,20 @@ def coordination(reading: Reading, node: Node, path: Path) -> Any:
     return Coordination(**read_block(reading, node, path, COORDINATION))
 
 
-def _circuit_breaker(reading: Reading, node: Node, path: Path) -> Any:
+def circuit_breaker(reading: Reading, node: Node, path: Path) -> Any:
+    """Read the `circuit_breaker` block."""
     return CircuitBreaker(**read_block(reading, node, path, CIRCUIT_BREAKER))
 
 
-def _saga_pattern(reading: Reading, node: Node, path: Path) -> Any:
+def saga_pattern(reading: Reading, node: Node, path: Path) -> Any:
+    """Read the `saga_pattern` block."""
     return SagaPattern(**read_block(reading, node, path, SAGA))
 
 
 FAULT_TOLERANCE: Final = Table(
     (
-        Field("circuit_breaker", _circuit_breaker, "when an agent gets no work for a while"),
-        Field("saga_pattern", _saga_pattern, "whether finished tasks are compensated", also=("saga",)),
+        Field("circuit_breaker", circuit_breaker, "when an agent gets no work for a while"),
+        Field("saga_pattern", saga_pattern, "whether finished tasks are compensated", also=("saga",)),
     ),
     later=("bulkhead", "checkpoint", "dead_letter", "health_check", "retry"),
 )
@@ -340,8 +347,14 @@ def constraints(reading: Reading, node: Node, path: Path) -> Any:
     return tuple(read)
 
 
-def _node(reading: Reading, node: Node, path: Path) -> Any:
-    return node  # the loader reads agents and tasks when it knows the rest
+def agents_later(reading: Reading, node: Node, path: Path) -> Any:
+    """Hand the roles on as they are: the loader reads them when it knows the rest."""
+    return node
+
+
+def tasks_later(reading: Reading, node: Node, path: Path) -> Any:
+    """Hand the tasks on as they are: the loader reads them when it knows the agents."""
+    return node
 
 
 WORKFLOW: Final = Table(
@@ -357,8 +370,8 @@ WORKFLOW: Final = Table(
         ),
         Field("inputs", inputs, "what an execution is given"),
         Field("output", v.anything, "what an execution gives, a template with ${…}"),
-        Field("agents", _node, "roles and the agents that fill them"),
-        Field("tasks", _node, "what is to be done"),
+        Field("agents", agents_later, "roles and the agents that fill them"),
+        Field("tasks", tasks_later, "what is to be done"),
         Field("config", config, "how an execution runs"),
         Field("timeout", v.duration, "config.timeout, in short", also=("deadline",)),
         Field("priority", v.priority, "config.priority, in short"),

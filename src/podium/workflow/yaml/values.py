@@ -173,24 +173,35 @@ def condition(reading: Reading, node: Node, path: Path) -> Any:
     return text(reading, node, path)
 
 
-def choice(kinds: type[StrEnum], what: str, not_yet: frozenset[str] = frozenset(), rule: str = "wrong-value") -> Read:
-    """Return a reader of one of an enumeration's values; case and `-` for `_` don't matter."""
-    known = {kind.value: kind for kind in kinds}
+class choice:  # noqa: N801 - stands among the readers, which are functions
+    """A reader of one of an enumeration's values; case and `-` for `_` don't matter."""
 
-    def read(reading: Reading, node: Node, path: Path) -> Any:
+    def __init__(
+        self,
+        kinds: type[StrEnum],
+        what: str,
+        not_yet: frozenset[str] = frozenset(),
+        rule: str = "wrong-value",
+    ) -> None:
+        self.known = {kind.value: kind for kind in kinds}
+        self._what = what
+        self._not_yet = not_yet
+        self._rule = rule
+
+    def __call__(self, reading: Reading, node: Node, path: Path) -> Any:
+        """Read the value."""
         written = text(reading, node, path)
         if written is INVALID:
             return INVALID
         word = written.lower().replace("-", "_")
-        if word in known:
-            return known[word]
-        if word in not_yet:
+        if word in self.known:
+            return self.known[word]
+        if word in self._not_yet:
             return not_in_this_version(reading, f"{shown_path(path)}: {word}", node, path)
-        hint = reading.problems.suggest(written, known) or f"write one of {', '.join(known)}"
-        reading.note(rule, f"{shown_path(path)}: there is no {what} {quoted(written)}", node, path, hint)
+        hint = reading.problems.suggest(written, self.known) or f"write one of {', '.join(self.known)}"
+        message = f"{shown_path(path)}: there is no {self._what} {quoted(written)}"
+        reading.note(self._rule, message, node, path, hint)
         return INVALID
-
-    return read
 
 
 def not_in_this_version(reading: Reading, what: str, node: Node, path: Path) -> Any:
