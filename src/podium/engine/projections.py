@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from podium.engine import events as ev
 from podium.engine.arrivals import Batch
+from podium.engine.beginning import begin_now
 from podium.exceptions import ConflictError, StoreUnavailableError
 from podium.ids import SHARDS
 from podium.store.protocol import LogRow, Store
@@ -24,7 +25,6 @@ SAVE_SECONDS = 5.0  # a save is a commit for each shard that has moved
 LOOK_SECONDS = 30.0  # an append whose outcome was unknown isn't handed over: now and then the store is asked
 PAUSE_SECONDS = 0.5
 LET_FINISH_SECONDS = 1.0  # what is being taken when its shard goes
-_BEGUN = "begun"  # the cursor that says that a reader's place in all shards was set once
 _log = get_logger("podium.engine")
 
 T = TypeVar("T")
@@ -61,11 +61,7 @@ class Cursors:
 
     async def begin(self) -> None:
         """The first time ever, begin with what is committed from now on."""
-        if await self._store.cursor(f"{self._name}.{_BEGUN}", 0):
-            return
-        for row in await self._store.shards():
-            await self._store.save_cursor(self._name, row.shard, row.position)
-        await self._store.save_cursor(f"{self._name}.{_BEGUN}", 0, 1)
+        await begin_now(self._store, self._name)
 
     async def at(self, shard: int) -> int:
         """Return the saved place."""

@@ -6,12 +6,12 @@ that has lost the shard meanwhile finds that somebody else has written, and lets
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from podium.clock import Clock, seconds_to_us
+from podium.engine.beginning import begin_now
 from podium.engine.codec import decode_facts
 from podium.engine.projections import Row
 from podium.settings import Settings
@@ -21,9 +21,6 @@ from podium.webhooks.deliveries import OUTBOX, TRIES, Delivery, Tried, deliverie
 
 ROWS_UNWRITTEN = 200  # a place is saved with what was found, else after so many rows
 PAGE = 100_000
-_BEGUN = f"{OUTBOX}.begun"  # its cursor is 1 while places are being set, and 2 afterwards
-_LOOKS = 50  # for whoever sets them; then it is dead
-_LOOK_SECONDS = 0.1
 
 
 class Outbox:
@@ -46,19 +43,8 @@ class Outbox:
         self._written: dict[int, int] = {}
 
     async def begin(self) -> None:
-        """The first time that there are webhooks, begin with what is committed from now on.
-
-        Of several replicas that start at once one sets the places: who set them again would pass over what the others
-        have begun with.
-        """
-        if not await self._store.put_model(_BEGUN, 0, 1, ()):
-            for _ in range(_LOOKS):
-                if await self._store.cursor(_BEGUN, 0) > 1:
-                    return
-                await asyncio.sleep(_LOOK_SECONDS)
-        for row in await self._store.shards():
-            await self._store.save_cursor(OUTBOX, row.shard, row.position)
-        await self._store.save_cursor(_BEGUN, 0, 2)
+        """The first time that there are webhooks, begin with what is committed from now on."""
+        await begin_now(self._store, OUTBOX)
 
     async def at(self, shard: int) -> int:
         """Return the place in a shard, and hold what is stored of it."""
