@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from podium.agents.sdk import Context, agent, task
     from podium.api.config import OrchestratorConfig
+    from podium.api.executor import TaskExecutor
     from podium.api.orchestrator import Orchestrator, WorkflowStatus
     from podium.api.registry import AgentRegistry
     from podium.api.running import run
+    from podium.api.scheduler import ScheduledTask, TaskScheduler
     from podium.bus.message import Message, MessageType, Priority
     from podium.bus.message_bus import MessageBus
     from podium.exceptions import BackpressureError, NonRetryableError, PodiumError, QueueFullError
@@ -56,9 +58,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "podium.agents.sdk": ("Context", "agent", "task"),
     "podium.api.config": ("OrchestratorConfig",),
+    "podium.api.executor": ("TaskExecutor",),
     "podium.api.orchestrator": ("Orchestrator", "WorkflowStatus"),
     "podium.api.registry": ("AgentRegistry",),
     "podium.api.running": ("run",),
+    "podium.api.scheduler": ("ScheduledTask", "TaskScheduler"),
     "podium.bus.message": ("Message", "MessageType", "Priority"),
     "podium.bus.message_bus": ("MessageBus",),
     "podium.exceptions": ("BackpressureError", "NonRetryableError", "PodiumError", "QueueFullError"),
@@ -111,13 +115,16 @@ __all__ = [
     "RetryPolicy",
     "RunIf",
     "Schedule",
+    "ScheduledTask",
     "ServiceType",
     "SystemEventMessage",
     "SystemEventType",
     "SystemStatus",
     "Task",
+    "TaskExecutor",
     "TaskPriority",
     "TaskResult",
+    "TaskScheduler",
     "TaskStatus",
     "TaskType",
     "Workflow",

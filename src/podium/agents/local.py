@@ -126,12 +126,13 @@ class LocalAgents:
         self._hosts[agent_id] = host
         return agent_id
 
-    async def add(self, definition: AgentDefinition, agent_id: str, incarnation: str) -> AgentHost:
+    async def add(self, definition: AgentDefinition, agent_id: str = "", incarnation: str = "") -> AgentHost:
         """Have one agent under an id and an incarnation of its own, started and registered."""
+        agent_id = agent_id or f"{definition.type}-{self._ids.token()}"
         host = AgentHost(
             definition,
             agent_id,
-            incarnation,
+            incarnation or self._ids.token(),
             self._receiver,
             self._clock,
             self._logs,
@@ -142,6 +143,13 @@ class LocalAgents:
         self._hosts[agent_id] = host
         await host.start()
         return host
+
+    async def dismiss(self, agent_id: str) -> None:
+        """Have one agent hand back what runs, leave, and be forgotten. Without effect for one that isn't here."""
+        host = self._hosts.get(agent_id)
+        if host is not None:
+            await host.stop()
+            self._hosts.pop(agent_id, None)
 
     def send(self, agent: str, message: ToAgent) -> None:
         """Give a message to an agent; one that isn't here loses it, and its lease ends."""

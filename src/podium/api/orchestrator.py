@@ -169,6 +169,11 @@ class Orchestrator:
     ) -> None:
         await self.shutdown()
 
+    @property
+    def podium(self) -> Podium:
+        """The store, its engine and the agents of this process. Raises EngineStoppedError before the start."""
+        return self._opened()
+
     # --- agents (document 000) ---------------------------------------------------------------------------------
 
     async def register_agent(
@@ -189,7 +194,7 @@ class Orchestrator:
         """
         service = self._serving()
         if isinstance(registration, str | type | AgentDefinition) or callable(registration):
-            await service.podium.hire(_definitions(registration))
+            await service.podium.hire(as_definitions(registration))
             return True
         said = registration_message(registration, service.settings.max_message_bytes)
         return await self._registered(service, said)
@@ -349,7 +354,7 @@ class _Answer(Struct):
     error: wire.ErrorBody | None = None
 
 
-def _definitions(agent: AgentDefinition | type | str | Callable[..., Any]) -> list[AgentDefinition]:
+def as_definitions(agent: AgentDefinition | type | str | Callable[..., Any]) -> list[AgentDefinition]:
     """Return the agents that are meant, each ready to be had in this process. Raises AgentBindingError."""
     if isinstance(agent, AgentDefinition):
         return [agent]

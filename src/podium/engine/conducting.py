@@ -49,6 +49,15 @@ class Conductor:
         self._writing = writing
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_us = 0
+        self._turned: list[asyncio.Future[None]] = []
+
+    async def turned(self) -> None:
+        """Return when what is known now has been decided on, and what can be given to agents is; or when it ends."""
+        if not self._brakes.closing:
+            turned = asyncio.get_running_loop().create_future()
+            self._turned.append(turned)
+            self._intake.wake.set()
+            await turned
 
     async def conduct(self) -> None:
         """Turn until the engine is to stop and nothing is under way to the store."""
@@ -65,6 +74,7 @@ class Conductor:
                 for arrival, state in self._granting.grants(now_us):
                     self._deciding.decide(arrival, state, now_us)
                 self._say_again()
+                self._tell_turned()
             if writing.may_launch(now_us):
                 writing.launch(now_us)
                 continue  # what else has arrived is decided while that is written
@@ -75,7 +85,8 @@ class Conductor:
             wake.clear()
 
     def end(self) -> None:
-        """Ring no more."""
+        """Ring no more, and let nobody wait for a turn."""
+        self._tell_turned()
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -102,6 +113,12 @@ class Conductor:
         self._alarm_us = due
         pause = max(due - now_us, least_us) / 1_000_000
         self._alarm = asyncio.get_running_loop().call_later(pause, self._ring)
+
+    def _tell_turned(self) -> None:
+        waiting, self._turned = self._turned, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
 
     def _ring(self) -> None:
         self._alarm = None

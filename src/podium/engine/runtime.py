@@ -110,6 +110,10 @@ class Engine:
         if self._main is not None:
             await asyncio.wait({self._main})
 
+    async def turned(self) -> None:
+        """Return when what is known now has been decided on, and what can be given to agents is."""
+        await self._parts.conductor.turned()
+
     def drain(self) -> None:
         """Start nothing more; what agents still say is recorded until `stop`."""
         self._brakes.draining = True

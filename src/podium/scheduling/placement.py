@@ -13,7 +13,7 @@ preferred agent gets it if it is free; otherwise another one does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -276,7 +276,40 @@ class Placement:
         if agent_id in self.agents:
             self.agents[agent_id].leaving = True
 
+    def set_apart(self, agent_id: str) -> None:
+        """An agent stands for somebody who comes for work: it gets nothing unasked, and the process does none of it."""
+        agent = self.agents.get(agent_id)
+        if agent is not None:
+            agent.leaving = True
+            if agent.together is not None:
+                agent.together.agents.pop(agent_id, None)
+                agent.together = None
+
+    def admit_one(self, agent_id: str) -> None:
+        """An agent that was set apart may be given one more; whoever asked lets it `leave` again."""
+        agent = self.agents.get(agent_id)
+        if agent is not None:
+            agent.leaving, agent.slots = False, agent.held + 1
+            self._offer(agent)
+
+    def attempts_with(self, agent_id: str) -> frozenset[str]:
+        """Return the attempts that hold an agent's slots."""
+        return frozenset(self._holds_by.get(agent_id, ()))
+
     # --- tasks -------------------------------------------------------------------------------------------------
+
+    def first_waiting(self, agent_types: Iterable[str]) -> str | None:
+        """Return for which of these agent types the task waits that comes first; None where none waits."""
+        found: tuple[_Entry, str] | None = None
+        for name in agent_types:
+            queue = self._queues.get(name, [])
+            while queue and not queue[0][3].queued:
+                heappop(queue)
+            aside = (entry for entry in self._impossible.get(name, ()) if entry[3].queued)
+            first = min((*queue[:1], *aside), default=None)
+            if first is not None and (found is None or first < found[0]):
+                found = first, name
+        return found[1] if found is not None else None
 
     def enqueue(self, ready: ReadyTask) -> None:
         """Queue a task; one that is queued already is replaced."""
