@@ -64,7 +64,7 @@ class Change(NamedTuple):
     table: str
     statement: str
     before: str  # of the same function
-    behind: tuple[str, str]  # the next statements: a RAISE may be there
+    behind: list[str]  # the next two statements: a RAISE may be there
 
 
 def changes(sql: str) -> Iterator[Change]:
@@ -85,7 +85,7 @@ def changes(sql: str) -> Iterator[Change]:
                 table=found[5].lower(),
                 statement=part[found.start() :],
                 before="; ".join([*parts[begin:at], part[: found.start()]]),
-                behind=(*parts[at + 1 : at + 3], "", "")[:2],
+                behind=parts[at + 1 : at + 3],
             )
 
 
@@ -94,7 +94,7 @@ def why_unguarded(change: Change) -> str | None:
     what, table, statement = change.what, change.table, change.statement
     if table not in MUST_HOLD:
         return None
-    raises = "RAISE(ABORT" in change.behind[0] or "RAISE EXCEPTION" in "; ".join(change.behind)
+    raises = "RAISE(ABORT" in "".join(change.behind[:1]) or "RAISE EXCEPTION" in "; ".join(change.behind)
     if what == "DELETE":
         never_taken = table == "shards" and re.search(r"\bWHERE\b.*\bfence = 0$", statement)
         return None if never_taken else f"nothing is ever deleted from {table}"
