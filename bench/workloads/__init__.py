@@ -8,6 +8,7 @@ from bench.workloads import (
     durable_steps,
     fan_out,
     latency,
+    plans,
     remote,
     replicas,
     shares,
@@ -28,5 +29,6 @@ WORKLOADS: tuple[Workload, ...] = (
     remote.LATENCY,
     remote.FLEET,
     simulated.WORKLOAD,
+    plans.WORKLOAD,
     *replicas.WORKLOADS,
 )

@@ -234,37 +234,47 @@ def _stage_as_dict(stage: ExecutionStage, instances: Mapping[str, int | None]) -
     }
 
 
+_NOTHING = Task(id="").resources  # the default: one object for all tasks that say nothing
+_NAMED = ("cpu_cores", "memory_mb", "disk_mb", "network_bandwidth_mbps", "gpu_count")
+_SAME = 5e-7
+
+_Use = tuple[float, float, float]  # from, to, how much
+
+
 def _peak(
     tasks: tuple[Task, ...], starts: list[float], takes: list[float], widths: Mapping[str, int]
 ) -> ResourceRequirements:
     """Return the most of each resource that is in use at once when every task starts as early as it can."""
-    changes: list[tuple[float, int, int, dict[str, float]]] = []
-    for at, task in enumerate(tasks):
-        if task.resources is _NOTHING or takes[at] <= 0:
+    uses: dict[str, list[_Use]] = {name: [] for name in _NAMED}
+    of_named = tuple(uses.items())
+    for task, start, seconds in zip(tasks, starts, takes, strict=True):
+        resources = task.resources
+        if resources is _NOTHING or seconds <= 0:
             continue
-        if needs := _needs(task.resources, widths.get(task.id, 1)):
-            # Rounded, so that what ends and what then begins are at one time; ends come first.
-            changes.append((round(starts[at], 6), 1, at, needs))
-            changes.append((round(starts[at] + takes[at], 6), 0, at, needs))
-    changes.sort(key=lambda change: change[:3])
-    in_use: dict[str, float] = {}
-    peak: dict[str, float] = {}
-    for _, begins, _, needs in changes:
-        for resource, amount in needs.items():
-            in_use[resource] = in_use.get(resource, 0.0) + (amount if begins else -amount)
-            peak[resource] = max(peak.get(resource, 0.0), in_use[resource])
-    return _requirements(peak)
+        width, end = widths.get(task.id, 1), start + seconds
+        for name, listed in of_named:
+            if amount := getattr(resources, name):
+                listed.append((start, end, amount * width))
+        for name, amount in resources.custom_resources.items():
+            uses.setdefault(f".{name}", []).append((start, end, amount * width))  # a dot begins no field's name
+    return _requirements({name: _most_at_once(listed) for name, listed in uses.items() if listed})
 
 
-_NOTHING = Task(id="").resources  # the default: one object for all tasks that say nothing
-_NAMED = ("cpu_cores", "memory_mb", "disk_mb", "network_bandwidth_mbps", "gpu_count")
-
-
-def _needs(resources: ResourceRequirements, width: int) -> dict[str, float]:
-    """Return what so many instances need, by resource; a custom one by a dot and its name, which no field has."""
-    needs = {name: (getattr(resources, name) or 0) * width for name in _NAMED}
-    needs.update({f".{name}": amount * width for name, amount in resources.custom_resources.items()})
-    return {name: amount for name, amount in needs.items() if amount}
+def _most_at_once(uses: list[_Use]) -> float:
+    """Return the most that is in use at one time; what ends when something else begins has made room for it."""
+    begins = sorted(uses)
+    ends = sorted([(end, amount) for _, end, amount in uses])
+    in_use = most = 0.0
+    ended, next_end = 0, ends[0][0] - _SAME
+    for start, _, amount in begins:
+        while next_end <= start:
+            in_use -= ends[ended][1]
+            ended += 1
+            next_end = ends[ended][0] - _SAME if ended < len(ends) else math.inf
+        in_use += amount
+        if in_use > most:
+            most = in_use
+    return most
 
 
 def _requirements(peak: Mapping[str, float]) -> ResourceRequirements:
