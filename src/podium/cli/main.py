@@ -32,6 +32,7 @@ COMMANDS = {
     "retry": ("podium.cli.resuming", "retry"),
     "signal": ("podium.cli.control", "signal"),
     "validate": ("podium.cli.definitions", "validate"),
+    "fmt": ("podium.cli.formatting", "fmt"),
     "schema": ("podium.cli.schema", "schema"),
     "plan": ("podium.cli.planning", "plan"),
     "simulate": ("podium.cli.simulating", "simulate"),
