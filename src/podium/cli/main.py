@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # In the order of the help: what one does first comes first. An entry is a function, or the typer of a group.
 COMMANDS = {
+    "init": ("podium.cli.projects", "init"),
     "run": ("podium.cli.run", "run"),
     "up": ("podium.cli.up", "up"),
     "agent": ("podium.cli.agent", "agent"),
