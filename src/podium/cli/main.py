@@ -34,6 +34,7 @@ COMMANDS = {
     "signal": ("podium.cli.control", "signal"),
     "validate": ("podium.cli.definitions", "validate"),
     "fmt": ("podium.cli.formatting", "fmt"),
+    "diff": ("podium.cli.comparing", "diff"),
     "schema": ("podium.cli.schema", "schema"),
     "plan": ("podium.cli.planning", "plan"),
     "simulate": ("podium.cli.simulating", "simulate"),
