@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.scheduling.listing import Jobs, Listing, best_listing, listed
@@ -68,6 +68,7 @@ def length(jobs: Jobs, found: Listing) -> float:
     return max((start + takes for start, takes in zip(found.starts, jobs.takes, strict=True)), default=0.0)
 
 
+@settings(deadline=None)
 @given(jobs_of(), st.randoms(use_true_random=False))
 def test_dependencies_and_resources_hold_whatever_the_ranks(jobs, chance):
     check(jobs, best_listing(jobs))
@@ -84,6 +85,7 @@ def test_dependencies_and_resources_hold_whatever_the_ranks(jobs, chance):
                 assert not (room and fits(jobs, job, in_use(jobs, found, at), jobs.shared))
 
 
+@settings(deadline=None)
 @given(jobs_of())
 def test_it_is_never_worse_than_the_longest_tail_first_and_always_the_same(jobs):
     tails = [0.0] * len(jobs.takes)
@@ -117,7 +119,7 @@ def test_ten_thousand_jobs_of_a_thousand_kinds_are_scheduled_quickly(machines):
         offers={"cores": 4.0, "memory": 2_000.0},
         machines=machines,
     )
-    assert cpu_seconds(lambda: best_listing(jobs), times=1) < 0.5
+    assert cpu_seconds(lambda: best_listing(jobs), times=1) < 1
 
 
 # --- PSPLIB: projects whose best schedules are known ------------------------------------------------------------------
@@ -146,7 +148,7 @@ def project(path: Path) -> Jobs:
     )
 
 
-@pytest.mark.parametrize(("family", "at_most"), [("j30", 0.03), ("j60", 0.04), ("j120", 0.085)])
+@pytest.mark.parametrize(("family", "at_most"), [("j30", 0.02), ("j60", 0.03), ("j120", 0.065)])
 def test_known_projects_take_little_longer_than_the_best_that_is_known(family, at_most):
     if not PSPLIB.is_dir():
         pytest.skip("not run: no ../shared/data")

@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.exceptions import InvalidInputError, WorkflowInvalidError
@@ -47,6 +47,7 @@ def check(workflow: Workflow, found, agents: int | None, one_at_a_time: bool = T
     assert found.makespan_seconds == max((slot.end for slot in found.slots), default=0.0)
 
 
+@settings(deadline=None)
 @given(acyclic(), st.data())
 def test_any_graph_is_scheduled_on_any_number_of_agents(drawn, data):
     ids, dependencies = drawn
@@ -97,6 +98,7 @@ def test_what_says_nothing_takes_a_core_of_an_agent_that_has_some():
     assert schedule(workflow, 1, {"cpu": 0.5}).makespan_seconds == 40
 
 
+@settings(deadline=None)
 @given(acyclic(), st.data())
 def test_tasks_lie_on_agents_that_have_room_for_them(drawn, data):
     ids, dependencies = drawn

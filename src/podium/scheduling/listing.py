@@ -2,12 +2,13 @@
 somewhere always starts.
 
 Nothing waits that could start (a non-delay schedule), which is how agents are given work too. The result is improved by
-forward-backward passes (Li and Willis, 1992): each job as late as it can, then in that order as early as it can.
+forward-backward passes (Li and Willis, 1992): each job as late as it can, then in that order as early as it can; and
+begun again from other orders while that is worth its time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 
 from msgspec import Struct
@@ -15,8 +16,8 @@ from msgspec import Struct
 from podium.scheduling.resources import NOTHING, Vector
 
 LOOK_AHEAD = 64  # kinds of jobs that don't fit which are looked past in one go, as placement does
-_ROUNDS = 12  # forward-backward passes at most
-_WORTH_IMPROVING = 40_000  # job starts, in all passes together
+_DISTURBANCE = 0.3  # of ranks, as a share of them
+_MOST_PASSES, _MOST_STARTS = 200, 30_000  # for an improvement; of jobs, in all passes together
 _SAME = 1e-9
 
 
@@ -43,29 +44,54 @@ class Listing(Struct, frozen=True):
 
 
 def best_listing(jobs: Jobs) -> Listing:
-    """Return the best of what a few rules and passes find; the same each time."""
+    """Return the best of what rules, passes back and forth and other orders near them find; the same each time."""
     after = _after(jobs)
-    tails = _tails(jobs, after)
-    whole = max(tails, default=0.0)
-    rules = [[-tail for tail in tails], [whole - tail + takes for tail, takes in zip(tails, jobs.takes, strict=True)]]
-    # A pass for each rule and one before them, then two in each round of each rule.
-    rounds = min(_ROUNDS, (_WORTH_IMPROVING // max(len(jobs.takes), 1) - 3) // 4)
-    best = listed(jobs, rules[0], after)
-    if rounds < 1 or _length(jobs, best) <= whole + _SAME:
-        return best
     backwards = Jobs(jobs.takes, after, jobs.needs, jobs.offers, jobs.machines, jobs.shared)
-    for rule in rules:
+    tails = _tails(jobs, after)
+    least = max([*tails, *_work_by_what_there_is(jobs)], default=0.0)
+    passes = min(_MOST_PASSES, _MOST_STARTS // max(len(jobs.takes), 1))  # that may be made
+    best: Listing | None = None
+    for rule in _rules(jobs, tails):
         found = listed(jobs, rule, after)
-        for _ in range(rounds):
+        passes -= 1
+        while True:
             length = _length(jobs, found)
-            if length < _length(jobs, best) - _SAME:
+            if best is None or length < _length(jobs, best) - _SAME:
                 best = found
+            if passes < 2 or length <= least + _SAME:
+                return best
             late = listed(backwards, _latest_first(jobs, found), jobs.before)
-            again = listed(jobs, _latest_first(jobs, late), after)
-            if _length(jobs, again) >= length - _SAME:
+            found = listed(jobs, _latest_first(jobs, late), after)
+            passes -= 2
+            if _length(jobs, found) >= length - _SAME:
                 break
-            found = again
-    return best
+    raise AssertionError("there are rules without end")
+
+
+def _rules(jobs: Jobs, tails: Sequence[float]) -> Iterator[list[float]]:
+    """Yield ranks: the longest tail first, the latest end first that holds nothing up, then that one disturbed."""
+    yield [-tail for tail in tails]
+    whole = max(tails, default=0.0)
+    latest_ends = [whole - tail + takes for tail, takes in zip(tails, jobs.takes, strict=True)]
+    yield latest_ends
+    drawn = 1
+    while True:
+        ranks = []
+        for end in latest_ends:
+            drawn = (drawn * 6364136223846793005 + 1442695040888963407) % 2**64  # Knuth's MMIX
+            ranks.append(end * (1 + _DISTURBANCE * (drawn / 2**63 - 1)))
+        yield ranks
+
+
+def _work_by_what_there_is(jobs: Jobs) -> list[float]:
+    """Return how long it takes at least by each resource, were it used without a gap."""
+    there = {**{name: amount * jobs.machines for name, amount in jobs.offers.items()}, **jobs.shared}
+    work = dict.fromkeys(there, 0.0)
+    for takes, needs in zip(jobs.takes, jobs.needs, strict=True):
+        for name, amount in needs.items():
+            if name in work:
+                work[name] += takes * amount
+    return [work[name] / amount for name, amount in there.items() if amount]
 
 
 def listed(jobs: Jobs, ranks: Sequence[float], after: Sequence[Sequence[int]] | None = None) -> Listing:

@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.exceptions import InvalidInputError
@@ -46,6 +46,7 @@ def kinds(picture: ET.Element, tag: str) -> list[str]:
     return [element.attrib.get("class", "") for element in picture.iter(f"{SVG}{tag}")]
 
 
+@settings(deadline=None)
 @given(acyclic())
 def test_boxes_never_touch_and_lie_within_the_picture(made):
     ids, dependencies = made
@@ -108,6 +109,7 @@ def test_an_empty_workflow_is_a_picture_too():
     assert "0 tasks, 0 dependencies, 0 stages · critical path 0 s of 0 s of work" in texts(drawn(workflow_of()))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400))
 def test_many_tasks_that_are_alike_are_one_box(count):
     tasks = [Task(id=f"part_ID{n:05}", dependencies=("begin",)) for n in range(count)]

@@ -81,9 +81,7 @@ class _Layout:
 
     def placed(self) -> Layout:
         """Return the layout as it is now, without stripes that nothing lies in."""
-        spans = sorted(
-            (self._across[n] - self._sizes[n] / 2, self._across[n] + self._sizes[n] / 2) for n in self._level
-        )
+        spans = sorted((at - size / 2, at + size / 2) for at, size in zip(self._across, self._sizes, strict=True))
         starts: list[float] = []  # where each part begins that hangs together, and how far it moves
         shifts: list[float] = []
         end = -inf
