@@ -79,8 +79,10 @@ def _main(given: list[str]) -> int:
         return 0
     try:
         code = application(given)(given, prog_name="podium", standalone_mode=False)
-    except SystemExit:  # typer's answer to a pipe that nobody reads
-        raise BrokenPipeError from None
+    except SystemExit as ended:
+        if _asks_for_completion(given):
+            return ended.code if isinstance(ended.code, int) else 0
+        raise BrokenPipeError from None  # typer's answer to a pipe that nobody reads
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last resort: said in a sentence, with a code, and how to see more
@@ -98,7 +100,7 @@ def application(given: Sequence[str]) -> typer.Typer:
 
     app = typer.Typer(
         name="podium",
-        add_completion=False,
+        add_completion=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         no_args_is_help=True,
@@ -122,6 +124,11 @@ def _root() -> None:
 
     Begin with `podium example run research`, or `podium run FILE`. `podium COMMAND --help` tells more of each.
     """
+
+
+def _asks_for_completion(given: Sequence[str]) -> bool:
+    """Whether a shell asks what may come next, or somebody for the script that makes it ask."""
+    return "_PODIUM_COMPLETE" in os.environ or bool({"--install-completion", "--show-completion"} & {*given[:1]})
 
 
 def _leave_pipe() -> None:
