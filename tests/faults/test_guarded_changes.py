@@ -269,8 +269,8 @@ GUARDS: dict[str, tuple[Mutation, ...]] = {
     "a read model is changed once for each place": (
         (
             NAMED,
-            "SET position = excluded.position WHERE position < excluded.position",
-            "SET position = excluded.position",
+            "WHERE position < excluded.position AND position =",
+            "WHERE position =",
         ),
     ),
 }
@@ -325,8 +325,8 @@ POSTGRES_GUARDS: dict[str, tuple[str, str, str]] = {
         "what_is_in_the_log_isnt_posted",
     ),
     "a read model is changed once for each place": (
-        " WHERE cursors.position < excluded.position",
-        "",
+        "WHERE cursors.position < excluded.position AND cursors.position =",
+        "WHERE cursors.position =",
         "what_was_done_up_to_a_place_isnt_done_again",
     ),
 }

@@ -127,8 +127,10 @@ async def _retried(manners: Manners, given: str) -> bool:
             return True
         now_us, shard = SystemClock().now_us(), shard_of(delivery.execution)
         row = ModelRow(delivery.id, msgspec.json.encode(Tried(first_us=now_us, next_us=now_us)))
-        while not await podium.store.put_model(TRIES, shard, await podium.store.cursor(TRIES, shard) + 1, [row]):
-            pass  # somebody else wrote in between
+        done = False
+        while not done:  # somebody else may write in between
+            writes = await podium.store.cursor(TRIES, shard)
+            done = await podium.store.put_model(TRIES, shard, writes + 1, [row], before=writes)
         return False
 
 

@@ -42,6 +42,7 @@ class StatisticsModel:
         self._from_nothing = from_nothing
         self._opened: OrderedDict[str, Opened] = OrderedDict()
         self._groups: dict[tuple[int, str], Group] = {}
+        self._written: dict[int, int] = {}  # the place of each shard that its stored entries belong to
         self.unreadable = 0
 
     async def begin(self) -> None:
@@ -49,7 +50,8 @@ class StatisticsModel:
 
     async def at(self, shard: int) -> int:
         """Return the place that was saved with the entries."""
-        return await self._store.cursor(self._name, shard)
+        self._written[shard] = place = await self._store.cursor(self._name, shard)
+        return place
 
     async def take(self, rows: Sequence[Row]) -> None:
         """Count these rows. Nothing is changed before all is at hand that is needed."""
@@ -75,12 +77,16 @@ class StatisticsModel:
             self._opened.popitem(last=False)
 
     async def save(self, shard: int, position: int) -> bool:
-        """Write the entries that have changed, and the place."""
+        """Write the entries that have changed, and the place: on what was written last, or not at all."""
         groups = {key: group for key, group in self._groups.items() if key[0] == shard and group.changed}
         changed = {key: set(group.changed) for key, group in groups.items()}
         rows = [row for (_, name), group in groups.items() for row in group.changes(name)]
         try:
-            return await self._store.put_model(self._name, shard, position, rows)
+            before = self._written.get(shard, 0)
+            done = await self._store.put_model(self._name, shard, position, rows, before=before)
+            if done:
+                self._written[shard] = position
+            return done
         except BaseException:
             for key, group in groups.items():
                 group.changed |= changed[key]
@@ -90,6 +96,7 @@ class StatisticsModel:
 
     def forget(self, shard: int) -> None:
         """Keep nothing of a shard."""
+        self._written.pop(shard, None)
         for key in [key for key in self._groups if key[0] == shard]:
             del self._groups[key]
         for execution in [execution for execution, one in self._opened.items() if one.shard == shard]:
@@ -269,7 +276,8 @@ async def _caught_up(store: Store, model: StatisticsModel, shard: int, place: in
     while rows := await store.follow(shard, place, PAGE):
         await model.take([(row, None) for row in rows])
         place = rows[-1].position
-        await model.save(shard, place)
+        if not await model.save(shard, place):
+            raise ConflictError(f"what was rebuilt of shard {shard} is lost, or somebody else rebuilds it: ask again")
         await asyncio.sleep(0)
     return place
 

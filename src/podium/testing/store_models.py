@@ -60,6 +60,19 @@ class ModelConformance:
             assert await asked(store) == [("a", 2)]
 
     @asynchronous
+    async def test_who_says_where_the_place_was_writes_from_there_only(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            store = scribe.store
+            assert not await store.put_model(NAME, 1, 5, entries({"a": 0}), before=3)  # what was there at 3 is lost
+            assert await store.put_model(NAME, 1, 5, entries({"a": 1}), before=0)
+            for elsewhere in (0, 4, 6):
+                assert not await store.put_model(NAME, 1, 7, entries({"a": 2}), before=elsewhere)
+            assert (await store.cursor(NAME, 1), await asked(store)) == (5, [("a", 1)])
+            assert await store.put_model(NAME, 1, 7, entries({"b": 3}), before=5)
+            assert not await store.put_model(NAME, 1, 7, entries({"b": 4}), before=7)
+            assert (await store.cursor(NAME, 1), await asked(store)) == (7, [("a", 1), ("b", 3)])
+
+    @asynchronous
     async def test_what_was_done_up_to_a_place_isnt_done_again(self, store_factory: StoreFactory) -> None:
         async with opened(store_factory) as scribe:
             store = scribe.store

@@ -202,7 +202,7 @@ class Courier:
             rows += [ModelRow(each, None) for each in removed if each not in changed]
             box.changed, box.removed = set(), []
             try:
-                done = await self._store.put_model(TRIES, shard, box.writes + 1, rows)
+                done = await self._store.put_model(TRIES, shard, box.writes + 1, rows, before=box.writes)
             except BaseException:
                 box.changed |= changed
                 box.removed = removed + box.removed

@@ -40,7 +40,7 @@ class Outbox:
         self._clock = clock
         self._wake = wake
         self._found: dict[int, list[Delivery]] = {}
-        self._written: dict[int, int] = {}
+        self._written: dict[int, int] = {}  # the place of each shard that its stored deliveries belong to
 
     async def begin(self) -> None:
         """The first time that there are webhooks, begin with what is committed from now on."""
@@ -87,7 +87,9 @@ class Outbox:
         rows = {each.key: ModelRow(each.key, None) for each in outdated}
         rows.update({each.key: ModelRow(each.key, msgspec.json.encode(each)) for each in found})
         try:
-            done = await self._store.put_model(OUTBOX, shard, position, list(rows.values()))
+            done = await self._store.put_model(
+                OUTBOX, shard, position, list(rows.values()), before=self._written.get(shard, 0)
+            )
         except BaseException:
             self._found[shard] = found + self._found.get(shard, [])
             raise

@@ -279,10 +279,13 @@ class MemoryStore(MemoryMembership):
                 found.append(Counted(tenant, key, value, dict(moving)))
         return found
 
-    async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
+    async def put_model(
+        self, name: str, shard: int, position: int, rows: Sequence[ModelRow], *, before: int | None = None
+    ) -> bool:
         """Change a read model's entries and save its place."""
         data = self._writable()
-        if data.cursors.get((name, shard), 0) >= position:
+        place = data.cursors.get((name, shard), 0)
+        if place >= position or before not in (None, place):
             return False
         changes = list(rows)
         data.cursors[name, shard] = position

@@ -190,8 +190,11 @@ FROM (SELECT counters.tenant, counters.key, counters.value, executions.definitio
       ORDER BY counters.tenant, counters.key, executions.definition);
 
 -- name: move_model
-INSERT INTO cursors (name, shard, position) SELECT :name, :shard, :position WHERE :position > 0
-ON CONFLICT (name, shard) DO UPDATE SET position = excluded.position WHERE position < excluded.position;
+INSERT INTO cursors (name, shard, position) SELECT :name, :shard, :position
+WHERE :position > 0 AND (coalesce(:before, 0) = 0
+                         OR EXISTS (SELECT 1 FROM cursors WHERE name = :name AND shard = :shard))
+ON CONFLICT (name, shard) DO UPDATE SET position = excluded.position
+WHERE position < excluded.position AND position = coalesce(:before, position);
 
 -- name: put_model_row
 INSERT INTO models (name, key, shard, value) VALUES (:name, :key, :shard, :value)

@@ -320,9 +320,11 @@ class SqliteStore:
         """Return the workflows' counters, each with the executions that move it."""
         return counted(await self._list("counted", {"prefix": prefix}, tuple))
 
-    async def put_model(self, name: str, shard: int, position: int, rows: Sequence[ModelRow]) -> bool:
+    async def put_model(
+        self, name: str, shard: int, position: int, rows: Sequence[ModelRow], *, before: int | None = None
+    ) -> bool:
         """Change a read model's entries and save its place."""
-        place = {"name": name, "shard": shard, "position": position}
+        place = {"name": name, "shard": shard, "before": before, "position": position}
         entry = {"name": name, "shard": shard}
         put = [{**entry, "key": row.key, "value": row.value} for row in rows if row.value is not None]
         drop = [{**entry, "key": row.key} for row in rows if row.value is None]
