@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "init": ("podium.cli.projects", "init"),
     "run": ("podium.cli.run", "run"),
+    "dev": ("podium.cli.developing", "dev"),
     "up": ("podium.cli.up", "up"),
     "agent": ("podium.cli.agent", "agent"),
     "submit": ("podium.cli.submit", "submit"),
