@@ -43,6 +43,7 @@ FOUND = {
     4661: "who had joined a start from the inbox waited for ever when its shard went elsewhere",
     4676: "a task was in no queue when its execution's start had been looked for by its shard's last owner",
     28: "who lost the lead while it took it over kept the queue",
+    100775: "the simulator took a stop for endless, since an hour had passed in one leap of the clock",
     6: "a large result that reached another replica than its execution's wasn't there when a condition read it",
 }
 

@@ -6,7 +6,16 @@ import asyncio
 
 import pytest
 
-from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
+from podium.clock import SECOND
+from podium.testing.virtual import (
+    DeadlockError,
+    EndlessError,
+    UnhandledError,
+    VirtualLoop,
+    first_of,
+    run_virtually,
+    virtual_loop,
+)
 
 
 def test_a_day_takes_no_time():
@@ -97,6 +106,29 @@ def test_what_is_left_is_cancelled():
 
     run_virtually(leave())
     assert ended == ["lingered"]
+
+
+async def three_looks() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+
+
+def test_who_waits_isnt_out_of_patience_after_a_leap_of_the_clock():
+    async def leap() -> bool:
+        task = asyncio.create_task(three_looks())
+        virtual_loop().call_later(0.05, virtual_loop().clock.advance, 3_600 * SECOND)
+        return await first_of({task}, 600)
+
+    assert run_virtually(leap())
+
+
+def test_who_waits_has_so_much_patience():
+    async def wait() -> float:
+        task = asyncio.create_task(asyncio.sleep(1_000))
+        assert not await first_of({task}, 600)
+        return virtual_loop().time()
+
+    assert run_virtually(wait()) == pytest.approx(600)
 
 
 def test_another_loop_is_refused():

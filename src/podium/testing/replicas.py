@@ -23,7 +23,7 @@ from podium.testing.farstore import FarStore
 from podium.testing.faults import SimulatedCrash
 from podium.testing.link import JumpingClock, named
 from podium.testing.processes import Process
-from podium.testing.virtual import where
+from podium.testing.virtual import first_of, where
 
 if TYPE_CHECKING:
     from podium.testing.replicaworld import ReplicaWorld
@@ -107,7 +107,7 @@ class SimulatedReplica:
         self.engine.drain()
         stopping = self.process.start(self._stop(), f"{self.name}-stops")
         ending = self._world.loop.create_task(self.ended.wait())
-        await asyncio.wait({stopping, ending}, timeout=STOP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await first_of({stopping, ending}, STOP_SECONDS)
         ending.cancel()
         if not stopping.done() and not self.dead:
             waits = ", ".join(f"{task.get_name()} at {where(task)}" for task in self.process.tasks)

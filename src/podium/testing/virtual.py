@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from podium.simulation.virtual import DeadlockError, EndlessError, UnhandledErro
 from podium.testing.processes import Step, process_of
 
 T = TypeVar("T")
+_LOOK_SECONDS = 10.0
 
 
 class VirtualLoop(virtual.VirtualLoop):
@@ -75,4 +76,19 @@ def virtual_loop() -> VirtualLoop:
     return loop
 
 
-__all__ = ["DeadlockError", "EndlessError", "UnhandledError", "VirtualLoop", "run_virtually", "virtual_loop", "where"]
+async def first_of(tasks: Collection[asyncio.Task[Any]], seconds: float) -> bool:
+    """Wait until one of these has ended, for at most so many seconds; return whether one has.
+
+    When the clock leaps, no time has passed in which anybody could have done anything: that counts as one look.
+    """
+    for _ in range(max(1, round(seconds / _LOOK_SECONDS))):
+        done, _ = await asyncio.wait(tasks, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if done:
+            return True
+    return False
+
+
+__all__ = [
+    "DeadlockError", "EndlessError", "UnhandledError", "VirtualLoop", "first_of", "run_virtually", "virtual_loop",
+    "where",
+]  # fmt: skip

@@ -37,7 +37,7 @@ from podium.testing.oracle import Examination, miscounted, unexplained, unreturn
 from podium.testing.performing import Performer
 from podium.testing.repeats import Repeats
 from podium.testing.scripts import Script
-from podium.testing.virtual import VirtualLoop
+from podium.testing.virtual import VirtualLoop, first_of
 from podium.testing.waits import Witness
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, ResourceRequirements, Workflow
 
@@ -281,8 +281,7 @@ class World:
         self.tell("the orchestrator is stopped in good order")
         engine.drain()
         stopping = self.loop.create_task(engine.stop(), name="podium-stop")
-        await asyncio.wait({stopping}, timeout=600)
-        if not stopping.done():
+        if not await first_of({stopping}, 600):
             self.broken.append("I5: the engine doesn't stop")
         if self._engine is engine:
             self.crash("stopped")
