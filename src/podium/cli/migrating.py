@@ -88,9 +88,9 @@ async def _refuse_while_used(settings: Settings) -> None:
 
 
 def _sentence(settings: Settings, before: str | None, now: str | None, newest: str, check: bool) -> str:
-    where, form = settings.shown_database, now or "without tables"
+    where, form = settings.shown_database, f"at {now}" if now else "without tables"
     if now == newest:
-        return f"{where} is up to date ({form})" if before == now else f"{where} is up to date now ({form})"
+        return f"{where} is up to date ({now})" if before == now else f"{where} is up to date now ({now})"
     if check:
-        return f"{where} is at {form}; `podium migrate` brings it to {newest}"
-    return f"{where} is at {form} now; the newest that this version knows is {newest}"
+        return f"{where} is {form}; `podium migrate` brings it to {newest}"
+    return f"{where} is {form} now; the newest that this version knows is {newest}"
