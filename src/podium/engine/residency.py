@@ -27,6 +27,7 @@ class Residency:
         self.quarantined: dict[str, str] = {}  # executions whose history can't be read, and why
         self._idle_us = idle_us
         self._idle: OrderedDict[str, int] = OrderedDict()  # since when
+        self._ended: dict[str, None] = {}  # and were read again: for what was recorded already
         self._timers: list[tuple[int, str]] = []
         self._timer_of: dict[str, int] = {}
 
@@ -39,6 +40,7 @@ class Residency:
         """Put an execution out of memory."""
         self.states.pop(execution, None)
         self._idle.pop(execution, None)
+        self._ended.pop(execution, None)
         self._timer_of.pop(execution, None)
 
     def schedule(self, state: State) -> None:
@@ -71,18 +73,27 @@ class Residency:
         return found
 
     def note_rest(self, state: State, now_us: int) -> None:
-        """Note that a committed state has nothing to do, or that it has again."""
+        """Note that a committed state has nothing to do, or that it has again; one that has ended needn't stay.
+
+        Of inputs that turn out to be recorded nothing comes, and so no commit puts out what was read again for them.
+        """
         if state.active:
             self._idle.pop(state.id, None)
         else:
             self._idle.setdefault(state.id, now_us)
+        if state.final:
+            self._ended[state.id] = None
+        else:
+            self._ended.pop(state.id, None)
 
     def overdue_rest(self, now_us: int) -> list[str]:
-        """Return executions that have been idle for long and have no timer soon."""
-        found = []
+        """Return executions that have ended, and those that have been idle for long and have no timer soon."""
+        found = [execution for execution in self._ended if self.states[execution].final]
         for execution, since in self._idle.items():
             if now_us - since < self._idle_us:
                 break
+            if execution in self._ended:
+                continue
             due = self._timer_of.get(execution)
             if due is None or due - now_us > HORIZON_US:
                 found.append(execution)

@@ -187,9 +187,17 @@ class Engine:
                 self._intake.wake.set()
             for execution in self.residency.overdue_rest(now_us):
                 if not self._batches.touch(execution):
-                    self.residency.drop(execution)
-                    self._parts.snapshots.leave(execution)
+                    self._put_out(execution)
             self._parts.granting.give_up_waiting(now_us)
+
+    def _put_out(self, execution: str) -> None:
+        """Put an execution out of memory that has nothing to do."""
+        ended, snapshots = self.residency.states[execution].final, self._parts.snapshots
+        self.residency.drop(execution)
+        if ended:
+            snapshots.forget(execution)
+        else:
+            snapshots.leave(execution)
 
     @property
     def _runs(self) -> bool:
