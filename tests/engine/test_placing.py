@@ -68,9 +68,9 @@ def test_a_grant_that_was_ignored_before_its_execution_was_read_gives_the_task_b
     desk.apply([(state.id, state.sequence, [queued_of(state)])])
     (grant,) = desk.grants(1, 10)
     desk.posted(grant)
-    desk.await_reading(state.id)
+    reading = desk.await_reading(state.id)
     told = (state.id, state.sequence, [Ended(state.attempt_id("a", 1), How.NOT_BEGUN)])
-    desk.was_read(state.id, state)
+    desk.was_read(state.id, reading, state)
     assert desk.grants(2, 10) == []  # for all that is known, the grant is on its way
     desk.apply([told])
     assert len(desk.grants(2, 10)) == 1
@@ -90,6 +90,31 @@ def test_a_grant_that_was_recorded_is_not_given_back_by_what_is_told_of_it_later
     assert desk.grants(2, 10) == []
     assert desk.placement.attempts_of(state.id) == [state.attempt_id("a", 1)]
     assert not desk._promised
+
+
+def test_of_several_readings_of_an_execution_the_one_that_was_begun_last_counts():
+    game = Play(ONE)
+    game.start()
+    desk, state = placing(), game.state
+    first, last = desk.await_reading(state.id), desk.await_reading(state.id)
+    desk.was_read(state.id, first, None)
+    assert desk.awaits_reading(state.id, last)
+    desk.was_read(state.id, last, state)
+    desk.was_read(state.id, first, None)
+    assert desk.placement.queued() == 1
+
+
+def test_an_execution_that_comes_into_memory_while_it_is_read_is_placed_from_there_with_what_was_told_meanwhile():
+    game = Play(ONE)
+    game.start()
+    desk, state = placing(), game.state
+    reading = desk.await_reading(state.id)
+    desk.apply([(state.id, state.sequence + 1, [Withdrawn("a")])])
+    desk.adopt(state)
+    assert desk.placement.queued() == 0
+    desk.was_read(state.id, reading, state)
+    assert desk.placement.queued() == 0
+    assert not desk.awaits_reading(state.id, reading)
 
 
 def queued_of(state):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import itertools
 
 import pytest
 from msgspec import Raw
 
 from podium.engine import inputs as inp
+from podium.engine import leading
 from podium.engine.codec import encode_input
 from podium.engine.leading import Leading, Pending
 from podium.engine.posting import Posting
 from podium.engine.shards import EVERY_SHARD
+from podium.engine.state import State
 from podium.engine.values import value_of
-from podium.exceptions import NotTheOwnerError, ShardMovedError, StoreUnavailableError
+from podium.exceptions import NotTheOwnerError, PodiumError, ShardMovedError, StoreUnavailableError
 from podium.fleet import messages as msg
 from podium.ids import PLACEMENT_SHARD, execution_id_for, shard_of
 from podium.store.memory import MemoryStore
@@ -184,6 +186,65 @@ async def test_a_leader_that_loses_an_executions_shard_while_it_writes_places_fo
         cluster.join("hand-1")
         await cluster.ended([execution])
         await sound(cluster.store)
+
+
+@virtual
+async def test_a_leader_that_gives_a_shard_back_while_it_looks_whether_a_start_is_recorded_places_for_it_still():
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        two = await cluster.start()
+        await cluster.balanced()
+        assert one.engine.leads
+        execution = next(each for each in map(str, range(1_000)) if one.engine.owns(each))
+        definition, stored = one.engine.definitions.compile(ONE)
+        await cluster.store.put([Blob(DEFAULT_TENANT, definition.digest, stored)], 0)
+        start = inp.Start(ONE.name, ONE.version, definition.digest, 1, value_of(b"null")[0])
+        one.store.gate.clear()
+        await Posting(cluster.store, DEFAULT_TENANT, virtual_loop().clock).write(execution, "start", start)
+        one.engine.look_into_inbox()
+        joining = asyncio.create_task(one.engine.submit(ONE, execution=execution))
+        await asyncio.sleep(0.1)
+        releasing = asyncio.create_task(one.engine.release([shard_of(execution)]))  # waits for the append
+        await asyncio.sleep(0.1)
+        one.store.lying = 1
+        one.store.gate.set()
+        await releasing
+        await cluster.take(two, shard_of(execution))
+        with pytest.raises(PodiumError):
+            await joining
+        cluster.join("hand-1")
+        await cluster.ended([execution])
+        await sound(cluster.store)
+
+
+@virtual
+async def test_a_store_that_fails_while_a_new_leader_reads_keeps_no_task_from_an_agent(monkeypatch):
+    """What was read before isn't forgotten; and what isn't active any more at the next try isn't awaited for ever."""
+    async with Cluster() as cluster:
+        one, two = await cluster.start(), await cluster.start()
+        await cluster.balanced()
+        leader, other = (one, two) if one.engine.leads else (two, one)
+        executions = [await leader.engine.submit(ONE) for _ in range(3)]
+        tries = itertools.count()
+        paused = []
+
+        async def read(self: Leading, execution: str) -> State | None:
+            if next(tries) == 1:
+                await leader.engine.command(execution, inp.Pause())
+                paused.append(execution)
+                raise StoreUnavailableError("the answer was lost")
+            return await read_one(self, execution)
+
+        read_one = Leading._read
+        monkeypatch.setattr(Leading, "_read", read)
+        monkeypatch.setattr(leading, "READ_AT_ONCE", 1)
+        await cluster.take(other, PLACEMENT_SHARD)
+        await until(lambda: other.engine.leads)
+        await leader.engine.command(*paused, inp.Resume())
+        cluster.join("hand-1")
+        await cluster.ended(executions)
+        assert not other.engine.placing._awaited
 
 
 @virtual
@@ -463,17 +524,17 @@ async def test_a_grant_that_is_ignored_while_another_replica_takes_the_lead_take
                 told.add(row.id)
             return await read_pending(self)
 
-        async def rebuild(self: Leading, here: Any) -> list[str]:
+        async def active(self: Leading) -> list[str]:
             owner, execution = of_other(self)
             await owner.engine.command(execution, inp.Pause())
             owner.engine.look_into_inbox()
             await until(lambda: 10**6 not in cluster.store._data.inbox)
             await owner.engine.command(execution, inp.Resume())
-            return await read_executions(self, here)
+            return await read_active(self)
 
-        read_pending, read_executions = Leading.pending, Leading.rebuild
+        read_pending, read_active = Leading.pending, Leading.active
         monkeypatch.setattr(Leading, "pending", pending)
-        monkeypatch.setattr(Leading, "rebuild", rebuild)
+        monkeypatch.setattr(Leading, "active", active)
         await cluster.kill(leader)
         await cluster.balanced()
         cluster.join("hand-1")

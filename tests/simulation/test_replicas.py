@@ -44,6 +44,8 @@ FOUND = {
     4676: "a task was in no queue when its execution's start had been looked for by its shard's last owner",
     28: "who lost the lead while it took it over kept the queue",
     100775: "the simulator took a stop for endless, since an hour had passed in one leap of the clock",
+    101150: "an execution that a new leader's second look didn't find active was awaited for ever",
+    101867: "a task was in no queue when its shard went while its start, written perhaps, was to be decided again",
     6: "a large result that reached another replica than its execution's wasn't there when a condition read it",
 }
 

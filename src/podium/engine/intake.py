@@ -54,6 +54,11 @@ class Intake:
         """Whether nothing is queued, in doubt or under way."""
         return not self.known
 
+    @property
+    def beginning(self) -> list[str]:
+        """The executions whose starts are queued; one that was decided before may be committed all the same."""
+        return [arrival.execution for arrival in self.queue if arrival.definition is not None]
+
     def put(self, arrival: Arrival) -> None:
         """Queue an input."""
         self.known[arrival.key] = arrival

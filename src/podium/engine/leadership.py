@@ -59,7 +59,9 @@ class Leadership:
     async def take(self) -> None:
         """Place for all from now on: with the queue and the slots as the store's executions have them."""
         pending = await self._intake.retrying(self._leading.pending)
-        here = await self._intake.retrying(partial(self._leading.rebuild, self._is_here))
+        active = await self._intake.retrying(self._leading.active)
+        here = [execution for execution in active if self._is_here(execution)]
+        await self._read([execution for execution in active if not self._is_here(execution)])
         while True:
             async with self._brakes.quiet():
                 if PLACEMENT_SHARD not in self._shards.fences:  # taken from us meanwhile
@@ -105,6 +107,9 @@ class Leadership:
         return execution in self._residency.states
 
     def _read(self, executions: list[str]) -> Coroutine[Any, Any, None]:
-        for execution in executions:
-            self._placing.await_reading(execution)
-        return self._intake.retrying(partial(self._leading.read, self._is_here, executions))
+        readings = {execution: self._placing.await_reading(execution) for execution in executions}
+        return self._intake.retrying(partial(self._leading.read, self._is_placed_here, readings))
+
+    def _is_placed_here(self, execution: str) -> bool:
+        """Whether an execution's owner tells the queue itself; before we lead, it tells the inbox even here."""
+        return self._shards.leads and self._is_here(execution)

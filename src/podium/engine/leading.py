@@ -7,7 +7,7 @@ later counts, since the placement shard's fence has moved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -62,28 +62,22 @@ class Leading:
         left = {grant.key for grant in (await self.pending()).grants}
         return Pending(before.told, tuple(grant for grant in before.grants if grant.key in left))
 
-    async def rebuild(self, here: Callable[[str], bool]) -> list[str]:
-        """Queue and hold what is ready and live in the executions of others; return ours, which are in memory."""
-        active = [row.id for row in await self._store.active(ALL_SHARDS)]
-        own = {execution for execution in active if here(execution)}
-        others = [execution for execution in active if execution not in own]
-        for execution in others:
-            self._placing.await_reading(execution)
-        await self.read(here, others)
-        return [execution for execution in active if execution in own]
+    async def active(self) -> list[str]:
+        """Return the executions that may have something ready or live."""
+        return [row.id for row in await self._store.active(ALL_SHARDS)]
 
-    async def read(self, here: Callable[[str], bool], executions: Sequence[str]) -> None:
-        """Queue and hold what is ready and live in these executions, whose reading is awaited; what has become ours
-        meanwhile is taken in as it is in memory.
+    async def read(self, placed_here: Callable[[str], bool], readings: Mapping[str, int]) -> None:
+        """Queue and hold what is ready and live in executions, by the numbers of their readings; what has become ours
+        meanwhile, and is placed from memory, is known better.
         """
-        for first in range(0, len(executions), READ_AT_ONCE):
-            some = executions[first : first + READ_AT_ONCE]
+        left = [execution for execution, number in readings.items() if self._placing.awaits_reading(execution, number)]
+        for first in range(0, len(left), READ_AT_ONCE):
+            some = left[first : first + READ_AT_ONCE]
             for execution, state in zip(some, await asyncio.gather(*map(self._read, some)), strict=True):
-                if here(execution):
-                    self._placing.was_read(execution)
+                if placed_here(execution):
+                    self._placing.needs_no_reading(execution)
                 else:
-                    self._placing.forget(execution)
-                    self._placing.was_read(execution, state)
+                    self._placing.was_read(execution, readings[execution], state)
 
     async def _read(self, execution: str) -> State | None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from podium.engine.admission import Admission
 from podium.engine.braking import Brakes
+from podium.engine.intake import Intake
 from podium.engine.leadership import Leadership
 from podium.engine.loading import Loader
 from podium.engine.residency import Residency
@@ -29,6 +30,7 @@ class Moving:
         residency: Residency,
         staffing: Staffing,
         admission: Admission,
+        intake: Intake,
         loader: Loader,
         waiting_room: WaitingRoom,
         snapshots: Snapshots,
@@ -44,6 +46,7 @@ class Moving:
         self._residency = residency
         self._staffing = staffing
         self._admission = admission
+        self._intake = intake
         self._loader = loader
         self._waiting_room = waiting_room
         self._snapshots = snapshots
@@ -91,7 +94,8 @@ class Moving:
             self._residency.drop(execution)
             self._snapshots.forget(execution)
         self._staffing.disown_shards(gone)  # of executions that aren't in memory just now, too
-        self.place_for_others([execution for execution in self._residency.loading if shard_of(execution) in gone])
+        not_here = dict.fromkeys((*self._residency.loading, *self._intake.beginning))
+        self.place_for_others([execution for execution in not_here if shard_of(execution) in gone])
         self._loader.disown(gone)
         self._waiting_room.disown(gone)
         self._watchers.unsure([watched for watched in self._watchers.watched if shard_of(watched) in gone])

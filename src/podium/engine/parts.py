@@ -162,8 +162,8 @@ class Parts:
             spawn=self._spawn,
         )  # fmt: skip
         self.moving = Moving(
-            self.shards, self.residency, self.staffing, self.admission, self.loader, self.waiting_room,
-            self.snapshots, self.watchers, self.leadership, self.brakes,
+            self.shards, self.residency, self.staffing, self.admission, self.intake, self.loader,
+            self.waiting_room, self.snapshots, self.watchers, self.leadership, self.brakes,
             agents_end_with_process=settings.agents_end_with_process, moved=moved,
         )  # fmt: skip
         releasing = Releasing(

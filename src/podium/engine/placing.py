@@ -67,7 +67,8 @@ class Placing:
         # Grants that lie in inboxes, for all we know, by execution, task and number: with agent and incarnation.
         self._posted: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
         self._promised: dict[str, ReadyTask] = {}  # tasks that aren't queued because of those grants, by attempt
-        self._awaited: dict[str, list[Changes]] = {}  # what was told of executions that are being read
+        self._awaited: dict[str, tuple[int, list[Changes]]] = {}  # executions that are being read, and what was told
+        self._begun = 0  # readings
         # Executions as they were read: what was told before that sequence says nothing new. With the number of each
         # reading, in their order, so that they can go once everything that was told before it has been taken.
         self._known: dict[str, tuple[int, int]] = {}
@@ -135,7 +136,10 @@ class Placing:
         self.placement.hold(attempt, execution, agent, incarnation, needs)
 
     def adopt(self, state: State) -> None:
-        """Queue and hold what an execution has ready and live, instead of what was known of it."""
+        """Queue and hold what an execution has ready and live, instead of what was known of it; a reading of it that is
+        under way counts no more.
+        """
+        _, told = self._awaited.pop(state.id, (0, ()))
         self.forget(state.id)
         self._readings += 1
         self._known.pop(state.id, None)
@@ -149,6 +153,7 @@ class Placing:
             for attempt in (task.live or {}).values():
                 attempt_id = state.attempt_id(task.path, attempt.number)
                 self.placement.hold(attempt_id, state.id, attempt.agent, attempt.incarnation, task.compiled.needs)
+        self.apply(told)
 
     def forget(self, execution: str) -> None:
         """Forget what waits and what is live of an execution; slots whose agents' word is awaited stay."""
@@ -191,7 +196,7 @@ class Placing:
         for each in told:
             execution, sequence, changes = each
             if execution in self._awaited:
-                self._awaited[execution].append(each)
+                self._awaited[execution][1].append(each)
                 continue
             known, _ = self._known.get(execution, (0, 0))
             if sequence and known:
@@ -240,17 +245,33 @@ class Placing:
                 return
             del self._known[execution]
 
-    def await_reading(self, execution: str) -> None:
-        """An execution of another replica is being read; what is told of it meanwhile comes after that."""
-        self._awaited.setdefault(execution, [])
+    def await_reading(self, execution: str) -> int:
+        """An execution of another replica is being read; what is told of it meanwhile comes after that.
 
-    def was_read(self, execution: str, state: State | None = None) -> None:
-        """Take it in as it was read, with what was told meanwhile."""
-        told = self._awaited.pop(execution, None)
-        if told is None:
-            return  # somebody else places now
+        Return the reading's number: of several the one that was begun last counts.
+        """
+        _, told = self._awaited.get(execution, (0, []))
+        self._begun += 1
+        self._awaited[execution] = self._begun, told
+        return self._begun
+
+    def awaits_reading(self, execution: str, number: int) -> bool:
+        """Whether this reading counts, and hasn't been taken in yet."""
+        return self._awaited.get(execution, (0, ()))[0] == number
+
+    def was_read(self, execution: str, number: int, state: State | None) -> None:
+        """Take an execution in as it was read (None: there is none), with what was told meanwhile."""
+        if not self.awaits_reading(execution, number):
+            return
         if state is not None:
             self.adopt(state)
+        else:
+            self.forget(execution)
+            self.needs_no_reading(execution)
+
+    def needs_no_reading(self, execution: str) -> None:
+        """What is known of an execution counts, with what was told meanwhile."""
+        _, told = self._awaited.pop(execution, (0, ()))
         self.apply(told)
 
     def forget_all(self) -> None:
