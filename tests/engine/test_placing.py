@@ -92,6 +92,21 @@ def test_a_grant_that_was_recorded_is_not_given_back_by_what_is_told_of_it_later
     assert not desk._promised
 
 
+def test_an_agent_that_comes_back_has_the_slots_taken_of_attempts_whose_owners_do_not_know_that_it_was_gone():
+    desk = placing()
+    back = msg.Registration("agent", "hand", "bus.1", slots=1)
+    desk.register(back, lives_here=False)
+    desk.apply([("e", 1, [queued()])])
+    assert len(desk.grants(1, 10)) == 1
+    desk.placement.remove_agent("agent")
+    desk.register(back, lives_here=False)
+    desk.apply([("f", 1, [Queued("a", 1, "f:1:a:1", "hand", 50, 0, {}, (), "", "")])])
+    assert desk.grants(1, 10) == []
+    desk.apply([("e", 2, [Ended("e:1:a:1", How.LOST)])])
+    desk.placement.heard_of("agent")
+    assert len(desk.grants(1, 10)) == 1
+
+
 def test_of_several_readings_of_an_execution_the_one_that_was_begun_last_counts():
     game = Play(ONE)
     game.start()

@@ -135,11 +135,50 @@ def test_a_new_incarnation_begins_with_free_slots():
     placement.enqueue(ready("a"))
     placement.place()
     placement.add_agent(agent(slots=1, incarnation="2"))
-    assert placement.held() == 0
+    assert placement.agents["a"].held == 0
     placement.enqueue(ready("b"))
     assert names(placement.place()) == [("b", "a")]
     placement.release("e:a")
     assert placement.agents["a"].held == 1
+
+
+def test_an_agent_that_is_gone_and_comes_back_counts_what_has_not_been_ended():
+    placement = placed(agent(slots=2))
+    placement.enqueue(ready("a"))
+    placement.place()
+    placement.remove_agent("a")
+    placement.add_agent(agent(slots=2))
+    for task in "bc":
+        placement.enqueue(ready(task))
+    assert names(placement.place()) == [("b", "a")]
+    placement.release("e:a")
+    assert names(placement.place()) == [("c", "a")]
+
+
+def test_an_incarnation_that_comes_back_after_another_one_counts_what_it_holds():
+    placement = placed(agent())
+    placement.enqueue(ready("a"))
+    placement.place()
+    for incarnation in "212":
+        placement.add_agent(agent(incarnation=incarnation))
+        assert placement.agents["a"].held == (1 if incarnation == "1" else 0)
+    placement.enqueue(ready("b"))
+    placement.place()
+    assert placement.held_as("a") == "2"
+    placement.release("e:b")
+    assert placement.held_as("a") == "1"
+
+
+def test_what_an_agent_that_is_gone_has_of_the_pool_is_taken_until_that_is_ended():
+    placement = placed(agent("a"), pool={"cpu_cores": 1})
+    placement.enqueue(ready("a", needs={"cpu_cores": 1}))
+    placement.place()
+    placement.remove_agent("a")
+    placement.add_agent(agent("b"))
+    placement.enqueue(ready("b", needs={"cpu_cores": 1}))
+    assert placement.place() == []
+    placement.release("e:a")
+    assert names(placement.place()) == [("b", "b")]
 
 
 def test_what_was_found_live_counts_once_its_agent_registers():
@@ -380,7 +419,7 @@ class Placing(RuleBasedStateMachine):
         self.placement = Placement()
         self.held: dict[str, tuple[str, str, dict]] = {}  # attempt -> agent, incarnation, needs
         self.waiting: dict[tuple[str, str], ReadyTask] = {}
-        self.incarnation = 0
+        self.lives: list[tuple] = []  # of agents, as they registered
         self.count = 0
 
     @initialize(limited=st.booleans())
@@ -389,17 +428,19 @@ class Placing(RuleBasedStateMachine):
 
     @rule(name=_AGENTS, slots=st.integers(1, 3), cores=st.sampled_from([None, 2.0, 4.0]), kind=st.sampled_from("vw"))
     def register(self, name, slots, cores, kind):
-        self.incarnation += 1
-        known = self.placement.agents.get(name)
-        if known is not None:
-            self.held = {a: h for a, h in self.held.items() if h[0] != name}
         offered = NOTHING if cores is None else {"cpu_cores": cores, "gpu_count": 1.0}
-        self.placement.add_agent(Agent(name, kind, str(self.incarnation), slots, offered))
+        self.lives.append((name, kind, str(len(self.lives)), slots, offered))
+        self.placement.add_agent(Agent(*self.lives[-1]))
+
+    @rule(data=st.data())
+    def come_back(self, data):
+        """An agent is there again as it was, after silence, after its end was told, or after another incarnation."""
+        if self.lives:
+            self.placement.add_agent(Agent(*data.draw(st.sampled_from(self.lives))))
 
     @rule(name=_AGENTS)
     def unregister(self, name):
         self.placement.remove_agent(name)
-        self.held = {a: h for a, h in self.held.items() if h[0] != name}
 
     @rule(
         execution=st.sampled_from("ef"),

@@ -46,6 +46,7 @@ FOUND = {
     100775: "the simulator took a stop for endless, since an hour had passed in one leap of the clock",
     101150: "an execution that a new leader's second look didn't find active was awaited for ever",
     101867: "a task was in no queue when its shard went while its start, written perhaps, was to be decided again",
+    101440: "an agent that was gone for the leader, but not for an execution's owner, had its slots given twice",
     6: "a large result that reached another replica than its execution's wasn't there when a condition read it",
 }
 

@@ -215,8 +215,8 @@ class Placement:
         self._ranks: dict[str, list[tuple[float, str]]] = {}
         self._ready: dict[str, dict[str, ReadyTask]] = {}  # by execution, by task
         self._holds: dict[str, _Hold] = {}
-        self._holds_of: dict[str, set[str]] = {}  # attempts, by execution
-        self._holds_by: dict[str, set[str]] = {}  # attempts, by agent
+        self._holds_of: dict[str, dict[str, None]] = {}  # attempts, by execution
+        self._holds_by: dict[str, dict[str, None]] = {}  # attempts, by agent
         self._any_type = False  # whether a task of any type was ever queued: else nobody pays for that list
         self._functions: dict[str, str] = {}  # of tasks of any type that wait: the queue of each
         self._stirred: dict[str, None] = {}  # queues that something has changed for
@@ -226,7 +226,7 @@ class Placement:
     # --- agents ------------------------------------------------------------------------------------------------
 
     def add_agent(self, agent: Agent) -> None:
-        """Take an agent in, or its new incarnation: what an earlier one held is let go, what this one holds counts."""
+        """Take an agent in, or its new incarnation: what this one holds counts, what an earlier one did no more."""
         known = self.agents.get(agent.id)
         if known is not None and known.incarnation != agent.incarnation:
             self.remove_agent(agent.id)
@@ -244,14 +244,20 @@ class Placement:
         self._offer(agent)
 
     def remove_agent(self, agent_id: str) -> None:
-        """Forget an agent and what it held."""
+        """Forget an agent. What it holds is held until that is ended: should it come back, it counts again.
+
+        An attempt's owner may not know that its agent is gone, nor hear of it before the agent is there again.
+        """
         gone = self.agents.pop(agent_id, None)
-        if gone is not None and gone.together is not None:
+        if gone is None:
+            return
+        if gone.together is not None:
             gone.together.agents.pop(agent_id, None)
-        for attempt in list(self._holds_by.get(agent_id, ())):
-            self.release(attempt)
-        if gone is not None:  # what only it could take is found out now, and not at somebody's next word
-            self._stirred.update((name, None) for name in self._queues_of(gone) if self._lengths.get(name))
+        for attempt in self._holds_by.get(agent_id, ()):
+            if self._holds[attempt].counted_by is gone:
+                self._count_no_more(self._holds[attempt])
+        # What only it could take is found out now, and not at somebody's next word.
+        self._stirred.update((name, None) for name in self._queues_of(gone) if self._lengths.get(name))
 
     def refuse(self, agent_id: str) -> None:
         """An agent said that it is full: nothing goes there until it is heard of again."""
@@ -350,8 +356,8 @@ class Placement:
         if attempt in self._holds:
             return
         hold = self._holds[attempt] = _Hold(agent_id, incarnation, execution, needs)
-        self._holds_of.setdefault(execution, set()).add(attempt)
-        self._holds_by.setdefault(agent_id, set()).add(attempt)
+        self._holds_of.setdefault(execution, {})[attempt] = None
+        self._holds_by.setdefault(agent_id, {})[attempt] = None
         self.pool.take(needs)
         agent = self.agents.get(agent_id)
         if agent is not None and agent.incarnation == incarnation:
@@ -366,7 +372,7 @@ class Placement:
             return
         for index, key in ((self._holds_of, hold.execution), (self._holds_by, hold.agent)):
             attempts = index[key]
-            attempts.discard(attempt)
+            del attempts[attempt]
             if not attempts:
                 del index[key]
         if hold.needs:
@@ -375,7 +381,11 @@ class Placement:
         known = self.agents.get(hold.agent)
         if known is not None and known.circuit is not None:
             known.circuit.released(attempt)
-        agent = hold.counted_by
+        self._count_no_more(hold)
+
+    def _count_no_more(self, hold: _Hold) -> None:
+        """Take a slot off what its agent counts, if one does."""
+        agent, hold.counted_by = hold.counted_by, None
         if agent is not None:
             agent.held -= 1
             agent.capacity.give_back(hold.needs)
@@ -397,8 +407,8 @@ class Placement:
         return (hold.agent, hold.incarnation) if hold is not None else None
 
     def held_as(self, agent_id: str) -> str:
-        """Return the incarnation under which an agent holds slots; empty if it holds none."""
-        for attempt in self._holds_by.get(agent_id, ()):
+        """Return the incarnation under which an agent holds slots, the latest; empty if it holds none."""
+        for attempt in reversed(self._holds_by.get(agent_id, {})):
             return self._holds[attempt].incarnation
         return ""
 
