@@ -85,19 +85,8 @@ class Loader:
         self._spawn(self._load_for(execution), f"podium-load-{execution}")
 
     async def _load_for(self, execution: str) -> None:
-        error: PodiumError | None = None
         try:
-            found = await self._intake.retrying(partial(self.load, execution))
-            if not found and self._shards.owns(execution):
-                self._staffing.placing.forget(execution)  # its start was refused, after slots had been found for it
-                waiting = self._residency.loading[execution]
-                await self._call_start(execution, waiting)
-                if waiting and isinstance(waiting[0].given, inp.Start):
-                    await self._intake.retrying(partial(self._prepare, waiting[0]))
-                elif execution in self._residency.quarantined:
-                    error = CorruptHistoryError(self._residency.quarantined[execution])
-                elif not await self._intake.retrying(partial(self.load, execution)):  # it may have begun meanwhile
-                    error = ExecutionNotFoundError(f"there is no execution {execution}")
+            error = await self._bring_in(execution)
         except CorruptHistoryError as problem:
             error = problem
         waiting = self._residency.loading.pop(execution)
@@ -106,6 +95,24 @@ class Loader:
             return
         for arrival in waiting:
             self._reject(arrival, error)
+
+    async def _bring_in(self, execution: str) -> PodiumError | None:
+        """Load an execution, or have ready what its start needs; return why neither can be done."""
+        if await self._intake.retrying(partial(self.load, execution)) or not self._shards.owns(execution):
+            return None
+        self._staffing.placing.forget(execution)  # its start was refused, after slots had been found for it
+        waiting = self._residency.loading[execution]
+        while True:
+            await self._call_start(execution, waiting)
+            if waiting and isinstance(waiting[0].given, inp.Start):
+                await self._intake.retrying(partial(self._prepare, waiting[0]))
+                return None
+            if execution in self._residency.quarantined:
+                return CorruptHistoryError(self._residency.quarantined[execution])
+            if await self._intake.retrying(partial(self.load, execution)):  # it may have begun meanwhile
+                return None
+            if not waiting or (execution, START) not in self._intake.known:  # else its start has come meanwhile
+                return ExecutionNotFoundError(f"there is no execution {execution}")
 
     async def _call_start(self, execution: str, waiting: list[Arrival]) -> None:
         """Should an execution not have begun, have it begin now: something is said to it."""
