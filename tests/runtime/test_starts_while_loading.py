@@ -1,4 +1,6 @@
-"""A start that comes while the store is asked in vain for its execution begins it: it isn't refused with the rest."""
+"""What comes, and what goes, while the store is asked in vain for an execution: a start that comes begins it, and isn't
+refused with the rest.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,12 @@ from podium.engine import inputs as inp
 from podium.engine.posting import Posted, Posting
 from podium.engine.runtime import Engine
 from podium.engine.values import value_of
-from podium.exceptions import StoreUnavailableError
-from podium.ids import execution_id_for
+from podium.exceptions import ShardMovedError, StoreUnavailableError
+from podium.ids import execution_id_for, shard_of
 from podium.store.protocol import DEFAULT_TENANT, Blob
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ExecutionStatus
+from tests.runtime.replicas import Cluster
 from tests.runtime.support import ONE, Hand, UnreliableStore, sound, start, until, virtual
 
 EXECUTION = execution_id_for(DEFAULT_TENANT, "order-1")
@@ -85,3 +88,21 @@ async def test_a_start_behind_what_is_said_to_its_execution():
     await saying
     assert [row.input_id for row in await store.history(EXECUTION, limit=2)] == ["start", "signal:1"]
     await engine.stop()
+
+
+@virtual
+async def test_what_is_said_to_an_execution_that_may_begin_elsewhere(monkeypatch):
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.balanced()
+        slow = SlowLoads(cluster.store._data)
+        monkeypatch.setattr(one.engine._loader, "_store", slow)
+        saying = asyncio.create_task(one.engine.command(EXECUTION, inp.Signal("go"), "signal:1"))
+        slow.answers.release()
+        await until(lambda: slow.asked == 2)
+        fences = await one.engine.release([shard_of(EXECUTION)])
+        slow.answers.release()
+        with pytest.raises(ShardMovedError):
+            await saying
+        await one.store.release(one.ownership.replica.id, fences)
+        await cluster.balanced()

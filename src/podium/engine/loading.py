@@ -109,8 +109,8 @@ class Loader:
                 return None
             if execution in self._residency.quarantined:
                 return CorruptHistoryError(self._residency.quarantined[execution])
-            if await self._intake.retrying(partial(self.load, execution)):  # it may have begun meanwhile
-                return None
+            if await self._intake.retrying(partial(self.load, execution)) or not self._shards.owns(execution):
+                return None  # it has begun meanwhile, or may begin elsewhere
             if not waiting or (execution, START) not in self._intake.known:  # else its start has come meanwhile
                 return ExecutionNotFoundError(f"there is no execution {execution}")
 
