@@ -47,6 +47,7 @@ FOUND = {
     101150: "an execution that a new leader's second look didn't find active was awaited for ever",
     101867: "a task was in no queue when its shard went while its start, written perhaps, was to be decided again",
     101440: "an agent that was gone for the leader, but not for an execution's owner, had its slots given twice",
+    300119: "a late word of one that drained closed its next life, which got nothing any more",
     6: "a large result that reached another replica than its execution's wasn't there when a condition read it",
 }
 

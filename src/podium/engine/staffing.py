@@ -291,8 +291,13 @@ class Staffing:
                 self.leases.believe(lease, now_us)
 
     def _refused(self, message: msg.Refused) -> None:
-        """An agent won't: it gets nothing more until it is heard of again, or, when it leaves, at all."""
-        if message.reason == "draining":
+        """An agent won't: it gets nothing more until it is heard of again, or, when it leaves, at all.
+
+        The word may be late, of an earlier life of an agent that is here again: whose attempt it was tells them apart.
+        """
+        lease = self.leases.get(message.attempt)
+        holder = (lease.agent, lease.incarnation) if lease is not None else self.placement.holder(message.attempt)
+        if message.reason == "draining" and holder is not None and self._is_here(*holder):
             self.placement.leave(message.agent)
         else:
             self.placement.refuse(message.agent)
