@@ -227,7 +227,7 @@ async def test_a_store_that_fails_while_a_new_leader_reads_keeps_no_task_from_an
         leader, other = (one, two) if one.engine.leads else (two, one)
         executions = [await leader.engine.submit(ONE) for _ in range(3)]
         tries = itertools.count()
-        paused = []
+        paused: list[str] = []
 
         async def read(self: Leading, execution: str) -> State | None:
             if next(tries) == 1:
@@ -241,7 +241,7 @@ async def test_a_store_that_fails_while_a_new_leader_reads_keeps_no_task_from_an
         monkeypatch.setattr(leading, "READ_AT_ONCE", 1)
         await cluster.take(other, PLACEMENT_SHARD)
         await until(lambda: other.engine.leads)
-        await leader.engine.command(*paused, inp.Resume())
+        await leader.engine.command(paused[0], inp.Resume())
         cluster.join("hand-1")
         await cluster.ended(executions)
         assert not other.engine.placing._awaited
