@@ -135,9 +135,10 @@ class Ownership:
         try:
             await self._store.renew(self._replica.id, self._lease_us, draining=True)
             with suppress(EngineStoppedError):  # it has ended, and decides nothing more
-                await self._give_back(self._engine.owned)
+                async with asyncio.timeout(self._settings.lease_seconds):  # then others take them all the same
+                    await self._give_back(self._engine.owned)
             await self._store.leave(self._replica.id)
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, TimeoutError) as error:
             _log.warning("the shards could not be given back; their lease will end", error=str(error))
 
     async def settled(self) -> None:
