@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from functools import partial
 
+import pytest
+
 from podium.engine import events as ev
 from tests.cli.support import eventually
 from tests.faults.bus.support import fan, gated
@@ -34,6 +36,7 @@ def test_a_killed_replica_s_work_goes_on_elsewhere_and_no_attempt_is_lost(replic
     replicas.once()
 
 
+@pytest.mark.slow
 def test_replicas_killed_again_and_again_during_the_recovery_lose_and_double_nothing(replicas):
     replicas.settings["PODIUM_LEASE_SECONDS"] = "15"
     victims = replicas.several(2, "first", "second")
@@ -89,6 +92,7 @@ def test_a_replica_that_was_held_and_goes_on_changes_nothing_of_what_happened_me
     replicas.once()
 
 
+@pytest.mark.slow
 def test_a_rolling_restart_of_all_replicas_loses_no_attempt(replicas):
     olds = replicas.several(2, "first", "second")
     held = gates(replicas, 4)

@@ -84,6 +84,7 @@ def test_tables_go_down_and_up_again_under_replicas_at_work(replicas):
     replicas.once()
 
 
+@pytest.mark.slow
 def test_the_next_version_works_beside_this_one_and_the_way_back_is_open_until_the_upgrade_is_finished(
     replicas, next_version
 ):
