@@ -2,11 +2,14 @@
 
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from bench.growth.growth import KINDS, Kind, draw_all, measure, table
 from bench.growth.plot import Line, plot
 from bench.machine import describe
 
 
+@pytest.mark.slow
 def test_each_kind_is_measured_and_what_the_time_did_not_reach_is_said(tmp_path):
     kinds = [Kind(kind.name, kind.title, kind.plot, (2, 50_000_000)) for kind in KINDS]
     curves = measure(tmp_path, 60.0, lambda text: None, kinds)

@@ -97,7 +97,7 @@ def test_a_kill_changes_nothing_at_any_event(killed, undisturbed, point, at_even
     survive(killed, undisturbed, point, at_event)
 
 
-@pytest.mark.parametrize("first", [5, pytest.param(15, marks=pytest.mark.slow), 25])
+@pytest.mark.parametrize("first", [5, *(pytest.param(each, marks=pytest.mark.slow) for each in (15, 25))])
 def test_three_more_kills_during_the_recovery_change_nothing(killed, undisturbed, first):
     kills = [("after", first), ("before", 1), ("after", 1), ("sent", 1)]
     died = sum(killed.drive(point, at_event) == KILLED for point, at_event in kills)
