@@ -13,7 +13,7 @@ from podium.engine.values import NULL
 from podium.engine.whereabouts import posted_input, waiting_starts
 from podium.exceptions import ConflictError, ExecutionNotFoundError, ShardMovedError, StoreUnavailableError
 from podium.fleet import messages as msg
-from podium.ids import shard_of
+from podium.ids import execution_id_for, shard_of
 from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow
 from podium.workflow.model import ExecutionStatus, Task, WorkflowConfig
 from tests.runtime.replicas import Cluster
@@ -116,6 +116,47 @@ async def test_a_start_that_somebody_else_wrote_waits_too(single):
     assert (await hand.assigned(2)).execution == other
     hand.succeed(hand.of(msg.Assignment)[1].attempt)
     assert await engine.finished(other) is ExecutionStatus.COMPLETED
+    await sound(store, engine)
+
+
+class SlowBlobs(UnreliableStore):
+    """Reads no blob until it is let."""
+
+    readable: asyncio.Event
+
+    async def get(self, tenant: str, digest: str) -> bytes:
+        await self.readable.wait()
+        return await super().get(tenant, digest)
+
+
+@virtual
+async def test_a_start_from_the_inbox_that_is_submitted_here_meanwhile_leaves_the_inbox():
+    store = SlowBlobs()
+    store.readable = asyncio.Event()
+    writer, _, _ = await start()
+    definition, stored = writer.definitions.compile(SINGLE)
+    await writer.stop()
+    engine, hand, _ = await start(store, max_executions=1)
+    await engine.submit(ONE)
+    await hand.assigned()
+    execution = execution_id_for(DEFAULT_TENANT, "order-1")
+    await store.put([Blob(DEFAULT_TENANT, definition.digest, stored)], 0)
+    given = inp.Start(SINGLE.name, SINGLE.version, definition.digest, 1, NULL)
+    row = InboxRow(execution, "start", DEFAULT_TENANT, shard_of(execution), "start", encode_input(given), 0)
+    await store.post(row)
+    engine.look_into_inbox()
+    await until(lambda: execution in engine._parts.waiting_room._considered)
+    store.gate.clear()
+    submitting = asyncio.create_task(engine.submit(SINGLE, submission_id="order-1"))
+    await until(lambda: (execution, "start") in engine._intake.known)
+    store.readable.set()
+    await asyncio.sleep(1)
+    store.gate.set()
+    assert await submitting == execution
+    await until(lambda: not store._data.inbox, 5)
+    hand.auto = True
+    finish_all(hand)
+    assert await engine.finished(execution) is ExecutionStatus.COMPLETED
     await sound(store, engine)
 
 

@@ -1,6 +1,6 @@
 """Inputs on which nothing is decided: one that is recorded already, and one that will not be recorded.
 
-Who waits for an answer has it at once; the row in the inbox goes with the next batch.
+Who waits for an answer has it at once; the row in the inbox goes with the next batch, which is written soon.
 """
 
 from __future__ import annotations
@@ -70,3 +70,4 @@ class Declining:
         """Take out of the inbox what needs no row, if it is ours to take."""
         if arrival.inbox_id and self._shards.owns(arrival.execution):
             self._batches.filling.drain(arrival.inbox_id, shard_of(arrival.execution))
+            self._intake.wake.set()  # nothing else may come that would take it along

@@ -89,10 +89,20 @@ class WaitingRoom:
             return
         if definition is None or not counts(definition.workflow) or not self._admission.full:
             self._admission.take(arrival.execution)
-            self._intake.put_once(arrival)
+            await self._put(arrival)
         else:
             self._batches.filling.move(row, waiting_room(row.shard))
             self._intake.wake.set()
+
+    async def _put(self, arrival: Arrival) -> None:
+        """Queue a start from the inbox; while the same is under way, wait for what comes of that: its row must go."""
+        if arrival.key not in self._intake.known:
+            self._intake.put(arrival)
+            return
+        while (under_way := self._intake.known.get(arrival.key)) is not None:
+            with contextlib.suppress(PodiumError):
+                await self._intake.joined(under_way)
+        self._intake.doubt(arrival)
 
     @property
     def known(self) -> set[int]:
