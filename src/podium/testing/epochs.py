@@ -21,7 +21,6 @@ class Epochs:
 
     # After an append that comes when nobody awaits it any more an agent may be given too much: it refuses that.
     UNSURE = ("statement_late",)
-    GONE = ("agent_dies", "agent_leaves")  # what they had is live until that is noticed
 
     def __init__(self, definition: Definition, pool: Vector, over: Callable[[str, str], bool]) -> None:
         """`over` says of an agent and an attempt whether the agent has ended it, whatever is recorded."""
@@ -76,7 +75,10 @@ class Epochs:
                 self.over_pool.append(f"I6: {used:g} {name} of the pool's {most:g} are used, by a commit of {who}")
 
     def exceeded(self, faults: dict[str, int]) -> list[str]:
-        """Return what was exceeded, as far as none of the faults that struck is an excuse."""
+        """Return what was exceeded, as far as none of the faults that struck is an excuse.
+
+        That agents go is none: what they had is held until it is ended.
+        """
         if any(faults.get(kind) for kind in self.UNSURE):
             return []
-        return self.over[:3] + ([] if any(faults.get(kind) for kind in self.GONE) else self.over_pool[:3])
+        return self.over[:3] + self.over_pool[:3]
