@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -277,9 +277,10 @@ class Ensemble:
         broken = asyncio.run(look())
         assert not broken, "\n".join(broken)
 
-    def once(self) -> None:
-        """Each effect was had once: nothing was done twice."""
-        twice = {key: times for key, times in Counter(effect.key for effect in self.effects).items() if times > 1}
+    def once(self, executions: Collection[str] | None = None) -> None:
+        """Each effect (of these executions) was had once: nothing was done twice."""
+        keys = [each.key for each in self.effects if executions is None or each.key.split(":")[0] in executions]
+        twice = {key: times for key, times in Counter(keys).items() if times > 1}
         assert not twice, twice
 
 
