@@ -21,9 +21,7 @@ def test_the_workloads_have_names_of_their_own():
 
 
 OF_MINUTES = {"P2", "P3", "P6"}  # several replicas have to come together first
-UNMENDED = pytest.mark.skip(reason="new executions may not end after the kill: docs/benchmarks.md")
-MARKS = {"P3": [pytest.mark.slow, UNMENDED]}
-TRIED = [pytest.param(w, marks=MARKS.get(w.name, pytest.mark.slow)) if w.name in OF_MINUTES else w for w in WORKLOADS]
+TRIED = [pytest.param(w, marks=pytest.mark.slow) if w.name in OF_MINUTES else w for w in WORKLOADS]
 
 
 @pytest.mark.parametrize("workload", TRIED, ids=lambda workload: workload.name)
