@@ -270,7 +270,9 @@ def test_without_credentials_nobody_is_let_in(server: SecuredServer) -> None:
 def test_expired_credentials_are_refused(server: SecuredServer) -> None:
     long_ago = NOW_US - 3_600 * SECOND
     assert refused_to_connect(server, server.authority.issue(("old",), Kind.AGENT, long_ago, lifetime_seconds=60))
-    assert not refused_to_connect(server, server.authority.issue(("old",), Kind.AGENT, SystemClock().now_us(), lifetime_seconds=600))
+    assert not refused_to_connect(
+        server, server.authority.issue(("old",), Kind.AGENT, SystemClock().now_us(), lifetime_seconds=600)
+    )
 
 
 def test_a_connection_ends_when_its_credentials_expire(server: SecuredServer) -> None:
