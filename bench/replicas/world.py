@@ -29,6 +29,7 @@ from podium.store.protocol import Cluster
 from podium.testing.postgresserver import PostgresServer
 from podium.workflow.model import ExecutionStatus
 
+AT_WORK = 100_000  # max_concurrent_workflows: those that are held leave room for those that are timed
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.02
 
@@ -68,7 +69,8 @@ class Replica:
     def __init__(self, url: str, bus: str) -> None:
         command = [sys.executable, "-m", "podium", "up", "--database", url, "--bus", bus, "--json",
                    "--http", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]  # fmt: skip
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "PODIUM_MAX_CONCURRENT_WORKFLOWS": str(AT_WORK)}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
     def ready(self) -> None:
         """Return once it has said where it is."""
