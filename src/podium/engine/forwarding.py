@@ -54,6 +54,7 @@ class Forwarding:
         self._changes: list[Change] = []
         self._busy = False
         self._tenants: OrderedDict[str, str] = OrderedDict()
+        self.delivered: Callable[[], None] = lambda: None  # told once one lies in its inbox, which may be ours by now
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -123,6 +124,7 @@ class Forwarding:
         await self._intake.retrying(partial(self._store.post, row))
         self._intake.settle(arrival, [])
         self._dispatcher.confirm(arrival, accepted=True)
+        self.delivered()
 
     async def _tenant_of(self, execution: str) -> str | None:
         """Return whose an execution is; None if there is none."""

@@ -223,6 +223,11 @@ class Loader:
         self._twice.discard(inbox_id)
         self.inbox_wake.set()
 
+    def look_at_repeated(self) -> None:
+        """What was under way to another owner's inbox is there; our own inbox may have the same."""
+        if self._twice:
+            self.inbox_wake.set()
+
     @property
     def behind(self) -> bool:
         """Whether rows are left in the inbox, because so many are read already."""
@@ -265,8 +270,8 @@ class Loader:
     async def _read_inbox(self) -> bool:
         """Read what is new; True when there may be more than the intake has room for: it waits on the disk."""
         seen: list[int] = []  # in this look
-        placing, led = self._staffing.placing, self._shards.leads
-        readings = placing.readings
+        placing, losses, led = self._staffing.placing, self._staffing.losses, self._shards.leads
+        readings, look = placing.readings, losses.begin_look()
         while True:
             leads = self._shards.leads
             led = led and leads
@@ -278,6 +283,8 @@ class Loader:
             if len(rows) < _INBOX_PAGE:
                 if led:
                     placing.told_all(readings)
+                if not self._twice:
+                    losses.looked(look)
                 return False
             if self._intake.full or len(self._unsettled) >= MOST_UNSETTLED:
                 return True

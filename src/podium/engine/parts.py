@@ -143,6 +143,10 @@ class Parts:
             spawn=self._spawn, adopted=adopted, reject=self.declining.reject, placed=self.granting.placed,
             restored=self._restored,
         )  # fmt: skip
+        self.forwarding.delivered = self.loader.look_at_repeated
+        self.staffing.losses.under_way = intake.known.__contains__
+        if settings.shared:
+            self.staffing.losses.look = self.loader.inbox_wake.set
 
     def _let_out(
         self,

@@ -16,6 +16,7 @@ from podium.engine.arrivals import Arrival
 from podium.engine.changes import How
 from podium.engine.circuits import sign_of
 from podium.engine.leases import FOREIGN_LEASE_SECONDS, Lease, Leases
+from podium.engine.losses import Losses, in_shards
 from podium.engine.placing import Desk, Placing, enqueue_ready
 from podium.engine.state import State, TaskState
 from podium.engine.values import value_of
@@ -77,6 +78,7 @@ class Staffing:
         self.leases = leases
         self.members: dict[str, Member] = {}
         self._arrive = arrive
+        self.losses = Losses(self._tell_lost)
         # Whether agents elsewhere can be heard at all; while they can't, their silence says nothing.
         self.reachable: Callable[[], bool] = lambda: True
         # Earlier incarnations of agents: what is found to be theirs later on is lost.
@@ -133,6 +135,7 @@ class Staffing:
     ) -> None:
         task, attempt = state.tasks[event.task], state.attempt_id(event.task, event.number)
         self.leases.end(attempt)
+        self.losses.forget(attempt)
         agent = task.agent if task.number == event.number else ""
         self.desk.end(attempt, _how(given), sign_of(event), agent)
         if isinstance(event, ev.AttemptReturned) and task.status is TaskStatus.READY:
@@ -154,11 +157,13 @@ class Staffing:
         for attempt, lease in self.leases.items():
             if shard_of(lease.execution) in shards:
                 self.leases.end(attempt)
+        self.losses.disown(in_shards(shards))
 
     def disown(self, execution: str) -> None:
         """Another replica has this execution now: its leases are that one's."""
         for attempt in self.leases.attempts_of(execution):
             self.leases.end(attempt)
+        self.losses.disown(execution.__eq__)
 
     @property
     def has_to_say(self) -> bool:
@@ -305,6 +310,7 @@ class Staffing:
     def expire(self, now_us: int) -> None:
         """Turn leases that have ended into inputs, and give back the slots whose agents say nothing of them."""
         self.placing.expire(now_us)
+        self.losses.remind()
         if not len(self.leases):
             self.leases.rest()
             return
@@ -378,6 +384,9 @@ class Staffing:
     def _lose(self, attempt: str, lease: Lease, reason: str) -> None:
         self.leases.end(attempt)
         _log.info("attempt lost", attempt=attempt, agent=lease.agent, reason=reason)
+        self.losses.lose(attempt, lease, reason)
+
+    def _tell_lost(self, attempt: str, lease: Lease, reason: str) -> None:
         self._arrive(Arrival(lease.execution, f"lost:{attempt}", inp.Lost(lease.task, lease.number, reason)))
 
     def _note(self, attempt: str, accepted_us: int = 0, fraction: float | None = None, text: str = "") -> None:

@@ -55,7 +55,7 @@ def test_a_server_that_is_gone_for_longer_than_leases_is_used_again_in_time(repl
     assert all(run.process.poll() is None for run in olds)
     replicas.settled(2)
     replicas.examine()
-    replicas.once(held.values())  # what ended in the moment of the stop may be begun again: see docs/robustness.md
+    replicas.once()
 
 
 def test_a_server_that_stops_at_once_while_shards_are_taken_over_stalls_nothing(replicas):
