@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from podium.workflow.yaml.reference import language_reference
 from podium.workflow.yaml.schema import workflow_schema
 
 
@@ -27,3 +28,11 @@ def test_a_file_that_cannot_be_written_is_named(here):
     (here.folder / "taken").mkdir()
     assert "--output taken can't be written" in here.refused("schema", "-o", "taken")
     assert [path.name for path in here.folder.iterdir() if path.name.endswith(".new")] == []
+
+
+def test_the_reference_is_a_page_for_people(here):
+    assert here("schema", "--reference").strip() == language_reference().strip()
+    assert here.json("schema", "--reference")["markdown"] == language_reference()
+    assert "an example of each" in here("schema", "--reference", "-o", "language.md")
+    assert (here.folder / "language.md").read_text(encoding="utf-8") == language_reference()
+    assert here.json("schema", "--reference", "-o", "again.md") == {"file": "again.md"}

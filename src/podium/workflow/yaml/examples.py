@@ -1,0 +1,168 @@
+"""An example of each field of the language: a few lines as they stand in their block, and the file around them.
+
+The reference shows the lines; a test has each file validated. A field without an example fails that test.
+"""
+
+from __future__ import annotations
+
+from textwrap import indent
+from typing import Final
+
+WORKFLOW: Final = {
+    "name": "name: weekly_report",
+    "id": "id: 7b0e1a54-6a43-5a0e-9f0c-2f6d0c9c2b11",
+    "version": 'version: "2.1"',
+    "description": "description: Reads what is new and writes a page about it.",
+    "orchestration_pattern": "orchestration_pattern: graph",
+    "inputs": "inputs: {question: string, papers: array, limit: 10}",
+    "output": 'output: {text: "${tasks.write.result}"}',
+    "agents": "agents:\n  writer: {type: writer_agent, count: 2}",
+    "tasks": "tasks:\n  - {id: write, agent: writer}",
+    "config": "config: {timeout: 1h, max_parallel_tasks: 8}",
+    "timeout": "timeout: 1h30m",
+    "priority": "priority: high",
+    "coordination": "coordination: {type: hybrid, event_driven: [search], graph_based: [write]}",
+    "fault_tolerance": "fault_tolerance:\n  circuit_breaker: {failure_threshold: 5, timeout: 30s}",
+    "constraints": "constraints: {max_parallel: 4}",
+    "metadata": "metadata: {team: research, ticket: 4711}",
+    "scheduled_at": 'scheduled_at: "2027-01-04T09:00:00+01:00"',
+}
+
+INPUT: Final = {
+    "type": "type: string",
+    "default": "default: What is new?",
+    "required": "type: string\nrequired: false",
+    "description": "type: string\ndescription: What the report answers.",
+}
+
+AGENT: Final = {
+    "type": "type: writer_agent",
+    "count": "type: writer_agent\ncount: 3",
+    "capabilities": "type: writer_agent\ncapabilities: [markdown, german]",
+    "resources": "type: writer_agent\nresources: {cpu: 4, memory: 8GB}",
+}
+
+TASK: Final = {
+    "id": "id: write",
+    "name": "name: Write the report",
+    "type": "type: compute",
+    "agent": "agent: writer",
+    "agent_type": "agent_type: writer_agent",
+    "function": "function: summarise",
+    "depends_on": "depends_on: [search]",
+    "input": 'depends_on: [search]\ninput: {question: "${input.question}", found: "${tasks.search.result.papers}"}',
+    "parallel": "parallel: true",
+    "for_each": 'for_each: ${input.papers}\ninput: {paper: "${item}"}',
+    "max_parallel": "for_each: ${input.papers}\nmax_parallel: 4",
+    "when": "depends_on: [search]\nwhen: ${tasks.search.result.count > 0}",
+    "retry": "retry: {max_attempts: 5, initial_delay: 2s, max_delay: 1m}",
+    "retry_policy": "retry_policy: exponential_backoff",
+    "retries": "retries: 3",
+    "timeout": "timeout: 90s",
+    "deadline": "deadline: 10m",
+    "estimated_duration": "estimated_duration: 45s",
+    "priority": "priority: 80",
+    "resources": 'resources: {cpu: "2 cores", memory: 4GB}',
+    "on_failure": "on_failure: {fallback: search}",
+    "run_if": "depends_on: [search]\nrun_if: all_done",
+}
+
+RETRY: Final = {
+    "max_attempts": "max_attempts: 5",
+    "initial_delay": "max_attempts: 5\ninitial_delay: 500ms",
+    "multiplier": "max_attempts: 5\nmultiplier: 3",
+    "max_delay": "max_attempts: 5\nmax_delay: 2m",
+    "jitter": "max_attempts: 5\njitter: 0.2",
+    "non_retryable": "max_attempts: 5\nnon_retryable: [ValueError]",
+}
+
+FAILURE: Final = {
+    "fallback": "fallback: search",
+    "action": "action: continue",
+    "task": "action: fallback\ntask: search",
+}
+
+RESOURCES: Final = {
+    "cpu_cores": "cpu: 500m",
+    "memory_mb": "memory: 4GiB",
+    "disk_mb": "disk: 20GB",
+    "network_bandwidth_mbps": "network_bandwidth: 100",
+    "gpu_count": "gpu: 1",
+    "custom_resources": "custom: {licence: 1}",
+}
+
+CONFIG: Final = {
+    "timeout": "timeout: 2h",
+    "priority": "priority: low",
+    "max_parallel_tasks": "max_parallel_tasks: 16",
+    "max_concurrent_executions": "max_concurrent_executions: 3",
+    "max_crashes": "max_crashes: 1",
+}
+
+CONSTRAINT: Final = {
+    "type": "type: max_parallel\nvalue: 4",
+    "value": "type: max_parallel\nvalue: 4",
+}
+
+COORDINATION: Final = {
+    "type": "type: hybrid",
+    "event_driven": "event_driven: [search]",
+    "graph_based": "graph_based: [search, write]",
+}
+
+FAULT_TOLERANCE: Final = {
+    "circuit_breaker": "circuit_breaker: {failure_threshold: 5, timeout: 30s}",
+    "saga_pattern": "saga_pattern: {compensation_enabled: true, rollback_on_failure: true}",
+}
+
+CIRCUIT_BREAKER: Final = {
+    "failure_threshold": "failure_threshold: 10",
+    "timeout_seconds": "timeout: 1m",
+}
+
+SAGA: Final = {
+    "compensation_enabled": "compensation_enabled: true",
+    "rollback_on_failure": "compensation_enabled: true\nrollback_on_failure: true",
+}
+
+_AROUND: Final = {
+    "name": "name: example",
+    "inputs": "inputs: {question: string, papers: array}",
+    "agents": "agents:\n  writer: {type: writer_agent, count: 2}",
+    "tasks": "tasks:\n  - {id: search, agent: writer}\n  - {id: write, agent: writer}",
+}
+_WRITE: Final = {"id": "id: write", "agent": "agent: writer"}
+_IN_TASK: Final = {"task": "", "retry": "retry", "failure": "on_failure", "resources": "resources"}
+_IN_WORKFLOW: Final = {
+    "workflow": (),
+    "input": ("inputs", "question"),
+    "agent": ("agents", "writer"),
+    "config": ("config",),
+    "constraint": ("constraints", "-"),
+    "coordination": ("coordination",),
+    "fault_tolerance": ("fault_tolerance",),
+    "circuit_breaker": ("fault_tolerance", "circuit_breaker"),
+    "saga": ("fault_tolerance", "saga_pattern"),
+}
+
+
+def file_around(block: str, lines: str) -> str:
+    """Return a whole workflow's file in which these lines stand in a block of this name."""
+    if block in _IN_TASK:
+        key = _IN_TASK[block]
+        said = f"{key}:\n{indent(lines, '  ')}" if key else lines
+        task = _merged({} if "agent_type:" in said else _WRITE, said) if key == "" else _merged(_WRITE, said)
+        if "agent_type:" in said:
+            task = f"id: write\n{said}"
+        tasks = f"tasks:\n  - {{id: search, agent: writer}}\n  -\n{indent(task, '    ')}"
+        return _merged(_AROUND, tasks)
+    said = lines
+    for key in reversed(_IN_WORKFLOW[block]):
+        said = f"- \n{indent(said, '  ')}" if key == "-" else f"{key}:\n{indent(said, '  ')}"
+    return _merged(_AROUND, said)
+
+
+def _merged(around: dict[str, str], lines: str) -> str:
+    """Return the lines of a mapping with what is missing of those around them."""
+    said = {line.partition(":")[0] for line in lines.splitlines() if not line.startswith((" ", "-"))}
+    return "\n".join([*(text for key, text in around.items() if key not in said), lines])
