@@ -8,7 +8,7 @@ from podium.testing.faults import REPLICA_SWARM
 from podium.testing.simulation import simulate
 
 QUICK_CHUNKS, QUICK = 4, 10
-SLOW_CHUNKS, SLOW = 16, 100
+SLOW_CHUNKS, SLOW = 8, 100
 SLOW_FROM = 100_000
 
 

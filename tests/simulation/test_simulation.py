@@ -13,7 +13,7 @@ from podium.workflow.model import AgentGroup, FailureAction, OnFailure, RetryPol
 from podium.workflow.validation import validate
 
 QUICK_CHUNKS, QUICK = 8, 50
-SLOW_CHUNKS, SLOW = 16, 500
+SLOW_CHUNKS, SLOW = 8, 500
 SLOW_FROM = 100_000
 
 
