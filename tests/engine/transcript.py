@@ -120,7 +120,11 @@ def _input(play: Play, word: str, words: list[str], line: str) -> inp.Input:
             force = words[:2] == ["by", "force"]
             return inp.Cancel(" ".join(words[2:] if force else words), force)
         case "retry":
-            return inp.Retry()
+            return inp.Retry(words[1], "maren") if words[:1] == ["from"] else inp.Retry()
+        case "skip":
+            return inp.Skip(words[0], " ".join(words[1:]), "maren")
+        case "complete":
+            return inp.Complete(words[0], _value(line.split(maxsplit=2)[2]), by="maren")
         case "signal":
             return inp.Signal(words[0], _value(line.split(maxsplit=2)[2] if len(words) > 1 else "null"))
         case _:
@@ -155,6 +159,8 @@ def _shown(name: str, value: Any) -> str:
         return f"{name.removesuffix('_us')} {_at(value)}"
     if name in ("reason", "how"):
         return f"({value})"
+    if name == "by":
+        return f"by {value}"
     return f"{name} {value}" if name in ("count", "first", "stop", "failed", "fallback") else str(value)
 
 

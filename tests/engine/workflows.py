@@ -128,7 +128,9 @@ _COMMANDS: tuple[inp.Input, ...] = (
 
 def draw_input(draw: st.DataObject, play: Play) -> inp.Input:
     """Draw an input that fits the state, mostly, or one that doesn't."""
-    kind = draw.draw(st.integers(0, 19))
+    kind = draw.draw(st.integers(0, 21))
+    if kind >= 20:
+        return _steering(draw, play)
     if kind >= 17:
         return draw.draw(st.sampled_from(_COMMANDS))
     if kind >= 15:
@@ -168,6 +170,18 @@ def _about(draw: st.DataObject, task: str, number: int) -> inp.Input:
             return inp.Succeeded(
                 task, number, json_value(draw.draw(st.sampled_from([None, 1, [], [1, 2, 3], {"a": 1}])))
             )
+
+
+def _steering(draw: st.DataObject, play: Play) -> inp.Input:
+    """Draw what a person decides about a task, or an instance, whether or not that fits."""
+    path = draw.draw(st.sampled_from([*play.state.tasks, "nobody", "t0[99]", "t0[x]"]))
+    match draw.draw(st.integers(0, 4)):
+        case 0 | 1:
+            return inp.Skip(path, "so", draw.draw(st.sampled_from(["", "maren"])))
+        case 2 | 3:
+            return inp.Complete(path, json_value(draw.draw(st.sampled_from([None, 1, [1, 2]]))), "", "maren")
+        case _:
+            return inp.Retry(path)
 
 
 def _strange(draw: st.DataObject, play: Play) -> inp.Input:

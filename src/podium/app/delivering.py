@@ -6,8 +6,10 @@ Who waits for what comes of it takes over, should nobody run them any more.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from podium.app.owning import Owning
+from podium.clock import Clock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.posting import Posting
@@ -15,6 +17,7 @@ from podium.exceptions import ConflictError, ShardMovedError, StoreError
 from podium.ids import IdSource
 from podium.settings import Settings
 from podium.store.owners import Owners
+from podium.store.protocol import Blob, Store
 from podium.telemetry.logs import get_logger
 
 _log = get_logger("podium")
@@ -23,27 +26,43 @@ _log = get_logger("podium")
 class Delivering:
     """Gives inputs to executions, wherever they are run."""
 
-    def __init__(self, settings: Settings, ids: IdSource, owners: Owners, posting: Posting, owning: Owning) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        ids: IdSource,
+        owners: Owners,
+        posting: Posting,
+        owning: Owning,
+    ) -> None:
         self._settings = settings
+        self._store = store
+        self._clock = clock
         self._ids = ids
         self._owners = owners
         self._posting = posting
         self._owning = owning
 
-    async def command(self, execution: str, given: inp.Input) -> list[ev.Event]:
-        """Give an execution an input and return what it caused, once that is on disk.
+    async def command(
+        self, execution: str, given: inp.Input, input_id: str | None = None, blobs: Sequence[Blob] = ()
+    ) -> list[ev.Event]:
+        """Give an execution an input and return what it caused, once that is on disk; again under the same id: nothing.
 
-        Raises ConflictError, with the reason, when the execution ignored it.
+        `blobs` are the large values that it holds. Raises ConflictError, with the reason, when the execution ignored
+        it.
         """
         if self._owning.engine is None:
             await self._owning.try_to_own()
-        input_id = f"{given.__struct_config__.tag}:{self._ids.token()}"
+        input_id = input_id or f"{given.__struct_config__.tag}:{self._ids.token()}"
         try:
-            engine = self._owning.runs(execution)
-            events = None if engine is None else await engine.command(execution, given, input_id)
+            engine, large = self._owning.runs(execution), [(blob.hash, blob.content) for blob in blobs]
+            events = None if engine is None else await engine.command(execution, given, input_id, large)
         except ShardMovedError:
             events = None
         if events is None:
+            if blobs:
+                await self._store.put(blobs, self._clock.now_us())
             events = await self.post(execution, input_id, given)
         if events and isinstance(events[0], ev.InputIgnored):
             raise ConflictError(events[0].reason)

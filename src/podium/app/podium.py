@@ -19,6 +19,7 @@ from podium.app.carrier import Carriers
 from podium.app.delivering import Delivering
 from podium.app.finding import Finding
 from podium.app.owning import Owning, Part
+from podium.app.steering import Steering
 from podium.app.stores import Opened, open_store
 from podium.app.submitting import Submitting
 from podium.clock import Clock, SystemClock
@@ -28,6 +29,7 @@ from podium.engine.explain import Explanation
 from podium.engine.following import Follower
 from podium.engine.posting import Posting
 from podium.engine.runtime import Engine
+from podium.engine.steering import Rerun
 from podium.exceptions import NotTheOwnerError, PodiumError
 from podium.ids import IdSource
 from podium.scheduling.placement import Placement
@@ -90,11 +92,12 @@ class Podium:
         self.answers = self._owning.answers
         self.before_store_closes = self._owning.before_store_closes
         self._posting = Posting(store, settings.tenant, clock)
-        self._delivering = Delivering(settings, ids, owners, self._posting, self._owning)
+        self._delivering = Delivering(settings, store, clock, ids, owners, self._posting, self._owning)
         self._submitting = Submitting(
             settings, store, clock, ids, self._crew, self._owning, self._delivering, sets_deadlines=sets_deadlines
         )
         self._finding = Finding(settings, store, self._owning)
+        self._steering = Steering(settings, self._delivering, self._finding)
         self._explaining = Explaining(
             owners, self._crew, clock,
             engine=lambda: self.engine, agents=lambda: self.agents, follower=self.follower,
@@ -273,12 +276,45 @@ class Podium:
             **more,
         )
 
-    async def command(self, execution: str, given: inp.Input) -> list[ev.Event]:
+    async def command(self, execution: str, given: inp.Input, input_id: str | None = None) -> list[ev.Event]:
         """Give an execution an input and return what it caused, once that is on disk.
 
-        Raises ConflictError, with the reason, when the execution ignored it.
+        An `input_id` makes a repetition harmless: of one that is recorded already nothing is returned. Raises
+        ConflictError, with the reason, when the execution ignored it.
         """
-        return await self._delivering.command(execution, given)
+        return await self._delivering.command(execution, given, input_id)
+
+    async def skip(
+        self, execution: str, task: str, *, reason: str = "", by: str = "", input_id: str | None = None
+    ) -> list[ev.Event]:
+        """Decide that a task, or an instance (`task[3]`), isn't to be done; return what that caused.
+
+        What depends on it goes by its `run_if`. In an execution that ended without success the others that failed are
+        tried again. Raises TaskNotFoundError, ConflictError for a task that has ended already.
+        """
+        return await self._steering.skip(execution, task, reason=reason, by=by, input_id=input_id)
+
+    async def complete(
+        self, execution: str, task: str, value: Any, *, reason: str = "", by: str = "", input_id: str | None = None
+    ) -> list[ev.Event]:
+        """Give the result of a task, or of an instance, in its agent's place; return what that caused.
+
+        Raises as `skip` does, and InvalidInputError for a value that is no JSON.
+        """
+        return await self._steering.complete(execution, task, value, reason=reason, by=by, input_id=input_id)
+
+    async def retry(
+        self, execution: str, from_task: str = "", *, by: str = "", input_id: str | None = None
+    ) -> list[ev.Event]:
+        """Have an execution that has ended go on: what failed is tried again, and `from_task` with all behind it.
+
+        Return what that caused. Raises ConflictError for one that hasn't ended, or ended well and no task is named.
+        """
+        return await self._steering.retry(execution, from_task, by=by, input_id=input_id)
+
+    async def rerun(self, execution: str, from_task: str = "") -> Rerun:
+        """Return what `retry` would do. Raises as that does."""
+        return await self._steering.rerun(execution, from_task)
 
     async def find(self, beginning: str) -> ExecutionRow:
         """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""

@@ -121,6 +121,8 @@ def _shown(event: Event) -> str:
     task, number = fields.get("task"), fields.get("number")
     if task:
         words.append(f"{task}#{number}" if number else str(task))
+    if fields.get("by"):
+        words.append(f"by {fields['by']}")
     for name in ("tasks", "count", "agent", "fallback", "reason", "how", "name", "workflow"):
         value = fields.get(name)
         if isinstance(value, list | tuple):

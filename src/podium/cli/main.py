@@ -32,6 +32,8 @@ COMMANDS = {
     "resume": ("podium.cli.resuming", "resume"),
     "cancel": ("podium.cli.control", "cancel"),
     "retry": ("podium.cli.resuming", "retry"),
+    "skip": ("podium.cli.steering", "skip"),
+    "complete": ("podium.cli.steering", "complete"),
     "signal": ("podium.cli.control", "signal"),
     "validate": ("podium.cli.definitions", "validate"),
     "fmt": ("podium.cli.formatting", "fmt"),

@@ -149,7 +149,8 @@ def _said_of_execution(state: State, event: ev.Event) -> tuple[str, str] | None:
         case ev.ExecutionResumed():
             return name, "resumed"
         case ev.ExecutionRetried():
-            return name, "tried again"
+            more = f", {len(event.tasks):,} of its tasks from the beginning" if event.tasks else ""
+            return name, f"tried again{_who(event.by)}{more}"
         case ev.ExecutionFailing():
             return (
                 name,
@@ -178,6 +179,8 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             return event.task, f"given back: {event.reason}"
         case ev.RetryScheduled():
             return event.task, f"again in {between_us(now_us, event.due_us)}" if event.due_us > now_us else "again now"
+        case ev.TaskCompleted() if event.by:
+            return event.task, f"completed{_who(event.by)}{_because(event.reason)}"
         case ev.TaskCompleted():
             return event.task, f"completed{_after(state.tasks.get(event.task))}"
         case ev.FanOutCompleted():
@@ -185,6 +188,8 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             return event.task, f"completed{_after(state.tasks.get(event.task))}{failed}"
         case ev.TaskFailed():
             return event.task, f"failed: {shown_error(event.error)}"
+        case ev.TaskSkipped() if event.by:
+            return event.task, f"skipped{_who(event.by)}{_because(event.reason)}"
         case ev.TaskSkipped():
             return event.task, f"skipped: {event.reason}"
         case ev.TaskCancelled():
@@ -197,6 +202,10 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
 
 def _after(task: TaskState | None) -> str:
     return f" in {between_us(task.started_us, task.finished_us)}" if task is not None and task.started_us else ""
+
+
+def _who(by: str) -> str:
+    return f" by {by}" if by else ""
 
 
 def _because(reason: str) -> str:

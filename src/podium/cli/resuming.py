@@ -56,14 +56,37 @@ def resume(
     return _with_execution(manners, execution, agents or (), capacity, go_on, unless_ended=True)
 
 
-def retry(manners: Manners, execution: ExecutionId, agents: Agents = None, capacity: CapacityOption = None) -> int:
-    """Try again what failed in an execution that ended without success, and follow it to its end."""
+def retry(
+    manners: Manners,
+    execution: ExecutionId,
+    from_task: Annotated[
+        str, typer.Option("--from", metavar="TASK", help="Run this task and all that depends on it again.")
+    ] = "",
+    preview: Annotated[bool, typer.Option("--preview", help="Only show what would run again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --from: don't ask.")] = False,
+    agents: Agents = None,
+    capacity: CapacityOption = None,
+) -> int:
+    """Try again what failed in an execution that ended without success, and follow it to its end.
+
+    With --from, of any execution that has ended: TASK and all behind it run again, whatever came of them; the results
+    before it stay. What would run again is shown, and asked, first.
+    """
     from podium.cli.following import announce, follow
-    from podium.engine import inputs as inp
+    from podium.cli.steering import agreed, refuse_unasked, show_rerun, user_name
+
+    if from_task and not (yes or preview):
+        refuse_unasked(manners)
+    if preview or (from_task and not yes):
+        execution = show_rerun(manners, execution, from_task)
+        if preview:
+            return 0
+        if not agreed():
+            return 1
 
     async def again(podium: Podium, row: ExecutionRow, stop: StopRequest) -> Outcome:
         follower = await podium.follower(row.id)
-        await podium.command(row.id, inp.Retry())
+        await podium.retry(row.id, from_task, by=user_name())
         announce(row.id, row.workflow, manners.json)
         return await follow(podium, follower, manners, stop)
 

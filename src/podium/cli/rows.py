@@ -98,7 +98,7 @@ def _row(state: State, task: TaskState, now_us: int, activity: Activity) -> Row:
         task=name,
         state=str(task.status),
         agent=task.agent if task.fan is None else "",
-        attempt=str(task.number) if task.number > 0 else "",
+        attempt=str(task.number) if task.number > 0 and task.fan is None else "",
         time=_time(task, now_us),
         note=note_of(state, task, now_us, activity.get(task.path)),
     )
@@ -124,6 +124,8 @@ def note_of(state: State, task: TaskState, now_us: int, activity: Mapping[str, A
         case TaskStatus.RETRYING:
             due = f"again in {between_us(now_us, task.due_us)}" if task.due_us > now_us else "again now"
             return f"{due}: {_error(task)}" if task.error else due
+        case TaskStatus.COMPLETED if task.reason:  # a person's result
+            return task.reason
         case TaskStatus.COMPLETED if task.fan is not None:
             failed = f", {task.fan.failed:,} failed" if task.fan.failed else ""
             return f"{task.fan.count:,} instance{'s' * (task.fan.count != 1)}{failed}"

@@ -50,7 +50,7 @@ def decode_input(payload: bytes) -> inp.Input:
 
 def encode_events(events: list[ev.Event], given: inp.Input) -> bytes:
     """Return the events' JSON list, the input's own value left out."""
-    if isinstance(given, inp.Succeeded):
+    if isinstance(given, inp.Succeeded | inp.Complete):
         events = [_without_result(event, given.value) for event in events]
     return _encode(events)
 
@@ -74,7 +74,7 @@ def decode_events(encoded: bytes, given: inp.Input) -> list[ev.Event]:
         events = _decode_old(encoded)
     except msgspec.DecodeError as error:
         raise CorruptHistoryError(f"events can't be read: {error}") from error
-    if isinstance(given, inp.Succeeded):
+    if isinstance(given, inp.Succeeded | inp.Complete):
         events = [_with_result(event, given) for event in events]
     return events
 
@@ -99,13 +99,13 @@ def _as_it_is(event: dict[str, Any]) -> dict[str, Any]:
 
 def _without_result(event: ev.Event, value: Value) -> ev.Event:
     if isinstance(event, ev.TaskCompleted) and event.result is value:
-        return ev.TaskCompleted(event.task, event.number)
+        return ev.TaskCompleted(event.task, event.number, None, event.by, event.reason)
     return event
 
 
-def _with_result(event: ev.Event, given: inp.Succeeded) -> ev.Event:
+def _with_result(event: ev.Event, given: inp.Succeeded | inp.Complete) -> ev.Event:
     if isinstance(event, ev.TaskCompleted) and event.result is None:
-        return ev.TaskCompleted(event.task, event.number, _owned(given.value))
+        return ev.TaskCompleted(event.task, event.number, _owned(given.value), event.by, event.reason)
     return event
 
 

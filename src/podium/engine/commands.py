@@ -38,7 +38,7 @@ def commands_for(state: State, given: inp.Input, event: ev.Event) -> list[Comman
     match event:
         case ev.AttemptGranted() if event.agent:
             return [Assign(event.task, event.number, event.agent)]
-        case ev.AttemptFailed() if isinstance(given, inp.Tick | inp.Cancel):
+        case ev.AttemptFailed() if isinstance(given, inp.Tick | inp.Cancel | inp.Skip | inp.Complete):
             live = state.tasks[event.task].live or {}
             attempt = state.attempt_id(event.task, event.number)
             return [Stop(attempt, live[event.number].agent, event.error.message, force=True)]

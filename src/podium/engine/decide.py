@@ -14,6 +14,7 @@ from zlib import crc32
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine import steering
 from podium.engine.state import State, TaskState, unfinished_instances
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, TaskStatus
@@ -75,12 +76,6 @@ def _cancel(state: State, given: inp.Cancel, now_us: int) -> list[ev.Event]:
             state, ErrorInfo("Cancelled", given.reason or "cancelled by force", retryable=False)
         )
     return events
-
-
-def _retry(state: State, given: inp.Retry, now_us: int) -> list[ev.Event]:
-    if state.status not in (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
-        return _ignored(f"the execution is {state.status}, only one that ended without success can be retried")
-    return [ev.ExecutionRetried(None if state.timeout_us is None else now_us + state.timeout_us)]
 
 
 def _signal(state: State, given: inp.Signal, now_us: int) -> list[ev.Event]:
@@ -313,6 +308,8 @@ _DECIDE: dict[type, Callable[[State, Any, int], list[ev.Event]]] = {
     inp.Pause: _pause,
     inp.Resume: _resume,
     inp.Cancel: _cancel,
-    inp.Retry: _retry,
+    inp.Retry: steering.retry,
+    inp.Skip: steering.skip,
+    inp.Complete: steering.complete,
     inp.Signal: _signal,
 }

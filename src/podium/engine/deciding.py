@@ -81,8 +81,8 @@ class Deciding:
         if isinstance(given, inp.Start) and before:
             self._declining.repeated(arrival)
             return
-        if isinstance(given, inp.Succeeded) and arrival.blobs and given.task.partition("[")[0] in state.definition.hot:
-            _pin(state, arrival)
+        if isinstance(given, inp.Succeeded | inp.Complete) and arrival.blobs:
+            _pin(state, given.task, arrival)
         decision = step(state, given, now_us)
         batch.add(arrival, state, before, decision, now_us)
         self._staffing.follow(state, given, decision.events)
@@ -140,8 +140,10 @@ def _counted(state: State, given: inp.Input, events: list[ev.Event]) -> list[Cou
     return changes
 
 
-def _pin(state: State, arrival: Arrival) -> None:
-    """Keep an arrival's large values at hand, since conditions read them."""
+def _pin(state: State, task: str, arrival: Arrival) -> None:
+    """Keep an arrival's large values at hand, if conditions read them."""
+    if task.partition("[")[0] not in state.definition.hot:
+        return
     for digest, content in arrival.blobs:
         state.loaded[digest] = content
         state.pinned.add(digest)

@@ -71,9 +71,11 @@ class ExecutionCompleted(Struct, frozen=True, omit_defaults=True, tag_field="eve
 
 
 class ExecutionRetried(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_retried"):
-    """A person opened an unsuccessful execution again: failed and cancelled tasks start anew."""
+    """A person opened an ended execution again: what failed or was cancelled starts anew, and these do."""
 
     deadline_us: int | None = None
+    tasks: tuple[str, ...] = ()
+    by: str = ""
 
 
 class SignalReceived(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="signal_received"):
@@ -130,11 +132,16 @@ class RetryScheduled(Struct, frozen=True, omit_defaults=True, tag_field="event",
 
 
 class TaskCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_completed", gc=False):
-    """The first result of an attempt, and so the task's. In the log, no result means: the value in the row's input."""
+    """The first result of an attempt, and so the task's; number 0: it is a person's, in place of any attempt's.
+
+    In the log, no result means: the value in the row's input.
+    """
 
     task: str
     number: int
     result: Value | None = None
+    by: str = ""
+    reason: str = ""
 
 
 class TaskFailed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_failed"):
@@ -145,10 +152,11 @@ class TaskFailed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag
 
 
 class TaskSkipped(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_skipped"):
-    """The task doesn't run: its condition is false, or what it depends on didn't succeed."""
+    """The task doesn't run: its condition is false, what it depends on didn't succeed, or a person said so (`by`)."""
 
     task: str
     reason: str
+    by: str = ""
 
 
 class TaskCancelled(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_cancelled"):

@@ -110,7 +110,10 @@ def _retried(state: State, event: ev.ExecutionRetried, now_us: int) -> None:
     state.finished_us = None
     state.error = state.fatal = None
     state.reason = ""
-    again = [task for task in state.tasks.values() if task.parent is None and _opens_again(state, task)]
+    anew = set(event.tasks)
+    again = [t for t in state.tasks.values() if t.parent is None and t.path not in anew and opens_again(state, t)]
+    for path in event.tasks:
+        _begin_anew(state, state.tasks[path])
     for task in again:
         _reopen(state, task)
     for task in again:
@@ -123,7 +126,7 @@ def _retried(state: State, event: ev.ExecutionRetried, now_us: int) -> None:
     _set_timers_again(state, event.deadline_us, now_us)
 
 
-def _opens_again(state: State, task: TaskState) -> bool:
+def opens_again(state: State, task: TaskState) -> bool:
     """Whether a retry starts an ended task anew: cancelled, or failed with nothing that stands for its result.
 
     A fallback that had its turn waits for its primary again.
@@ -140,9 +143,21 @@ def _opens_again(state: State, task: TaskState) -> bool:
             )
         case TaskStatus.SKIPPED if task.compiled.stands_in_for is not None:
             primary = state.tasks[task.compiled.stands_in_for]
-            return primary.substitute == task.path and _opens_again(state, primary)
+            return primary.substitute == task.path and opens_again(state, primary)
         case _:
             return False
+
+
+def _begin_anew(state: State, task: TaskState) -> None:
+    """Forget all that came of a task but which attempts it had; its effects have other idempotency keys from now on."""
+    if task.status is not TaskStatus.PENDING:
+        state.move_task(task, TaskStatus.PENDING)
+    state.drop_instances(task)
+    task.generation += 1
+    task.failures = task.crashes = task.interruptions = 0
+    task.result = task.error = task.checkpoint = task.substitute = None
+    task.saved, task.reason = (0, 0), ""
+    task.ready_us = task.started_us = task.finished_us = task.deadline_us = task.due_us = 0
 
 
 def _reopen(state: State, task: TaskState) -> None:
@@ -196,7 +211,7 @@ def _count_instance(state: State, fan: FanOut, task: TaskState) -> None:
     parent = task.parent
     if parent is None:
         return
-    if task.status is TaskStatus.FAILED and parent.status is TaskStatus.COMPLETED:
+    if task.status is TaskStatus.FAILED and parent.status is TaskStatus.COMPLETED and parent.result is None:
         state.partial = True
     if task.status is TaskStatus.PENDING and parent.status is TaskStatus.RUNNING:
         state.eligible[task.path] = None
@@ -266,6 +281,7 @@ def _instances_ready(state: State, event: ev.InstancesReady, now_us: int) -> Non
     parent = state.tasks[event.task]
     for index in range(event.first, event.stop):
         task = TaskState(f"{event.task}[{index}]", parent.compiled, index, parent)
+        task.number, task.generation = parent.number, parent.generation
         state.add_task(task)
         state.move_task(task, TaskStatus.READY)
         task.ready_us = now_us
@@ -286,7 +302,10 @@ def _fan_out_completed(state: State, event: ev.FanOutCompleted, now_us: int) -> 
 
 def _task_completed(state: State, event: ev.TaskCompleted, now_us: int) -> None:
     task = state.tasks[event.task]
-    _end_attempt(state, task, event.number, AttemptStatus.SUCCEEDED)
+    if event.number:
+        _end_attempt(state, task, event.number, AttemptStatus.SUCCEEDED)
+    else:
+        _end_by_hand(state, task, "completed", event.by, event.reason)
     task.result = event.result
     task.checkpoint = task.error = None
     _end(state, task, TaskStatus.COMPLETED, now_us)
@@ -309,9 +328,23 @@ def _task_failed(state: State, event: ev.TaskFailed, now_us: int) -> None:
 
 def _task_skipped(state: State, event: ev.TaskSkipped, now_us: int) -> None:
     task = state.tasks[event.task]
-    state.eligible.pop(event.task, None)
-    task.reason = event.reason
+    if not event.by:
+        state.eligible.pop(event.task, None)
+        task.reason = event.reason
+        _end(state, task, TaskStatus.SKIPPED, now_us)
+        return
+    _end_by_hand(state, task, "skipped", event.by, event.reason)
+    task.error = task.checkpoint = None
     _end(state, task, TaskStatus.SKIPPED, now_us)
+    if state.fatal is not None:  # its primary's failure, which is put up with: that is what the person said
+        state.fatal, state.partial = None, True
+
+
+def _end_by_hand(state: State, task: TaskState, how: str, by: str, reason: str) -> None:
+    """Keep who has ended a task, and let nobody look at it any more."""
+    for waiting in (state.eligible, state.fans, state.items):
+        waiting.pop(task.path, None)
+    task.reason = f"{how} by {by}{f': {reason}' if reason else ''}"
 
 
 def _task_cancelled(state: State, event: ev.TaskCancelled, now_us: int) -> None:
@@ -378,7 +411,7 @@ def _tell_dependents(state: State, task: TaskState) -> None:
     for dependent_id in task.compiled.dependents:
         dependent = state.tasks[dependent_id]
         dependent.unmet -= 1
-        if dependent.unmet == 0 and _awaited(state, dependent):
+        if dependent.unmet == 0 and not dependent.final and _awaited(state, dependent):
             state.eligible[dependent_id] = None
 
 

@@ -24,7 +24,7 @@ from podium.engine.state import State, TaskState
 from podium.engine.whereabouts import recorded_or_posted
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, ExpressionError
 from podium.store.protocol import InboxRow, Store
-from podium.workflow.model import ExecutionStatus, TaskResult, WorkflowResult
+from podium.workflow.model import ExecutionStatus, TaskResult, TaskStatus, WorkflowResult
 
 _PAGE = 1_000
 
@@ -105,7 +105,7 @@ class Follower:
             task_id=task.path,
             status=task.status,
             result=msgspec.json.decode(await self._text(task)) if self.state.succeeded(task) else None,
-            error=f"{task.error.type}: {task.error.message}" if task.error else task.reason or None,
+            error=f"{task.error.type}: {task.error.message}" if task.error else _why_none(task),
             attempts=task.number,
             duration_seconds=duration,
         )
@@ -122,6 +122,11 @@ class Follower:
         finally:
             for digest in set(self.state.loaded) - before:
                 del self.state.loaded[digest]
+
+
+def _why_none(task: TaskState) -> str | None:
+    """Return why a task has no result, where that is no error; of one that a person has completed, nothing."""
+    return None if task.status is TaskStatus.COMPLETED else task.reason or None
 
 
 async def _at_its_beginning(row: InboxRow, definitions: Definitions) -> State:

@@ -111,7 +111,29 @@ class Cancel(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="can
 
 
 class Retry(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="retry"):
-    """Somebody wants an execution that ended without success to go on: what failed is tried again."""
+    """Somebody wants an execution that has ended to go on: what failed is tried again, and, where a task is named, that
+    one and all behind it, whatever came of them.
+    """
+
+    from_task: str = ""
+    by: str = ""
+
+
+class Skip(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="skip"):
+    """Somebody decides that a task, or an instance, isn't to be done."""
+
+    task: str
+    reason: str = ""
+    by: str = ""
+
+
+class Complete(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="complete"):
+    """Somebody gives the result of a task, or of an instance, in its agent's place."""
+
+    task: str
+    value: Value
+    reason: str = ""
+    by: str = ""
 
 
 class Signal(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="signal"):
@@ -121,4 +143,20 @@ class Signal(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="sig
     value: Value = NULL
 
 
-Input = Start | Grant | Succeeded | Failed | Refused | Lost | Saved | Tick | Pause | Resume | Cancel | Retry | Signal
+Input = (
+    Start
+    | Grant
+    | Succeeded
+    | Failed
+    | Refused
+    | Lost
+    | Saved
+    | Tick
+    | Pause
+    | Resume
+    | Cancel
+    | Retry
+    | Skip
+    | Complete
+    | Signal
+)

@@ -310,7 +310,7 @@ class Loader:
         self._unsettled[row.id] = row.shard
         put = self._intake.doubt if row.id in self._twice else self._intake.put
         self._twice.discard(row.id)
-        if isinstance(arrival.given, inp.Succeeded) and arrival.given.value.blob is not None:
+        if isinstance(arrival.given, inp.Succeeded | inp.Complete) and arrival.given.value.blob is not None:
             self._intake.known[arrival.key] = arrival
             self._spawn(self._put_with_value(arrival, arrival.given.value.blob, put), "podium-value")
         elif not isinstance(arrival.given, inp.Start) or self.waiting_room.admits(row, arrival):

@@ -22,7 +22,7 @@ from podium.engine.values import Value
 from podium.exceptions import CorruptHistoryError
 from podium.store.protocol import ExecutionRow, Loaded, Snapshot, Store
 from podium.workflow.hashing import encode_workflow
-from podium.workflow.model import ExecutionStatus, Workflow
+from podium.workflow.model import Workflow
 
 DEFINITIONS_KEPT = 256
 
@@ -104,10 +104,9 @@ async def restore(store: Store, definitions: Definitions, execution: str) -> Res
     definition = await definitions.get(row.tenant, row.definition)
     payloads = {r.payload_blob: await store.get(row.tenant, r.payload_blob) for r in loaded.tail if r.payload_blob}
     state = rebuild(loaded, definition, payloads)
-    if state.status is not ExecutionStatus.COMPLETED:  # any other may go on: a person's retry reopens an end
-        hot = hot_blobs(state)
-        await load_texts(store, state, hot)
-        state.pinned.update(hot)
+    hot = hot_blobs(state)  # of one that has ended, too: a person's retry opens it again
+    await load_texts(store, state, hot)
+    state.pinned.update(hot)
     tail_bytes = sum(len(entry.payload) + len(entry.events) for entry in loaded.tail)
     return Restored(row, state, tail_bytes, loaded.tail[0].now_us if loaded.tail else row.updated_us)
 

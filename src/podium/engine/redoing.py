@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-from podium.engine import inputs as inp
-from podium.engine.arrivals import Arrival, Batch, Batches
+from podium.engine import events as ev
+from podium.engine.arrivals import Arrival, Batch, Batches, Decided
 from podium.engine.braking import Brakes
 from podium.engine.deciding import limit_key
 from podium.engine.declining import Declining
@@ -118,7 +118,7 @@ class Redoing:
             self._residency.drop(execution)
             self._placing.withdraw_all(execution)  # its slots stay taken until it is read again
         arrivals = [d.arrival for d in discarded]
-        over = _over_limit(arrivals, touched, error)
+        over = _over_limit(discarded, touched, error)
         if isinstance(error, UnstorableError):
             over = self._at_fault(landed, len(arrivals))
         self._go_on([a for a in arrivals if self._keeps(a, error, over)], list(touched))
@@ -178,13 +178,14 @@ class Redoing:
         return True
 
 
-def _over_limit(arrivals: list[Arrival], touched: dict[str, tuple[State, int]], error: PodiumError) -> Arrival | None:
+def _over_limit(decided: list[Decided], touched: dict[str, tuple[State, int]], error: PodiumError) -> Arrival | None:
     """Return the arrival that passed a limit of concurrent executions: the last that counts towards the one named."""
     if not isinstance(error, LimitReachedError):
         return None
-    for arrival in reversed(arrivals):
+    for each in reversed(decided):
+        arrival = each.arrival
         state = touched[arrival.execution][0]
-        counts = arrival.definition is not None or isinstance(arrival.given, inp.Start | inp.Retry)
+        counts = any(isinstance(event, ev.ExecutionStarted | ev.ExecutionRetried) for event in each.events)
         if counts and str(error).startswith(f"{limit_key(state)} of tenant {state.tenant} "):
             return arrival
     return None

@@ -90,7 +90,9 @@ class Replayer:
         match given:
             case inp.Start(input=value) if "" in hot and value.blob is not None:
                 return [value.blob]
-            case inp.Succeeded(task=task, value=value) if task.partition("[")[0] in hot and value.blob is not None:
+            case inp.Succeeded(task=task, value=value) | inp.Complete(task=task, value=value) if (
+                task.partition("[")[0] in hot and value.blob is not None
+            ):
                 return [value.blob]
             case _:
                 return []

@@ -182,8 +182,9 @@ class Engine:
         while True:
             await asyncio.sleep(self._settings.lease_check_seconds)
             now_us = self._clock.now_us()
+            held = self.staffing.placement.held()
             self.staffing.expire(now_us)
-            if self.staffing.has_to_say:
+            if self.staffing.has_to_say or self.staffing.placement.held() < held:  # a slot is free
                 self._intake.wake.set()
             for execution in self.residency.overdue_rest(now_us):
                 if not self._batches.touch(execution):
@@ -238,18 +239,25 @@ class Engine:
             **more,
         )
 
-    async def command(self, execution: str, given: inp.Input, input_id: str | None = None) -> list[ev.Event]:
+    async def command(
+        self,
+        execution: str,
+        given: inp.Input,
+        input_id: str | None = None,
+        blobs: Iterable[tuple[str, bytes]] = (),
+    ) -> list[ev.Event]:
         """Give an execution an input and return the events it caused, once committed.
 
         Raises ExecutionNotFoundError for an unknown execution. An `input_id` makes a repetition harmless: of one that
-        is recorded already, no events are returned.
+        is recorded already, no events are returned. `blobs` are large values that it holds, by hash.
         """
         self._brakes.check_open()
         if input_id is not None and await self._store.recorded([(execution, input_id)]):
             return []
         self._shards.check_ours(execution)
         kind = given.__struct_config__.tag
-        return await self._intake.decided(Arrival(execution, input_id or f"{kind}:{self._ids.token()}", given))
+        input_id = input_id or f"{kind}:{self._ids.token()}"
+        return await self._intake.decided(Arrival(execution, input_id, given, blobs=tuple(blobs)))
 
     async def state_of(self, execution: str) -> State:
         """Return an execution's state as committed, folded from the store. Raises ExecutionNotFoundError."""

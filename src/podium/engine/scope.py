@@ -39,8 +39,10 @@ def text_of(state: State, value: Value) -> bytes:
 def result_text(state: State, task: TaskState) -> bytes:
     """Return the JSON text of a task's result: of a fan-out the list of its instances', of no result `null`."""
     task = state.result_of(task)
+    if task.result is not None:
+        return text_of(state, task.result)
     if task.fan is None:
-        return b"null" if task.result is None else text_of(state, task.result)
+        return b"null"
     results = [_instance_result(state, task, index) for index in range(task.fan.count)]
     missing = {r.blob for r in results if r is not None and r.blob is not None and r.blob not in state.loaded}
     if missing:

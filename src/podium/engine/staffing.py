@@ -113,6 +113,8 @@ class Staffing:
                 self.desk.end(state.attempt_id(task, number), _how(given))
             case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task) | ev.AttemptGranted(task=task, agent=""):
                 self.desk.withdraw(state.id, task)
+            case ev.TaskSkipped(task=task) if event.by:  # others never waited for an agent
+                self.desk.withdraw(state.id, task)
             case ev.ExecutionResumed() | ev.ExecutionRetried():
                 enqueue_ready(self.desk, state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
             case _ if isinstance(event, _STOPS_STARTING):
@@ -133,6 +135,9 @@ class Staffing:
     def _end_attempt(
         self, state: State, given: inp.Input, event: ev.TaskCompleted | ev.AttemptFailed | ev.AttemptReturned
     ) -> None:
+        if not event.number:  # a person's result: the task may wait for an agent, and its attempts have ended before
+            self.desk.withdraw(state.id, event.task)
+            return
         task, attempt = state.tasks[event.task], state.attempt_id(event.task, event.number)
         self.leases.end(attempt)
         self.losses.forget(attempt)
@@ -410,7 +415,7 @@ def _is_live(state: State, path: str, number: int) -> bool:
 def _how(given: inp.Input) -> How:
     """Return how the attempt ended that this input ended."""
     match given:
-        case inp.Tick() | inp.Cancel():
+        case inp.Tick() | inp.Cancel() | inp.Skip() | inp.Complete():
             return How.ENDED_BY_US
         case inp.Failed(holds_slot=True):
             return How.HOLDS_SLOT

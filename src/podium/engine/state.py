@@ -64,7 +64,7 @@ class TaskState:
         self.parent = parent
         self.status = TaskStatus.PENDING
         self.unmet = len(compiled.spec.dependencies) if parent is None else 0
-        self.number = 0  # of the newest attempt
+        self.number = 0  # of the newest attempt; of a fan-out that ran before, of all its instances then
         self.generation = 0
         self.failures = self.crashes = self.interruptions = 0
         self.live: dict[int, Attempt] | None = None
@@ -228,6 +228,20 @@ class State:
                 self.in_flight += moved
                 if task.parent is not None and task.parent.fan is not None:
                     task.parent.fan.in_flight += moved
+
+    def drop_instances(self, task: TaskState) -> None:
+        """Forget the instances of a fan-out that runs again; the attempts of the next ones go on counting."""
+        fan = task.fan
+        if fan is None:
+            return
+        for index in range(fan.begun):
+            instance = self.tasks.pop(f"{task.path}[{index}]")
+            self.counts[instance.status] -= 1
+            self.in_flight -= instance.status in IN_FLIGHT
+            task.number = max(task.number, instance.number)
+        self.total -= fan.count
+        self.items.pop(task.path, None)
+        task.fan = None
 
     def add_task(self, task: TaskState) -> None:
         """Put a task or an instance in."""

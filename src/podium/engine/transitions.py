@@ -31,17 +31,17 @@ EXECUTION_MOVES: dict[E, frozenset[E]] = {
     E.PAUSED: frozenset({E.RUNNING, E.FAILING, E.CANCELLING}),
     E.FAILING: frozenset({E.FAILED, E.CANCELLING}),
     E.CANCELLING: frozenset({E.CANCELLED}),
-    E.COMPLETED: frozenset(),
-    E.FAILED: frozenset({E.RUNNING}),  # a person's retry, nothing else
+    E.COMPLETED: frozenset({E.RUNNING}),  # a person's retry from one of its tasks on, nothing else
+    E.FAILED: frozenset({E.RUNNING}),  # a person's retry, or decision about a task
     E.CANCELLED: frozenset({E.RUNNING}),  # the same
 }
 
 TASK_MOVES: dict[T, frozenset[T]] = {
-    T.PENDING: frozenset({T.READY, T.RUNNING, T.SKIPPED, T.FAILED, T.CANCELLED}),
-    T.READY: frozenset({T.RUNNING, T.FAILED, T.CANCELLED}),
-    T.RUNNING: frozenset({T.READY, T.RETRYING, T.COMPLETED, T.FAILED, T.CANCELLED}),
-    T.RETRYING: frozenset({T.READY, T.FAILED, T.CANCELLED}),
-    T.COMPLETED: frozenset(),
+    T.PENDING: frozenset({T.READY, T.RUNNING, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
+    T.READY: frozenset({T.PENDING, T.RUNNING, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
+    T.RUNNING: frozenset({T.PENDING, T.READY, T.RETRYING, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
+    T.RETRYING: frozenset({T.PENDING, T.READY, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
+    T.COMPLETED: frozenset({T.PENDING}),  # a person's retry from it, or from a task before it
     T.FAILED: frozenset({T.PENDING}),  # a person's retry
     T.SKIPPED: frozenset({T.PENDING}),  # the same
     T.CANCELLED: frozenset({T.PENDING}),  # the same

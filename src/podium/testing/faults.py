@@ -57,6 +57,7 @@ class Faults(Struct, frozen=True):
     crash_during_commit: float = 0.0  # in the middle of a write: nothing of it may be there
     clock_freezes: float = 0.0  # at each look of the world: for a while every time is the same
     clock_leaps: float = 0.0  # at each look of the world: an hour has passed
+    steering: float = 0.0  # at each look of the world: somebody skips or completes a task, or has one run again
     # of worlds whose agents are elsewhere, behind a bus; each of these makes a world one of them
     bus: float = 0.0  # drawn once for each world
     bus_restarts: float = 0.0  # at each look: it is away for a while, and what was under way is lost
@@ -111,6 +112,7 @@ SWARM = Faults(
     crash_during_commit=0.02,
     clock_freezes=0.03,
     clock_leaps=0.003,
+    steering=0.05,
     bus=0.15,
     bus_restarts=0.02,
     bus_forgets=0.02,
@@ -134,23 +136,25 @@ SWARM = Faults(
 _KINDS = Faults.__struct_fields__
 BUS_KINDS = _KINDS[_KINDS.index("bus") : _KINDS.index("replicas")]
 REPLICA_KINDS = _KINDS[_KINDS.index("replicas") :]
-BUS_SWARM = replace(SWARM, bus=1.0, replicas=0.0)  # every world has a bus
-REPLICA_SWARM = replace(SWARM, bus=0.0, replicas=1.0)  # every world has several orchestrators
+BUS_SWARM = replace(SWARM, bus=1.0, replicas=0.0, steering=0.0)  # every world has a bus
+REPLICA_SWARM = replace(SWARM, bus=0.0, replicas=1.0, steering=0.0)  # every world has several orchestrators
+STEERING_SWARM = replace(SWARM, steering=0.4)  # where people are there, they decide much
 FIRST_SWARM = replace(  # whose seeds are kept
     SWARM,
     crash_during_commit=0.0,
     clock_freezes=0.0,
     clock_leaps=0.0,
+    steering=0.0,
     **dict.fromkeys((*BUS_KINDS, *REPLICA_KINDS), 0.0),
 )
 
 
 def drawn(faults: Faults, chance: random.Random) -> Faults:
-    """Return the faults of one run: each kind that may be there is there or isn't. Those of a bus or of replicas never
-    are.
+    """Return the faults of one run: each kind that may be there is there or isn't. Those of a bus or of replicas, and
+    steering, never are.
     """
     rates = msgspec.structs.asdict(faults).items()
-    apart = (*BUS_KINDS, *REPLICA_KINDS)
+    apart = (*BUS_KINDS, *REPLICA_KINDS, "steering")
     return Faults(**{kind: rate for kind, rate in rates if kind not in apart and rate and chance.random() < 0.5})
 
 
@@ -165,6 +169,11 @@ def drawn_bus(chosen: Faults, faults: Faults, chance: random.Random) -> Faults:
 def drawn_replicas(chosen: Faults, faults: Faults, chance: random.Random) -> Faults:
     """Return a run's faults with those of its replicas, if it has several; likewise."""
     return _drawn_too(chosen, faults, chance, REPLICA_KINDS)
+
+
+def drawn_steering(chosen: Faults, faults: Faults, chance: random.Random) -> Faults:
+    """Return a run's faults with people who decide about tasks, if it has some; likewise."""
+    return replace(chosen, steering=faults.steering) if faults.steering and chance.random() < 0.5 else chosen
 
 
 def _drawn_too(chosen: Faults, faults: Faults, chance: random.Random, kinds: Sequence[str]) -> Faults:

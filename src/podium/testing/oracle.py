@@ -149,7 +149,7 @@ class Examination:
 
     async def _decide_again(self, state: State, entry: LogRow, given: inp.Input) -> None:
         """Decide the recorded input at its recorded time; the same must come of it."""
-        if isinstance(given, inp.Start | inp.Succeeded):
+        if isinstance(given, inp.Start | inp.Succeeded | inp.Complete):
             value = given.input if isinstance(given, inp.Start) else given.value
             if value.blob is not None:
                 state.loaded[value.blob] = await self._store.get(state.tenant, value.blob)
@@ -158,7 +158,9 @@ class Examination:
             self._say("I4", f"{state.id}: {entry.input_id} decides differently: {decided!r}, recorded {entry.events!r}")
 
     def _look_at_final(self, state: State, given: inp.Input, events: list[ev.Event]) -> None:
-        if state.final and not isinstance(given, inp.Retry) and not all(isinstance(e, ev.InputIgnored) for e in events):
+        if isinstance(given, inp.Retry | inp.Skip | inp.Complete) and isinstance(events[0], ev.ExecutionRetried):
+            return
+        if state.final and not all(isinstance(e, ev.InputIgnored) for e in events):
             self._say("I3", f"{state.id} was {state.status}, then {type(given).__name__} caused {events!r}")
 
     async def _look_at_events(
@@ -166,6 +168,12 @@ class Examination:
     ) -> None:
         for event in events:
             match event:
+                case ev.ExecutionRetried(tasks=tasks):
+                    anew = {task for task in results if task.partition("[")[0] in tasks and results[task] == 1}
+                    for task in anew:
+                        del results[task]
+                case ev.TaskCompleted(task, 0):
+                    results[task] += 1
                 case ev.TaskCompleted(task, number, result):
                     ends[task, number] += 1
                     results[task] += 1

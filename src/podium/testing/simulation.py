@@ -20,7 +20,16 @@ from podium.agents.sdk import AgentDefinition
 from podium.store.memory import MemoryStore
 from podium.testing.busworld import BusWorld
 from podium.testing.code import own_folder
-from podium.testing.faults import SWARM, Faults, drawn, drawn_bus, drawn_replicas, has_bus, has_replicas
+from podium.testing.faults import (
+    SWARM,
+    Faults,
+    drawn,
+    drawn_bus,
+    drawn_replicas,
+    drawn_steering,
+    has_bus,
+    has_replicas,
+)
 from podium.testing.repeats import NotIdempotent
 from podium.testing.replicaworld import ReplicaWorld
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
@@ -102,6 +111,7 @@ def simulate(
         if faults is None:
             more = swarm if replicas is None else replace(swarm, replicas=1.0)
             chosen = drawn_replicas(chosen, more, random.Random(f"replicas {seed}"))
+            chosen = drawn_steering(chosen, swarm, random.Random(f"steering {seed}"))
         own = workflow or random_workflow(chance)
         options: dict[str, Any] = {"given": given, "code": code, "pooled": workflow is None}
         if replicas is not None or has_replicas(chosen):

@@ -390,7 +390,10 @@ class World:
             known, status = await self._ask(lambda e: e.finished(execution), "who waits for the end")
             if known and status is not None:
                 row = await self.disk.execution(execution)
-                retried = (status is not ExecutionStatus.COMPLETED) and bool(self.fate.counts.get("meddling"))
+                counts = self.fate.counts
+                retried = bool(counts.get("steering")) or (
+                    status is not ExecutionStatus.COMPLETED and bool(counts.get("meddling"))
+                )
                 if (row is None or row.status != status) and not retried:
                     self.broken.append(f"I3: {execution} was said to be {status}, on disk it is {row and row.status}")
                 return
@@ -415,7 +418,8 @@ class World:
             )  # fmt: skip
             self.tell(f"inbox <- {input_id} {type(given).__name__}")
             await self.disk.post(row)
-            if not isinstance(given, inp.Retry):  # that one may be refused: there is a limit of concurrent executions
+            # What opens an execution again may be refused: there is a limit of concurrent ones.
+            if not isinstance(given, inp.Retry | inp.Skip | inp.Complete):
                 self.told.inputs[execution, input_id] = None
             if self._engine is not None and self.chance.random() < 0.5:
                 self._engine.look_into_inbox()
@@ -441,6 +445,23 @@ class World:
         )  # fmt: skip
         if isinstance(given, inp.Cancel) and self.chance.random() < 0.7:
             return
+        await self._give(row.id, given)
+
+    async def _steer(self) -> None:
+        """Somebody decides about a task of some execution, whether or not that fits."""
+        rows = await self.disk.executions(None, limit=1_000)
+        if not rows:
+            return
+        row, task = self.chance.choice(rows), self.chance.choice(self.workflow.tasks)
+        path = task.id if self.chance.random() < 0.7 else f"{task.id}[{self.chance.randint(0, 2)}]"
+        result = self.script.result_of(task.function or task.id, path) if self.chance.random() < 0.7 else b"[1,2]"
+        given: inp.Input = self.chance.choice(
+            (
+                inp.Skip(path, "a person said so", "somebody"),
+                inp.Complete(path, Value(json=Raw(result)), "", "somebody"),
+                inp.Retry(task.id, "somebody"),
+            )
+        )
         await self._give(row.id, given)
 
     async def _resume_all(self) -> None:
@@ -474,6 +495,8 @@ class World:
                 continue
             if self.fate.strikes("meddling"):
                 await self._meddle()
+            if self.fate.strikes("steering"):
+                await self._steer()
             if self.fate.strikes("stall"):
                 self.loop.clock.advance(self.chance.choice((1, 4, 20)) * SECOND)
             clock = self._some_clock()
