@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from podium.agents.expansion import Expansion
     from podium.agents.sdk import Context, agent, task
     from podium.api.config import OrchestratorConfig
     from podium.api.executor import TaskExecutor
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "podium.agents.expansion": ("Expansion",),
     "podium.agents.sdk": ("Context", "agent", "task"),
     "podium.api.config": ("OrchestratorConfig",),
     "podium.api.executor": ("TaskExecutor",),
@@ -100,6 +102,7 @@ __all__ = [
     "ExecutionPlan",
     "ExecutionStage",
     "ExecutionStatus",
+    "Expansion",
     "Message",
     "MessageBus",
     "MessageType",

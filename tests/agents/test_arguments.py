@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from msgspec import Meta, Raw, Struct
 
 from podium.agents.errors import ArgumentError, ResultError
+from podium.agents.expansion import Expansion
 from podium.agents.sdk import Context, task, task_of
 from podium.exceptions import AgentBindingError
+from podium.workflow.model import Task
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -229,3 +231,28 @@ def test_any_value_for_any_hint_is_taken_or_refused_in_words(value):
     for function, name in ((read, "pages"), (custom, "thing"), (counted, "name")):
         with suppress(ArgumentError):
             arguments(function, {name: value})
+
+
+@task
+def grows(n: int) -> Expansion | int:
+    raise NotImplementedError
+
+
+def test_an_expansion_goes_out_in_the_words_of_the_language() -> None:
+    added = Task(id="a", agent="team", dependencies=("plan",), payload={"x": "${input.y}"}, retries=2)
+    value = Expansion([added, {"id": "b", "agent": "team"}], {"report": ["a", "b"]}, {"n": Path("out")})
+    assert msgspec.json.decode(call_of(grows).result(value)) == {
+        "$expansion": {
+            "tasks": [
+                {"id": "a", "agent": "team", "depends_on": ["plan"], "input": {"x": "${input.y}"}, "retries": 2},
+                {"id": "b", "agent": "team"},
+            ],
+            "dependencies": {"report": ["a", "b"]},
+            "result": {"n": "out"},
+        }
+    }
+
+
+def test_an_expansion_of_what_json_cant_hold_is_refused() -> None:
+    with pytest.raises(ResultError, match="JSON can't hold"):
+        call_of(grows).result(Expansion([{"id": "a", "input": {"x": object()}}]))

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from podium.agents.context import Context
+from podium.agents.expansion import Expansion
 from podium.agents.sdk import AgentDefinition, agent, definition_of, task
 from podium.app import Podium
 from podium.settings import Settings
@@ -60,6 +61,15 @@ class Worker:
         return done(context, {"text": "a long text " * 500})
 
     @task
+    async def grow(self, context: Context) -> Expansion:
+        more: list[dict[str, Any]] = [
+            {"id": "long", "agent": "worker", "function": "describe", "input": {}},
+            {"id": "each", "agent": "worker", "function": "double", "for_each": "${tasks.plan.result}",
+             "depends_on": ["plan"], "input": {"item": "${item}"}, "retries": 2},
+        ]  # fmt: skip
+        return Expansion(more, {"join": ["each", "long"]}, done(context, [1, 3]))
+
+    @task
     async def doomed(self) -> None:
         raise RuntimeError("always")
 
@@ -91,6 +101,13 @@ def _workflow(scenario: str) -> Workflow:
                  payload={"item": "${item}"}, dependencies=("split",)),
         )  # fmt: skip
         return Workflow(name="deadly", agents=group, tasks=tasks, config=WorkflowConfig(max_crashes=3))
+    if scenario == "grow":
+        tasks = (
+            Task(id="plan", agent="worker", function="grow", payload={}, grows=True),
+            Task(id="rescue", agent="worker", payload={}),
+            Task(id="join", agent="worker", function="rescue", dependencies=("plan", "rescue"), payload={}),
+        )
+        return Workflow(name="grow", agents=group, tasks=tasks)
     tasks = (
         Task(id="split", agent="worker", payload={}),
         Task(id="each", agent="worker", function="double", for_each="${tasks.split.result}", retry=SOON,

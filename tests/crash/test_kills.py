@@ -117,3 +117,24 @@ def test_a_task_that_kills_its_worker_each_time_ends_as_a_crash_loop_and_harms_n
     assert "CrashLoop: its worker died 3 times" in deadly["error"]
     assert found["tasks"]["each"]["result"] == [2, 4, 6]
     check(tmp_path, 0)
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("at_event", [3, 8, 9, 10, 12, 17])
+def test_a_graph_that_grows_comes_to_the_same_end_whenever_it_is_killed(tmp_path, grown_undisturbed, point, at_event):
+    kills = int(drive(tmp_path, "grow", point, at_event) == KILLED)
+    if kills:
+        assert drive(tmp_path, "grow") == 0
+    assert results(tmp_path) == grown_undisturbed
+    check(tmp_path, kills)
+
+
+@pytest.fixture(scope="session")
+def grown_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the growing run comes to without a fault."""
+    folder = tmp_path_factory.mktemp("grown")
+    assert drive(folder, "grow") == 0
+    check(folder, 0)
+    found = results(folder)
+    assert found["tasks"]["each"] == ("completed", [2, 6])
+    return found

@@ -12,6 +12,7 @@ from podium.engine import inputs as inp
 from podium.engine.codec import decode_events, decode_input, encode_events, encode_input
 from podium.engine.definition import Definition
 from podium.engine.evolve import evolve
+from podium.engine.expansions import without_growth
 from podium.engine.explain import Sources, explain, headline
 from podium.engine.snapshot import decode_state, encode_state
 from podium.engine.state import DECIDING, IN_FLIGHT, State, TaskState
@@ -72,7 +73,9 @@ class Play:
         return ready
 
     def succeed(self, task: str, value: Any = None, number: int | None = None) -> list[ev.Event]:
-        return self.give(inp.Succeeded(task, number or self.state.tasks[task].number, json_value(value)))
+        result, growth = without_growth(msgspec.json.encode(value))
+        given = json_value(msgspec.json.decode(result))
+        return self.give(inp.Succeeded(task, number or self.state.tasks[task].number, given, growth))
 
     def fail(self, task: str, how: str = "error", number: int | None = None, **about: Any) -> list[ev.Event]:
         return self.give(inp.Failed(task, number or self.state.tasks[task].number, error(**about), how))
@@ -262,7 +265,7 @@ def tolerated(task: TaskState) -> bool:
 def show(play: Play) -> str:
     """Return a play so that a failing property can be read."""
     lines = []
-    for task in play.definition.workflow.tasks:
+    for task in (compiled.spec for compiled in play.state.definition.tasks.values()):
         about = {
             n: getattr(task, n)
             for n in (

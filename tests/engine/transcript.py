@@ -27,9 +27,11 @@ from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.assignments import arguments_of, execution_result
 from podium.engine.commands import Assign, Command, Stop
+from podium.engine.expansions import without_growth
 from podium.engine.explain import Sources, explain, headline
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
+from podium.workflow.model import Task
 from podium.workflow.units import parse_duration
 from podium.workflow.yaml import load_workflow
 from tests.engine.playing import BEGIN_US, ID, Play, check_history, check_state, json_value
@@ -95,9 +97,9 @@ def _input(play: Play, word: str, words: list[str], line: str) -> inp.Input:
             triples = [" ".join(words).split()[i : i + 3] for i in range(0, len(words), 3)]
             return inp.Grant(1, len(play.rows), tuple(inp.Granted(t, int(n), a, "i") for t, n, a in triples))
         case "succeeded":
-            return inp.Succeeded(
-                words[0], int(words[1]), _value(line.split(maxsplit=3)[3] if len(words) > 2 else "null")
-            )
+            text = line.split(maxsplit=3)[3] if len(words) > 2 else "null"
+            result, growth = without_growth(text.encode())
+            return inp.Succeeded(words[0], int(words[1]), _value(result.decode()), growth)
         case "failed" | "crashed" | "timed_out" | "stopped":
             final = "for_good" in words
             words = [w for w in words if w != "for_good"]
@@ -154,7 +156,9 @@ def _shown(name: str, value: Any) -> str:
         case True:
             return name
         case tuple():
-            return " ".join(value)
+            return " ".join(each.id if isinstance(each, Task) else each for each in value)
+        case dict():
+            return " ".join(f"({task} <- {', '.join(more)})" for task, more in value.items())
     if name.endswith("_us"):
         return f"{name.removesuffix('_us')} {_at(value)}"
     if name in ("reason", "how"):

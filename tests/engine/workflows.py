@@ -104,6 +104,7 @@ def _task(draw: st.DrawFn, name: str, dependencies: list[str], fallback: str | N
         run_if=draw(st.sampled_from([RunIf.ALL_SUCCEEDED, RunIf.ALL_SUCCEEDED, RunIf.ALL_DONE])),
         timeout=draw(st.sampled_from([None, None, 3.0])),
         deadline=draw(st.sampled_from([None, None, 8.0])),
+        grows=draw(st.sampled_from([False, False, True])),
         **about,
     )
 
@@ -144,7 +145,7 @@ def draw_input(draw: st.DataObject, play: Play) -> inp.Input:
         some = draw.draw(st.lists(st.sampled_from(ready), min_size=1, max_size=4))
         return inp.Grant(1, len(play.rows), tuple(_granted(play, task) for task in some))
     if live:
-        return _about(draw, *draw.draw(st.sampled_from(live)))
+        return _about(draw, play, *draw.draw(st.sampled_from(live)))
     return inp.Tick()
 
 
@@ -152,7 +153,7 @@ def _granted(play: Play, task: str) -> inp.Granted:
     return inp.Granted(task, play.state.tasks[task].number + 1, "a", "i")
 
 
-def _about(draw: st.DataObject, task: str, number: int) -> inp.Input:
+def _about(draw: st.DataObject, play: Play, task: str, number: int) -> inp.Input:
     kind = draw.draw(st.integers(0, 11))
     match kind:
         case 0 | 1 | 2:
@@ -167,9 +168,42 @@ def _about(draw: st.DataObject, task: str, number: int) -> inp.Input:
         case 5:
             return inp.Saved(task, number, 1, json_value({"at": 1}))
         case _:
-            return inp.Succeeded(
-                task, number, json_value(draw.draw(st.sampled_from([None, 1, [], [1, 2, 3], {"a": 1}])))
+            value = json_value(draw.draw(st.sampled_from([None, 1, [], [1, 2, 3], {"a": 1}])))
+            known = play.state.tasks.get(task)
+            may = known is not None and known.compiled.spec.grows and play.state.total < _MOST_GROWN
+            growth = draw_growth(draw, play) if kind > (7 if may else 10) else None
+            return inp.Succeeded(task, number, value, growth)
+
+
+_MOST_GROWN = 40
+_AGENTS = ("team", "team", "team", "worker", "tame")
+
+
+def draw_growth(draw: st.DataObject, play: Play) -> inp.Growth:
+    """Draw what a result may add to the graph: mostly what is allowed, some cycles, unknown names and ids twice."""
+    there = list(play.state.definition.tasks)
+    new = [f"g{len(there)}_{i}" for i in range(draw.draw(st.integers(0, 3)))]
+    unknown = ["nobody"] if draw.draw(st.integers(0, 5)) == 0 else []
+    every = st.sampled_from([*there, *new, *unknown])
+    tasks: list[Task] = []
+    for at, name in enumerate(new):
+        spare = new[at + 1] if at + 1 < len(new) and draw.draw(st.integers(0, 3)) == 0 else None
+        needs: tuple[str, ...] = tuple(draw.draw(st.lists(every, unique=True, max_size=2)))
+        guarded = draw.draw(st.booleans())
+        tasks.append(
+            Task(
+                id=name,
+                agent=draw.draw(st.sampled_from(_AGENTS)),
+                dependencies=needs,
+                on_failure=OnFailure(FailureAction.FALLBACK, spare) if spare else OnFailure(),
+                grows=at % 2 == 0,
+                for_each=[1, 2] if draw.draw(st.integers(0, 3)) == 0 else None,
+                when=f"tasks.{needs[0]}.status == 'completed'" if needs and guarded else None,
+                retry=draw.draw(_RETRIES),
             )
+        )
+    waits = draw.draw(st.lists(st.tuples(st.sampled_from(there), every), max_size=2))
+    return inp.Growth(tuple(tasks), {task: (needs,) for task, needs in waits})
 
 
 def _steering(draw: st.DataObject, play: Play) -> inp.Input:
@@ -194,7 +228,7 @@ def _strange(draw: st.DataObject, play: Play) -> inp.Input:
         case 1:
             return play.begun
         case _:
-            return _about(draw, task, number)
+            return _about(draw, play, task, number)
 
 
 def wind_down(play: Play, most: int = 3_000) -> None:

@@ -102,3 +102,22 @@ FOUND = {
 def test_what_a_seed_found_stays_mended(seed):
     report = simulate(seed=seed, swarm=FIRST_SWARM)
     assert report.sound, str(report)
+
+
+def test_graphs_that_grow_are_sound_under_faults():
+    workflow = Workflow(
+        name="grows",
+        agents={kind: AgentGroup(kind, kind, 2) for kind in ("porter", "clerk")},
+        tasks=(
+            Task(id="plan", agent="porter", function="growing3", grows=True, retry=RetryPolicy(max_attempts=3)),
+            Task(id="each", agent="clerk", function="growing2", for_each=[1, 2], grows=True, dependencies=("plan",),
+                 retry=RetryPolicy(max_attempts=3), on_failure=OnFailure(FailureAction.CONTINUE)),
+            Task(id="report", agent="clerk", dependencies=("plan", "each")),
+        ),
+    )  # fmt: skip
+    grew = 0
+    for seed in range(40):
+        report = simulate(validate(workflow), seed=seed)
+        assert report.sound, str(report)
+        grew += "each.1.each_part0" in str(report.transcript)
+    assert grew > 20

@@ -142,6 +142,7 @@ TASK_CHANGES: dict[str, Any] = {
     "max_parallel": 1,
     "run_if": RunIf.ALL_DONE,
     "on_failure": OnFailure(FailureAction.FALLBACK, "b"),
+    "grows": True,
 }
 WORKFLOW_CHANGES: dict[str, Any] = {
     "name": "other",

@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from podium.agents.context import Context, cut
 from podium.agents.errors import ArgumentError, ResultError, error_text
+from podium.agents.expansion import Expansion, mentions_expansion
 from podium.agents.sdk import Parameter, TaskFunction
 from podium.exceptions import AgentBindingError
 
@@ -48,7 +49,8 @@ class Call:
         self._decode_lenient = self._decoder(lenient=True)
         self._encode = msgspec.json.Encoder(enc_hook=_encode_hook).encode
         result = hints.get("return", Any)
-        self._result = None if result in (Any, object, typing.NoReturn) else self._checked("its result", result).decode
+        unchecked = result in (Any, object, typing.NoReturn) or mentions_expansion(result)
+        self._result = None if unchecked else self._checked("its result", result).decode
 
     def arguments(self, given: Raw, lenient: bool = False) -> dict[str, Any]:
         """Return the keyword arguments that a JSON object stands for, or raise ArgumentError."""
@@ -66,19 +68,24 @@ class Call:
         """Return a result as JSON, or raise ResultError."""
         if value is None and self._result is None:
             return NULL
-        try:
-            encoded = self._encode(value)
-        except Exception as error:  # noqa: BLE001 - a user's objects may raise anything; it becomes a ResultError
-            where = _unencodable(value)
-            raise ResultError(
-                f"{self._function.shown} returned what JSON can't hold: {where or error_text(error)}"
-            ) from None
+        if isinstance(value, Expansion):
+            return self._encoded(value.encoded(self.result(value.result)))
+        encoded = self._encoded(value)
         if self._result is not None:
             try:
                 self._result(encoded)
             except (msgspec.MsgspecError, RecursionError) as error:
                 raise ResultError(f"{self._function.shown} returned {_shown(encoded)}: {error}") from None
-        return Raw(encoded)
+        return encoded
+
+    def _encoded(self, value: Any) -> Raw:
+        try:
+            return Raw(self._encode(value))
+        except Exception as error:  # noqa: BLE001 - a user's objects may raise anything; it becomes a ResultError
+            where = _unencodable(value)
+            raise ResultError(
+                f"{self._function.shown} returned what JSON can't hold: {where or error_text(error)}"
+            ) from None
 
     def _with_keywords(self, given: Raw) -> dict[str, Any]:
         """Convert one by one: what no parameter takes goes to the `**parameter`."""

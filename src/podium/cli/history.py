@@ -126,6 +126,7 @@ def _shown(event: Event) -> str:
     for name in ("tasks", "count", "agent", "fallback", "reason", "how", "name", "workflow"):
         value = fields.get(name)
         if isinstance(value, list | tuple):
+            value = [each["id"] if isinstance(each, dict) else each for each in value]
             words.append(", ".join(map(str, value[:5])) + (f" and {len(value) - 5} more" if len(value) > 5 else ""))
         elif value:
             words.append(str(value))

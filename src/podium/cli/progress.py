@@ -18,6 +18,7 @@ from podium.workflow.model import ExecutionStatus, TaskStatus
 
 LINES_A_SECOND = 20  # changes that are said one by one; above that they are counted
 _NAME_WIDTH = 16
+_NAMED = 5  # of the tasks that a result adds
 _EXECUTION = "execution"
 _HOW = {"error": "failed", "timeout": "ran out of time", "crash": "crashed", "lost": "was lost"}
 
@@ -166,6 +167,8 @@ def _said_of_execution(state: State, event: ev.Event) -> tuple[str, str] | None:
 
 def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str] | None:
     match event:
+        case ev.GraphGrown():
+            return event.task, _grown(event)
         case ev.FanOutOpened():
             return event.task, f"{event.count:,} instance{'s' * (event.count != 1)}"
         case ev.AttemptGranted() if event.agent:  # nobody: its failure follows
@@ -198,6 +201,13 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             return event.task, f"{event.fallback} runs in its place"
         case _:
             return None
+
+
+def _grown(event: ev.GraphGrown) -> str:
+    count = len(event.tasks)
+    names = ", ".join(task.id for task in event.tasks[:_NAMED])
+    more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+    return f"adds {names}{more}" if count else f"has {', '.join(list(event.dependencies)[:_NAMED])} wait for more"
 
 
 def _after(task: TaskState | None) -> str:

@@ -15,6 +15,7 @@ from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine import steering
+from podium.engine.growing import GrowthRefused, growth_of
 from podium.engine.state import State, TaskState, unfinished_instances
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, TaskStatus
@@ -106,7 +107,14 @@ def _succeeded(state: State, given: inp.Succeeded, now_us: int) -> list[ev.Event
     if task.final:  # another attempt was first; this one's slot is free now
         error = ErrorInfo("Superseded", "another attempt was first", retryable=False)
         return [ev.AttemptFailed(given.task, given.number, error, "cancelled")]
-    return [ev.TaskCompleted(given.task, given.number, given.value)]
+    completed = ev.TaskCompleted(given.task, given.number, given.value)
+    if given.growth is None:
+        return [completed]
+    try:
+        return [*growth_of(state, task, given.number, given.growth), completed]
+    except GrowthRefused as refusal:
+        error = ErrorInfo("GrowthRefused", str(refusal), retryable=False)
+        return _after_failure(state, task, given.number, error, "error", now_us)
 
 
 def _failed(state: State, given: inp.Failed, now_us: int) -> list[ev.Event]:

@@ -72,7 +72,7 @@ class Deciding:
         while intake.queue and batches.room(most) > 0:
             arrival = intake.take()
             state = self._state_for(arrival)
-            if state is not None:
+            if state is not None and not self._loader.fetches_for(arrival, state):
                 self.decide(arrival, state, now_us)
 
     def decide(self, arrival: Arrival, state: State, now_us: int) -> None:
@@ -82,7 +82,7 @@ class Deciding:
             self._declining.repeated(arrival)
             return
         if isinstance(given, inp.Succeeded | inp.Complete) and arrival.blobs:
-            _pin(state, given.task, arrival)
+            _pin(state, given, arrival)
         decision = step(state, given, now_us)
         batch.add(arrival, state, before, decision, now_us)
         self._staffing.follow(state, given, decision.events)
@@ -140,9 +140,10 @@ def _counted(state: State, given: inp.Input, events: list[ev.Event]) -> list[Cou
     return changes
 
 
-def _pin(state: State, task: str, arrival: Arrival) -> None:
-    """Keep an arrival's large values at hand, if conditions read them."""
-    if task.partition("[")[0] not in state.definition.hot:
+def _pin(state: State, given: inp.Succeeded | inp.Complete, arrival: Arrival) -> None:
+    """Keep an arrival's large values at hand, if conditions read them, or those of tasks that it adds may do so."""
+    grows = isinstance(given, inp.Succeeded) and given.growth is not None
+    if not grows and given.task.partition("[")[0] not in state.definition.hot:
         return
     for digest, content in arrival.blobs:
         state.loaded[digest] = content

@@ -5,11 +5,13 @@ Made once for each content hash and shared by all executions of it; it never cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from podium.engine.events import GraphGrown
 from podium.scheduling.resources import vector_of
 from podium.workflow.expressions import Expression, Reference, Template, compile_condition, compile_template
 from podium.workflow.model import FailureAction, RetryPolicy, Task, Workflow
@@ -49,7 +51,7 @@ class CompiledTask:
         if self.arguments is not None and self.arguments.constant:
             self.constant_arguments = msgspec.json.encode(self.arguments.render({}))
         self.window = min(task.max_parallel or FAN_OUT_WINDOW, FAN_OUT_WINDOW)
-        self.dependents: tuple[str, ...] = ()
+        self.dependents: Sequence[str] = ()
         self.fallback = task.on_failure.task if task.on_failure.action == FailureAction.FALLBACK else None
         self.stands_in_for: str | None = None
         self.reads = _tasks_read((self.condition.references if self.condition else ()), self.items)
@@ -57,6 +59,8 @@ class CompiledTask:
 
 class Definition:
     """A compiled workflow under its content hash."""
+
+    growths: Sequence[GraphGrown] = ()  # what an execution has added; see `engine/grown.py`
 
     def __init__(self, workflow: Workflow, digest: str) -> None:
         self.workflow = workflow
@@ -72,11 +76,11 @@ class Definition:
             if compiled.fallback:
                 self.tasks[compiled.fallback].stands_in_for = compiled.id
         self.output = compile_template(workflow.output) if workflow.output is not None else None
-        self.hot = self._with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
+        self.hot: Set[str] = self.with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
         self.max_parallel = _max_parallel(workflow)
         self.circuit = workflow.fault_tolerance.circuit_breaker if workflow.fault_tolerance is not None else None
 
-    def _with_fallbacks(self, reads: Iterable[str]) -> frozenset[str]:
+    def with_fallbacks(self, reads: Iterable[str]) -> frozenset[str]:
         """Return what deciding reads: a task's result may be its fallback's."""
         found: set[str] = set()
         waiting = list(reads)
@@ -87,6 +91,11 @@ class Definition:
                 waiting.append(fallback)
             found.add(read)
         return frozenset(found)
+
+    @cached_property
+    def agent_types(self) -> frozenset[str]:
+        """The types of agents that an execution has, for tasks that are added, too."""
+        return frozenset(self.workflow.agent_counts())
 
     @property
     def last_tasks(self) -> list[str]:

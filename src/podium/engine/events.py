@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
+from podium.workflow.model import Task
 
 # --- the execution -----------------------------------------------------------------------------------------------
 
@@ -144,6 +145,15 @@ class TaskCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", 
     reason: str = ""
 
 
+class GraphGrown(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="graph_grown"):
+    """The task's result adds these tasks, under the names that they have from now on, and has others wait besides."""
+
+    task: str
+    number: int
+    tasks: tuple[Task, ...] = ()
+    dependencies: dict[str, tuple[str, ...]] = {}  # of tasks that were there before
+
+
 class TaskFailed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_failed"):
     """No further attempt: the task's final failure."""
 
@@ -229,6 +239,7 @@ Event = (
     | FanOutCompleted
     | RetryScheduled
     | TaskCompleted
+    | GraphGrown
     | TaskFailed
     | TaskSkipped
     | TaskCancelled

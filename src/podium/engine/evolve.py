@@ -11,6 +11,7 @@ from typing import Any
 
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
+from podium.engine.grown import grow
 from podium.engine.state import Attempt, FanOut, State, TaskState, unfinished_instances
 from podium.engine.transitions import AttemptStatus, check_attempt_move
 from podium.exceptions import IllegalTransitionError
@@ -117,7 +118,7 @@ def _retried(state: State, event: ev.ExecutionRetried, now_us: int) -> None:
     for task in again:
         _reopen(state, task)
     for task in again:
-        if task.fan is not None and _awaited(state, task):
+        if task.fan is not None and state.awaited(task):
             state.move_task(task, TaskStatus.RUNNING)
     for task in state.tasks.values():
         if task.parent is not None and not task.parent.final:
@@ -198,7 +199,7 @@ def _count_top_level(state: State, task: TaskState) -> None:
     elif _not_needed(state, task):
         state.unfinished += 1
         state.eligible[task.path] = None
-    elif _awaited(state, task):
+    elif state.awaited(task):
         state.unfinished += 1
         if task.unmet == 0 and task.status is TaskStatus.PENDING:
             state.eligible[task.path] = None
@@ -311,6 +312,10 @@ def _task_completed(state: State, event: ev.TaskCompleted, now_us: int) -> None:
     _end(state, task, TaskStatus.COMPLETED, now_us)
 
 
+def _graph_grown(state: State, event: ev.GraphGrown, now_us: int) -> None:
+    grow(state, event)
+
+
 def _task_failed(state: State, event: ev.TaskFailed, now_us: int) -> None:
     task = state.tasks[event.task]
     state.eligible.pop(event.task, None)
@@ -411,14 +416,8 @@ def _tell_dependents(state: State, task: TaskState) -> None:
     for dependent_id in task.compiled.dependents:
         dependent = state.tasks[dependent_id]
         dependent.unmet -= 1
-        if dependent.unmet == 0 and not dependent.final and _awaited(state, dependent):
+        if dependent.unmet == 0 and not dependent.final and state.awaited(dependent):
             state.eligible[dependent_id] = None
-
-
-def _awaited(state: State, task: TaskState) -> bool:
-    """Whether a pending task may start by itself: a fallback only once its primary has failed."""
-    primary = task.compiled.stands_in_for
-    return primary is None or state.tasks[primary].substitute == task.path
 
 
 def _not_needed(state: State, task: TaskState) -> bool:
@@ -509,6 +508,7 @@ _EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
     ev.FanOutCompleted: _fan_out_completed,
     ev.RetryScheduled: _retry_scheduled,
     ev.TaskCompleted: _task_completed,
+    ev.GraphGrown: _graph_grown,
     ev.TaskFailed: _task_failed,
     ev.TaskSkipped: _task_skipped,
     ev.TaskCancelled: _task_cancelled,

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
+from podium.workflow.model import Task
 
 UNPLACED = "unplaced"  # how an attempt has failed for which no agent was found
 
@@ -46,12 +47,24 @@ class Grant(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="gran
     grants: tuple[Granted, ...]
 
 
+class Growth(Struct, frozen=True, omit_defaults=True):
+    """What a result adds to the graph: tasks, and which tasks are to wait for which besides; or why it can't be read.
+
+    Roles and names are as the agent wrote them: deciding finds out what they mean in the execution.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    dependencies: dict[str, tuple[str, ...]] = {}
+    unreadable: str = ""
+
+
 class Succeeded(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="succeeded", gc=False):
-    """An attempt's result."""
+    """An attempt's result, and what it adds to the graph."""
 
     task: str
     number: int
     value: Value
+    growth: Growth | None = None
 
 
 class Failed(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="failed"):

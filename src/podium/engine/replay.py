@@ -12,6 +12,7 @@ from podium.engine import inputs as inp
 from podium.engine.codec import decode_row, events_in_full
 from podium.engine.definition import Definition
 from podium.engine.evolve import evolve
+from podium.engine.growing import texts_wanted
 from podium.engine.recovery import Definitions
 from podium.engine.snapshot import encode_state
 from podium.engine.state import State
@@ -90,6 +91,9 @@ class Replayer:
         match given:
             case inp.Start(input=value) if "" in hot and value.blob is not None:
                 return [value.blob]
+            case inp.Succeeded(value=value, growth=inp.Growth() as growth):
+                own = [] if value.blob is None else [value.blob]
+                return [*own, *texts_wanted(self._decided, growth)]
             case inp.Succeeded(task=task, value=value) | inp.Complete(task=task, value=value) if (
                 task.partition("[")[0] in hot and value.blob is not None
             ):

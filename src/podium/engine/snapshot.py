@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from podium.engine.definition import Definition
+from podium.engine.events import GraphGrown
+from podium.engine.grown import regrown
 from podium.engine.state import Attempt, FanOut, State, TaskState
 from podium.engine.values import NULL, Value
 from podium.exceptions import CorruptHistoryError
@@ -67,6 +69,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     tasks: list[_Task]
     timeout_us: int | None = None
     preferred_agent: str = ""
+    growths: list[GraphGrown] = []
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -81,7 +84,7 @@ def encode_state(state: State) -> bytes:
             state.deadline_us, state.created_us, state.updated_us, state.finished_us, state.reason, state.error,
             state.partial, state.fatal, state.total, state.unfinished, state.live, state.in_flight,
             list(state.eligible), list(state.fans), timers, [_pack_task(t) for t in state.tasks.values()],
-            state.timeout_us, state.preferred_agent,
+            state.timeout_us, state.preferred_agent, list(state.definition.growths),
         )
     )  # fmt: skip
 
@@ -92,7 +95,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
         kept = _decoder.decode(encoded)
     except msgspec.DecodeError as error:
         raise CorruptHistoryError(f"the snapshot of {execution} can't be read: {error}") from error
-    state = State(execution, tenant, definition)
+    state = State(execution, tenant, regrown(definition, kept.growths))
     for name in (
         "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
         "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight", "timeout_us",

@@ -15,6 +15,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
 from podium.engine.changes import How
 from podium.engine.circuits import sign_of
+from podium.engine.expansions import without_growth
 from podium.engine.leases import FOREIGN_LEASE_SECONDS, Lease, Leases
 from podium.engine.losses import Losses, in_shards
 from podium.engine.placing import Desk, Placing, enqueue_ready
@@ -97,7 +98,7 @@ class Staffing:
         for event in events:
             kind = type(event)
             if kind is ev.TasksReady:
-                enqueue_ready(self.desk, state, event.tasks)  # type: ignore[union-attr]
+                enqueue_ready(self.desk, state, event.tasks)  # type: ignore[union-attr, arg-type]
             elif kind in _ENDS_ATTEMPT:
                 self._end_attempt(state, given, event)  # type: ignore[arg-type]
             else:
@@ -436,9 +437,10 @@ def _input_of(message: msg.Succeeded | msg.Failed | msg.Refused | msg.HandedBack
     given: inp.Input
     match message:
         case msg.Succeeded():
-            value, content = value_of(bytes(message.value))
+            result, growth = without_growth(bytes(message.value))
+            value, content = value_of(result)
             blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
-            input_id, given = f"succeeded:{attempt}", inp.Succeeded(task, number, value)
+            input_id, given = f"succeeded:{attempt}", inp.Succeeded(task, number, value, growth)
         case msg.Failed():
             how = (
                 "timeout"

@@ -152,6 +152,11 @@ class State:
         last = self.result_of(task)
         return last.final and (last.status is not TaskStatus.FAILED or last.compiled.fallback is None)
 
+    def awaited(self, task: TaskState) -> bool:
+        """Whether a pending task may start by itself: a fallback only once its primary has failed."""
+        primary = task.compiled.stands_in_for
+        return primary is None or self.tasks[primary].substitute == task.path
+
     def result_of(self, task: TaskState) -> TaskState:
         """Return the task whose result stands for this one's."""
         while task.substitute is not None:

@@ -50,6 +50,8 @@ class Epochs:
 
     def _follow(self, row: LogRow, event: ev.Event) -> None:
         match event:
+            case ev.GraphGrown(tasks=tasks):
+                self._needs.update((task.id, vector_of(task.resources)) for task in tasks)
             case ev.AttemptGranted(task, number, agent, incarnation):
                 self._live[row.execution, task, number] = agent, incarnation
                 self._attempts[row.execution, task, number] = f"{row.execution}:1:{task}:{number}"

@@ -9,16 +9,20 @@ from zlib import crc32
 
 import msgspec
 
+from podium.engine.expansions import without_growth
 from podium.engine.state import State
 from podium.simulation.shapes import Shapes
 from podium.workflow.model import Workflow
+
+_SHAPELESS = ("list", "biglist", "big", "flag", "growing")  # functions whose name says what they give
+_GROWN_BY = "porter"  # the agent of tasks that are added
 
 
 def result_of(function: str, task: str) -> bytes:
     """Return the JSON that a simulated function gives for a task.
 
     `big…` gives more than 4 KiB, `list3` a list of three, `biglist3` one of long texts, `flag…` an object with `ok`
-    true or false, anything else an object with the task's name.
+    true or false, `growing2` adds two tasks to the graph, anything else gives an object with the task's name.
     """
     name = function.rstrip("0123456789")
     count = int(function[len(name) :] or 0)
@@ -31,6 +35,10 @@ def result_of(function: str, task: str) -> bytes:
             return msgspec.json.encode({"task": task, "text": "x" * 6_000})
         case "flag":
             return msgspec.json.encode({"ok": crc32(task.encode()) % 2 == 0})
+        case "growing" if count:
+            own = task.partition("[")[0]
+            parts = [{"id": f"{own}_part{i}", "agent": _GROWN_BY, "function": "work"} for i in range(count)]
+            return msgspec.json.encode({"$expansion": {"tasks": parts, "result": {"task": task}}})
         case _:
             return msgspec.json.encode({"task": task})
 
@@ -45,10 +53,10 @@ class Script:
         """Return the JSON that a task, or an instance of one, gives."""
         plain = result_of(function, path)
         shaped = self._shapes.of(path)
-        if shaped is None or function.rstrip("0123456789") in ("list", "biglist", "big", "flag"):
+        if shaped is None or function.rstrip("0123456789") in _SHAPELESS:
             return plain
         return msgspec.json.encode({**shaped, "task": path} if isinstance(shaped, dict) else shaped)
 
     def expected(self, path: str, state: State) -> bytes:
         """Return the result that a task of a simulated execution must have."""
-        return self.result_of(state.tasks[path].compiled.function, path)
+        return without_growth(self.result_of(state.tasks[path].compiled.function, path))[0]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from podium.engine import events as ev
 from podium.engine.definition import Definition
 from podium.engine.explain import Explanation, explain
+from podium.engine.grown import regrown
 from podium.engine.state import State
 from podium.engine.step import fold
 
@@ -27,7 +28,8 @@ class WaitModel:
     """One execution as its events tell it."""
 
     def __init__(self, definition: Definition) -> None:
-        self._definition = definition
+        self._definition = self._ungrown = definition
+        self._growths: list[ev.GraphGrown] = []
         self.status = "running"
         self.tasks: dict[str, str] = {}  # a task's or instance's path: what it is doing
         self.live: dict[str, dict[int, str]] = {}  # attempts by number, with their agents
@@ -45,6 +47,9 @@ class WaitModel:
         match event:
             case ev.TasksReady(tasks):
                 self.tasks.update(dict.fromkeys(tasks, "ready"))
+            case ev.GraphGrown():
+                self._growths.append(event)
+                self._definition = regrown(self._ungrown, self._growths)
             case ev.FanOutOpened(task, count):
                 self.tasks[task], self.fans[task] = "fan", count
             case ev.InstancesReady(task, first, stop):
@@ -90,7 +95,7 @@ class WaitModel:
             if why:
                 yield f"{each.task} is said to be {each.status} because {each.because!r}, but {why}"
         if self.status not in _ENDED:
-            known = {task.id: "pending" for task in self._definition.workflow.tasks} | self.tasks
+            known = dict.fromkeys(self._definition.tasks, "pending") | self.tasks
             for task, doing in known.items():
                 if doing not in _ENDED and task not in explained:
                     yield f"{task} is {doing}, and nothing is said of it"

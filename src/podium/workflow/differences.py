@@ -91,6 +91,7 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
     "for_each": "its instances may be there already",
     "parallel": "its instances may be there already",
     "max_parallel": "",
+    "grows": "",
     "run_if": "the task may have run, or been skipped, by the former rule",
     "on_failure": "its failure may have had its effect already",
 }

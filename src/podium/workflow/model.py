@@ -216,7 +216,8 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     workflow's input and each dependency's result under its id. `timeout` is one attempt's, `deadline` the whole
     task's, retries included; both in seconds. `estimated_duration` is what one instance is expected to take, in
     seconds: plans and simulations reckon with it, nothing is limited by it. `for_each` (a list or a `${…}` reference)
-    makes an instance for each item, `parallel` one for each agent of the group.
+    makes an instance for each item, `parallel` one for each agent of the group. The result of a task that `grows` may
+    add tasks and dependencies to the running graph.
     """
 
     id: str
@@ -242,6 +243,7 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     on_failure: OnFailure = OnFailure()
     status: TaskStatus = TaskStatus.PENDING
     result: Any = None
+    grows: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -306,9 +308,12 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
         return task.agent_type or (group.type if group is not None else task.agent)
 
     def agent_counts(self) -> dict[str, int]:
-        """Return how many agents of each type the workflow's tasks want."""
+        """Return how many agents of each type the workflow's tasks want, those that may be added included."""
         counts = {self.agent_type_of(task): 1 for task in self.tasks}
+        grows = any(task.grows for task in self.tasks)
         for group in self.agents.values():
+            if grows:
+                counts.setdefault(group.type, 1)
             if group.type in counts:
                 counts[group.type] = max(counts[group.type], group.count)
         return counts

@@ -46,7 +46,7 @@ def _workflow(workflow: Workflow) -> dict[str, Any]:
         written["agents"] = {role: _said(group) for role, group in workflow.agents.items()}
         for group in written["agents"].values():
             del group["name"]
-    written["tasks"] = [_task(workflow, task) for task in workflow.tasks]
+    written["tasks"] = [task_block(workflow, task) for task in workflow.tasks]
     return written
 
 
@@ -59,7 +59,8 @@ def _parameter(parameter: InputParameter) -> dict[str, Any]:
     return written
 
 
-def _task(workflow: Workflow, task: Task) -> dict[str, Any]:
+def task_block(workflow: Workflow, task: Task) -> dict[str, Any]:
+    """Return a task of a workflow as plain values, in the words of the language."""
     plain = _said(task)
     written: dict[str, Any] = {"id": task.id}
     if task.name != task.id:

@@ -65,6 +65,7 @@ TASK: Final = {
     "resources": 'resources: {cpu: "2 cores", memory: 4GB}',
     "on_failure": "on_failure: {fallback: search}",
     "run_if": "depends_on: [search]\nrun_if: all_done",
+    "grows": "grows: true",
 }
 
 RETRY: Final = {

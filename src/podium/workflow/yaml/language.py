@@ -165,6 +165,7 @@ TASK: Final = Table(
         Field("resources", resources, "what an attempt needs of its agent"),
         Field("on_failure", on_failure, "fail, continue, or {fallback: TASK}"),
         Field("run_if", v.choice(RunIf, "condition"), "all_succeeded, or all_done: whatever became of them"),
+        Field("grows", v.boolean, "whether its result may add tasks to the running graph"),
     ),
     later=(
         *(

@@ -127,12 +127,13 @@ def _tasks(reading: Reading, node: Node | None, agents: dict[str, AgentGroup]) -
         if len(node.entries) > MAX_TASKS:
             return ()
         return tuple(
-            _task(reading, block, ("tasks", at), agents, key) for at, (key, block) in enumerate(node.entries.values())
+            read_task(reading, block, ("tasks", at), agents, key)
+            for at, (key, block) in enumerate(node.entries.values())
         )
     if type(node) is Sequence:
         if len(node.items) > MAX_TASKS:
             return ()
-        return tuple(_task(reading, block, ("tasks", at), agents) for at, block in enumerate(node.items))
+        return tuple(read_task(reading, block, ("tasks", at), agents) for at, block in enumerate(node.items))
     reading.wrong_type("a list of tasks", node, ("tasks",), "write tasks: [{id: …, agent: …}]")
     reading.excused.add(("tasks",))
     return ()
@@ -147,13 +148,17 @@ def _too_many_tasks(reading: Reading, body: Mapping) -> bool:
     return True
 
 
-def _task(reading: Reading, node: Node, path: Path, agents: dict[str, AgentGroup], key: Scalar | None = None) -> Task:
+def read_task(
+    reading: Reading, node: Node, path: Path, agents: dict[str, AgentGroup] | None, key: Scalar | None = None
+) -> Task:
+    """Return the task that a block describes; without `agents`, its agent stays as it is written."""
     values = read_block(reading, node, path, TASK)
     if type(node) is Scalar and key is None and node.value is None:
         reading.wrong_type("a mapping of fields", node, path)
         reading.excused.update((*path, field.target) for field in TASK.fields)
     _name_task(reading, node, path, values, key)
-    _resolve_agent(values, agents)
+    if agents is not None:
+        _resolve_agent(values, agents)
     _resolve_retry(reading, node, path, values)
     return Task(**values)
 
