@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from podium.api.registry import AgentRegistry
     from podium.api.running import run
     from podium.api.scheduler import ScheduledTask, TaskScheduler
+    from podium.api.validating import validate
     from podium.bus.message import Message, MessageType, Priority
     from podium.bus.message_bus import MessageBus
     from podium.exceptions import BackpressureError, NonRetryableError, PodiumError, QueueFullError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         TaskPriority,
     )
     from podium.scheduling.planner import Schedule, schedule
+    from podium.workflow.builder import Segment, WorkflowBuilder
     from podium.workflow.graph import DependencyGraph
     from podium.workflow.model import (
         AgentGroup,
@@ -52,7 +54,8 @@ if TYPE_CHECKING:
         WorkflowResult,
     )
     from podium.workflow.plan import ExecutionPlan, ExecutionStage, plan
-    from podium.workflow.yaml import load_workflow
+    from podium.workflow.tracing import WorkflowFunction, each, using, when, workflow
+    from podium.workflow.yaml import dump_workflow, load_workflow
 
 __version__ = "0.1.0"
 
@@ -65,6 +68,7 @@ _HOMES = {
     "podium.api.registry": ("AgentRegistry",),
     "podium.api.running": ("run",),
     "podium.api.scheduler": ("ScheduledTask", "TaskScheduler"),
+    "podium.api.validating": ("validate",),
     "podium.bus.message": ("Message", "MessageType", "Priority"),
     "podium.bus.message_bus": ("MessageBus",),
     "podium.exceptions": ("BackpressureError", "NonRetryableError", "PodiumError", "QueueFullError"),
@@ -74,6 +78,7 @@ _HOMES = {
         "AgentRegistration", "AgentTask", "SystemEventMessage", "SystemEventType", "SystemStatus", "TaskPriority",
     ),
     "podium.scheduling.planner": ("Schedule", "schedule"),
+    "podium.workflow.builder": ("Segment", "WorkflowBuilder"),
     "podium.workflow.graph": ("DependencyGraph",),
     "podium.workflow.model": (
         "AgentGroup", "Checkpoint", "Constraint", "ConstraintType", "ExecutionStatus", "OnFailure",
@@ -81,7 +86,8 @@ _HOMES = {
         "TaskType", "Workflow", "WorkflowConfig", "WorkflowResult",
     ),
     "podium.workflow.plan": ("ExecutionPlan", "ExecutionStage", "plan"),
-    "podium.workflow.yaml": ("load_workflow",),
+    "podium.workflow.tracing": ("WorkflowFunction", "each", "using", "when"),
+    "podium.workflow.yaml": ("dump_workflow", "load_workflow"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -119,6 +125,7 @@ __all__ = [
     "RunIf",
     "Schedule",
     "ScheduledTask",
+    "Segment",
     "ServiceType",
     "SystemEventMessage",
     "SystemEventType",
@@ -131,19 +138,29 @@ __all__ = [
     "TaskStatus",
     "TaskType",
     "Workflow",
+    "WorkflowBuilder",
     "WorkflowConfig",
+    "WorkflowFunction",
     "WorkflowResult",
     "WorkflowStatus",
     "agent",
+    "dump_workflow",
+    "each",
     "load_workflow",
     "plan",
     "run",
     "schedule",
     "task",
+    "using",
+    "validate",
+    "when",
+    "workflow",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "workflow":  # the package, which is the decorator when it is called
+        return import_module("podium.workflow")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'podium' has no attribute {name!r}")
@@ -153,4 +170,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *_HOME_OF, "workflow"})

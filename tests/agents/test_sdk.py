@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from podium.agents.sdk import Context, Kind, agent, definition_of, function_agent, snake_case, task, task_of
+from podium.agents.sdk import Context, Kind, agent, definition_of, function_agent, task, task_of
 from podium.exceptions import AgentBindingError
 from podium.workflow.model import ResourceRequirements
+from podium.workflow.naming import snake_case
 
 
 def test_a_class_is_described_by_its_tasks_and_stays_what_it_was():

@@ -31,7 +31,7 @@ _object = msgspec.json.Decoder(dict[str, Raw])
 class Call:
     """The conversions of one function. Raises AgentBindingError for hints that can't be used."""
 
-    __slots__ = ("_decode_lenient", "_decode_strict", "_encode", "_function", "_hints", "_result", "context")
+    __slots__ = ("_decode_lenient", "_decode_strict", "_encode", "_function", "_hints", "_result", "context", "returns")
 
     def __init__(self, function: TaskFunction) -> None:
         self._function = function
@@ -48,9 +48,14 @@ class Call:
         self._decode_strict = self._decoder(lenient=False)
         self._decode_lenient = self._decoder(lenient=True)
         self._encode = msgspec.json.Encoder(enc_hook=_encode_hook).encode
-        result = hints.get("return", Any)
+        self.returns = result = hints.get("return", Any)
         unchecked = result in (Any, object, typing.NoReturn) or mentions_expansion(result)
         self._result = None if unchecked else self._checked("its result", result).decode
+
+    @property
+    def hints(self) -> Mapping[str, Any]:
+        """The type hints of what it takes, by name: of a `**parameter` under its own name. Without one it is Any."""
+        return self._hints
 
     def arguments(self, given: Raw, lenient: bool = False) -> dict[str, Any]:
         """Return the keyword arguments that a JSON object stands for, or raise ArgumentError."""

@@ -12,8 +12,9 @@ from importlib import metadata
 from types import ModuleType
 
 from podium.agents.importing import import_file, import_module
-from podium.agents.sdk import AgentDefinition, definition_of, function_agent, snake_case, task_of
+from podium.agents.sdk import AgentDefinition, definition_of, function_agent, task_of
 from podium.exceptions import AgentBindingError
+from podium.workflow.naming import snake_case
 
 ENTRY_POINT_GROUP = "podium.agents"
 BUILTIN_SPEC = "podium.agents.builtin"

@@ -7,7 +7,6 @@ work (an `*args`, two tasks of one name) is refused at the decoration. Nothing h
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import cached_property
@@ -19,6 +18,7 @@ from msgspec import Struct
 from podium.agents.context import Context
 from podium.exceptions import AgentBindingError
 from podium.workflow.model import ResourceRequirements
+from podium.workflow.naming import snake_case
 
 if TYPE_CHECKING:
     from podium.agents.arguments import Call
@@ -205,11 +205,6 @@ def task_of(function: Any) -> TaskFunction | None:
     if described.function is function:
         return described
     return _described(function, described.name, described.kind is Kind.CPU, described.capabilities)
-
-
-def snake_case(name: str) -> str:
-    """Return `HTTPReader` as `http_reader`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 _type = type  # the decorator's first parameter has this name too

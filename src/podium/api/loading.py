@@ -1,18 +1,26 @@
-"""What may stand for a workflow in the Python API: a `Workflow`, a YAML file's path, or YAML text."""
+"""What may stand for a workflow in the Python API: a `Workflow`, a traced function, a YAML file's path, YAML text."""
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from podium.exceptions import InvalidInputError
 from podium.workflow.model import Workflow
 
+if TYPE_CHECKING:
+    from podium.workflow.tracing import WorkflowFunction
 
-def workflow_from(source: Workflow | str | PathLike[str]) -> Workflow:
+    Source = Workflow | WorkflowFunction[..., Any] | str | PathLike[str]
+
+
+def workflow_from(source: Source) -> Workflow:
     """Return the workflow. Raises InvalidInputError for a missing file, WorkflowInvalidError for what it holds."""
     if isinstance(source, Workflow):
         return source
+    if not isinstance(source, (str, PathLike)):
+        return source.build()
     from podium.workflow.yaml import load_workflow
 
     if isinstance(source, str) and "\n" in source:

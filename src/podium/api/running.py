@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from os import PathLike
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from podium.api.agents import definitions_of
 from podium.api.loading import workflow_from
@@ -14,11 +14,14 @@ from podium.app import Podium
 from podium.settings import load_settings
 from podium.workflow.model import Workflow, WorkflowResult
 
+if TYPE_CHECKING:
+    from podium.workflow.tracing import WorkflowFunction
+
 T = TypeVar("T")
 
 
 def run(
-    workflow: Workflow | str | PathLike[str],
+    workflow: Workflow | WorkflowFunction[..., Any] | str | PathLike[str],
     input: Any = None,
     *,
     agents: Iterable[str | type | Callable[..., Any]] = (),
@@ -28,16 +31,19 @@ def run(
 ) -> WorkflowResult:
     """Run a workflow to its end and return its result.
 
-    `workflow` is a `Workflow`, a YAML file's path or YAML text; `agents` are specs (`module:Name`), agent classes or
-    task functions. The run is durable in `database` (default `.podium/podium.db`; `:memory:` keeps nothing): after a
-    crash, `podium resume` goes on with it. Works inside a running event loop too (Jupyter): then in a thread of its
-    own.
+    `workflow` is a `Workflow`, a function decorated with `@podium.workflow`, a YAML file's path or YAML text; `agents`
+    are specs (`module:Name`), agent classes or task functions, by default those that the decorated function calls. The
+    run is durable in `database` (default `.podium/podium.db`; `:memory:` keeps nothing): after a crash, `podium resume`
+    goes on with it. Works inside a running event loop too (Jupyter): then in a thread of its own.
 
     Raises InvalidInputError (a subclass says what is wrong) before anything is recorded. An execution that fails is
     returned, not raised: see `WorkflowResult.status` and `error`.
     """
-    specs, definitions = definitions_of(agents)
     loaded = workflow_from(workflow)
+    chosen = tuple(agents)
+    if not chosen and not isinstance(workflow, (Workflow, str, PathLike)):
+        chosen = workflow.agents
+    specs, definitions = definitions_of(chosen)
     settings = load_settings(database=str(database) if database is not None else None)
 
     async def whole() -> WorkflowResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from podium.cli.phrases import counted
 from podium.cli.run import Agents
 
 if TYPE_CHECKING:
+    from podium.agents.sdk import AgentDefinition
     from podium.workflow.model import Workflow
     from podium.workflow.problems import Problem
 
@@ -19,12 +21,18 @@ BAD_INPUT = 2
 
 
 def validate(
-    manners: Manners, files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Workflows, YAML files.")]
+    manners: Manners,
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Workflows, YAML files.")],
+    agents: Agents = None,
 ) -> int:
-    """Check workflows and list everything that is wrong, a line each: `file:line:column: rule: message; hint`."""
+    """Check workflows and list everything that is wrong, a line each: `file:line:column: rule: message; hint`.
+
+    Where the code of agents can be loaded, arguments and results are held against its type hints.
+    """
     from podium.cli.printing import painted, print_json, say
 
-    checked = [(file, *_checked(file)) for file in files]
+    further = _typed(manners, agents or [])
+    checked = [(file, *_checked(file, further)) for file in files]
     found = [problem for _, _, problems in checked for problem in problems]
     if manners.json:
         documents = [_file_document(*one) for one in checked]
@@ -63,9 +71,7 @@ def agents(
             one for spec in (specs or [BUILTIN_SPEC]) for one in load_binding(spec.partition("=")[2] or spec)
         ]
     if manners.json:
-        print_json(
-            [{"type": d.type, "spec": d.spec, "functions": sorted(d.functions), "slots": d.slots} for d in definitions]
-        )
+        print_json([_agent_document(definition) for definition in definitions])
         return 0
     rows = [(d.type, ", ".join(sorted(d.functions)).replace("*", "(any)"), str(d.slots), d.spec) for d in definitions]
     say(table(("TYPE", "FUNCTIONS", "SLOTS", "CODE"), rows, right=frozenset({2})))
@@ -75,7 +81,21 @@ def agents(
 # --- validate --------------------------------------------------------------------------------------------------------
 
 
-def _checked(file: str) -> tuple[Workflow | None, list[Problem]]:
+def _typed(manners: Manners, specs: list[str]) -> Callable[[Workflow], Iterable[Problem]]:
+    """Return the check of a workflow's tasks against the type hints of its agents' functions, as far as known."""
+    from podium.agents.signatures import known_signatures
+    from podium.workflow.typed import type_problems
+
+    configured = manners.settings().agents
+
+    def further(workflow: Workflow) -> Iterable[Problem]:
+        signatures, _ = known_signatures(workflow.agent_counts(), specs, configured)
+        return type_problems(workflow, signatures)
+
+    return further
+
+
+def _checked(file: str, further: Callable[[Workflow], Iterable[Problem]]) -> tuple[Workflow | None, list[Problem]]:
     from podium.workflow.problems import Problem
     from podium.workflow.yaml import check_workflow
 
@@ -84,7 +104,7 @@ def _checked(file: str) -> tuple[Workflow | None, list[Problem]]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return None, [Problem("unreadable", f"the file can't be read: {reason}", file=file)]
-    return check_workflow(content, file)
+    return check_workflow(content, file, further)
 
 
 def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]) -> dict[str, Any]:
@@ -106,6 +126,22 @@ def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]
 
 
 # --- agents ----------------------------------------------------------------------------------------------------------
+
+
+def _agent_document(definition: AgentDefinition) -> dict[str, Any]:
+    from podium.agents.signatures import signatures_of
+
+    schemas = {
+        name: {"input": signature.as_schema(), "result": dict(signature.result)}
+        for name, signature in signatures_of(definition).items()
+    }
+    return {
+        "type": definition.type,
+        "spec": definition.spec,
+        "functions": sorted(definition.functions),
+        "slots": definition.slots,
+        "schemas": schemas,
+    }
 
 
 def _types_of(workflow: Workflow) -> list[str]:

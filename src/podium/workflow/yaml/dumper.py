@@ -29,11 +29,12 @@ _WORDS_OF_1_1: Final = frozenset({"y", "n", "yes", "no", "on", "off"})
 
 def dump_workflow(workflow: Workflow) -> str:
     """Return the workflow as YAML; loaded, it is equal, with the same content hash, if the workflow is valid."""
-    tree = {"workflow": _workflow(workflow)}
+    tree = {"workflow": as_written(workflow)}
     return str(yaml.dump(tree, Dumper=_WorkflowDumper, sort_keys=False, allow_unicode=True, width=1 << 30))
 
 
-def _workflow(workflow: Workflow) -> dict[str, Any]:
+def as_written(workflow: Workflow) -> dict[str, Any]:
+    """Return the workflow in the words of the language, as plain lists, mappings and scalars."""
     plain = _said(workflow)
     written: dict[str, Any] = {"name": workflow.name}
     if workflow.id != workflow_id_for(workflow.name):

@@ -6,6 +6,7 @@ other (`podium.workflow.validation`), whose findings get their line and column h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -33,17 +34,24 @@ def load_workflow(text: str | bytes, file: str = "<text>") -> Workflow:
     return workflow
 
 
-def check_workflow(text: str | bytes, file: str = "<text>") -> tuple[Workflow | None, list[Problem]]:
-    """Return the workflow and no problems, or None and every problem, in the order of the file."""
+def check_workflow(
+    text: str | bytes, file: str = "<text>", further: Callable[[Workflow], Iterable[Problem]] | None = None
+) -> tuple[Workflow | None, list[Problem]]:
+    """Return the workflow and no problems, or None and every problem, in the order of the file.
+
+    `further` is asked what else is wrong with a workflow that is valid by itself.
+    """
     problems = Problems()
     root = read_tree(text, file, problems)
     body = None if root is None else _body(Reading(file, problems), root)
     workflow = None
     if body is not None:
         reading = Reading(file, problems)
-        workflow = _workflow(reading, body)
+        workflow = read_workflow(reading, body)
         if not _too_many_tasks(reading, body):
             _validate(reading, body, workflow)
+        if further is not None and not len(problems):
+            _note(reading, body, further(workflow))
     return (workflow, []) if workflow is not None and not len(problems) else (None, problems.listed())
 
 
@@ -66,7 +74,8 @@ def _body(reading: Reading, root: Node) -> Mapping | None:
     return inner
 
 
-def _workflow(reading: Reading, body: Mapping) -> Workflow:
+def read_workflow(reading: Reading, body: Mapping) -> Workflow:
+    """Return the workflow that a mapping of fields says, not yet validated; what can't be read is noted."""
     values = read_block(reading, body, (), WORKFLOW)
     if "name" not in values and ("name",) not in reading.excused:
         reading.note("missing-field", "the workflow has no name", body, ("name",), 'write name: "…"')
@@ -158,7 +167,7 @@ def read_task(
         reading.excused.update((*path, field.target) for field in TASK.fields)
     _name_task(reading, node, path, values, key)
     if agents is not None:
-        _resolve_agent(values, agents)
+        resolve_agent(values, agents)
     _resolve_retry(reading, node, path, values)
     return Task(**values)
 
@@ -177,7 +186,7 @@ def _name_task(reading: Reading, node: Node, path: Path, values: dict[str, Any],
     values["id"] = shown_path(path)  # no task can be called so: nothing depends on it by chance
 
 
-def _resolve_agent(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None:
+def resolve_agent(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None:
     """Tell a role from an agent type: what isn't declared as a role is a type, if it can be one."""
     name = values.get("agent")
     if name is None:
@@ -215,7 +224,11 @@ def _validate(reading: Reading, body: Mapping, workflow: Workflow) -> None:
     found = Problems(reading.excused)
     rule_problems(workflow, found)
     reading.problems.left_out += found.left_out
-    for problem in found.noted():
+    _note(reading, body, found.noted())
+
+
+def _note(reading: Reading, body: Mapping, found: Iterable[Problem]) -> None:
+    for problem in found:
         node = _node_at(body, problem.path)
         reading.note(problem.rule, problem.message, node, problem.path, problem.hint)
 

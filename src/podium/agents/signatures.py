@@ -1,0 +1,96 @@
+"""What agents' functions take and give, from their type hints: JSON Schemas, for checks before anything runs.
+
+A hint that has no schema says nothing, and nothing is checked by it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
+from typing import Any, NoReturn
+
+import msgspec
+from msgspec import Raw
+
+from podium.agents.expansion import mentions_expansion
+from podium.agents.sdk import AgentDefinition, TaskFunction
+from podium.exceptions import AgentBindingError
+from podium.workflow.typed import Signature
+
+
+def signature_of(function: TaskFunction) -> Signature:
+    """Return the signature of a function. Raises AgentBindingError for hints that can't be used."""
+    call = function.call
+    hints = call.hints
+    taken = [one for one in function.parameters if one.name in hints and one.name != function.keywords]
+    is_unknown = call.returns is NoReturn or mentions_expansion(call.returns)
+    return Signature(
+        arguments={one.name: _schema(hints[one.name]) for one in taken},
+        required=frozenset(one.name for one in taken if one.required),
+        others=_schema(hints[function.keywords]) if function.keywords else None,
+        result={} if is_unknown else _schema(call.returns, _result_hook),
+    )
+
+
+def signatures_of(definition: AgentDefinition) -> dict[str, Signature]:
+    """Return the signatures of an agent's functions by name."""
+    return {name: signature_of(function) for name, function in definition.functions.items()}
+
+
+def known_signatures(
+    types: Iterable[str],
+    bindings: Iterable[str] = (),
+    configured: Mapping[str, str] | None = None,
+    given: Iterable[AgentDefinition] = (),
+) -> tuple[dict[str, dict[str, Signature]], dict[str, str]]:
+    """Return the signatures of the agent types whose code can be loaded, and why the others' can't.
+
+    The code behind a type is found as when a workflow runs; `given` are agents at hand, one of which may be of type
+    `*`. Raises AgentBindingError for `bindings` that can't be loaded: somebody has named them.
+    """
+    from podium.agents.binding import load_here, resolve
+
+    bindings = tuple(bindings)
+    load_here(bindings)
+    at_hand = {definition.type: definition for definition in given}
+    found: dict[str, dict[str, Signature]] = {}
+    unknown: dict[str, str] = {}
+    for agent_type in dict.fromkeys(types):
+        if agent_type == "*":
+            continue  # whichever agent is able to
+        try:
+            definition = at_hand.get(agent_type)
+            if definition is None:
+                definition = resolve([agent_type], bindings, configured, at_hand.get("*"))[agent_type][1]
+            found[agent_type] = signatures_of(definition)
+        except AgentBindingError as error:
+            unknown[agent_type] = str(error)
+    return found, unknown
+
+
+def _schema(hint: Any, hook: Callable[[type], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of a hint; of what has none, that of anything."""
+    if hint is Raw or hint is Any:
+        return {}
+    try:
+        return msgspec.json.schema(hint, schema_hook=hook or _argument_hook)
+    except Exception:  # noqa: BLE001 - a hint of any library may end here; what it means is then left unchecked
+        return {}
+
+
+def _argument_hook(hint: type) -> dict[str, Any]:
+    """Return the schema of what msgspec doesn't know. A model of pydantic's may take anything: it has validators."""
+    return {"type": "string"} if inspect.isclass(hint) and issubclass(hint, PurePath) else {}
+
+
+def _result_hook(hint: type) -> dict[str, Any]:
+    """Return the schema of a result that msgspec doesn't know: the fields that a model of pydantic's is dumped with."""
+    fields = getattr(hint, "model_fields", None)
+    if not isinstance(fields, Mapping) or getattr(hint, "__pydantic_root_model__", False):
+        return _argument_hook(hint)
+    if getattr(getattr(hint, "__pydantic_decorators__", None), "model_serializers", None):
+        return {}  # it is dumped as it says itself
+    known = [*fields, *getattr(hint, "model_computed_fields", {})]
+    more = getattr(hint, "model_config", {}).get("extra") == "allow"
+    return {"type": "object", "properties": {name: {} for name in known}, "additionalProperties": more}

@@ -1,0 +1,9 @@
+"""Types across tasks: what functions take and give, as JSON Schemas, held against a workflow before anything runs.
+
+What isn't known isn't checked: whatever is complained of here fails when the workflow runs.
+"""
+
+from podium.workflow.typed.checking import Signatures, type_problems
+from podium.workflow.typed.signatures import Signature
+
+__all__ = ["Signature", "Signatures", "type_problems"]

@@ -1,0 +1,334 @@
+"""What a JSON Schema says of a value: its parts by key, its kinds, and whether a value fits.
+
+Each answer is on the safe side: a schema that isn't understood allows everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from podium.workflow.typed.signatures import Schema
+
+MAX_DEPTH: Final = 32
+_MAX_ALTERNATIVES: Final = 64
+_UNDERSTOOD: Final = frozenset(
+    {"null", "boolean", "integer", "number", "string", "array", "object"}
+)  # JSON Schema's types
+_COMBINED: Final = ("allOf", "not", "if", "patternProperties", "propertyNames", "$dynamicRef")
+
+Kinds = frozenset[str] | None
+"""JSON's kinds that a value may be of, `integer` among `number`; None where nothing is known."""
+
+
+class Shape(Struct, frozen=True):
+    """A schema with the definitions that its references mean."""
+
+    schema: Schema
+    definitions: Mapping[str, Schema] = {}
+
+
+class Missing(Struct, frozen=True):
+    """A value has no such part: what it is instead, and the parts that it has."""
+
+    what: str
+    known: tuple[str, ...] = ()
+
+
+ANYTHING: Final = Shape({})
+NOTHING: Final = Shape({"type": "null"})
+
+
+def shape_of(schema: Schema) -> Shape:
+    """Return the shape that a whole schema describes."""
+    return Shape(schema, schema.get("$defs", {}))
+
+
+def one_of(shapes: Iterable[Shape]) -> Shape:
+    """Return the shape of a value that has one of several."""
+    every = list(shapes)
+    if len(every) == 1:
+        return every[0]
+    if any(not one.schema for one in every):
+        return ANYTHING
+    definitions = {f"{at}/{name}": part for at, one in enumerate(every) for name, part in one.definitions.items()}
+    return Shape({"anyOf": [_moved(one.schema, at) for at, one in enumerate(every)]}, _all_moved(every, definitions))
+
+
+def list_of(shape: Shape) -> Shape:
+    """Return the shape of a list of values of a shape."""
+    return Shape({"type": "array", "items": shape.schema}, shape.definitions)
+
+
+def part(shape: Shape, key: str | int) -> Shape | Missing:
+    """Return the shape of what stands under a key or at a place, or that there is no such part."""
+    alternatives = _alternatives(shape)
+    if alternatives is None:
+        return ANYTHING
+    found: list[Shape] = []
+    missing: list[Missing] = []
+    for one in alternatives:
+        below = _part(one, key)
+        if below is None:
+            return ANYTHING
+        if isinstance(below, Missing):
+            missing.append(below)
+        else:
+            found.append(Shape(below, shape.definitions))
+    if found:
+        return _united(found, shape.definitions)
+    known = tuple(dict.fromkeys(name for one in missing for name in one.known))
+    telling = [one.what for one in missing if one.what != "nothing (null)"] or ["nothing (null)"]
+    return Missing(" or ".join(dict.fromkeys(telling)), known)
+
+
+def items(shape: Shape) -> Shape:
+    """Return the shape of the items of a list; anything where it is no list, which is complained of elsewhere."""
+    alternatives = _alternatives(shape)
+    if alternatives is None:
+        return ANYTHING
+    lists = [one for one in alternatives if one.get("type") == "array" and isinstance(one.get("items"), Mapping)]
+    if len(lists) != len([one for one in alternatives if one.get("type") != "null"]) or any(
+        "prefixItems" in one for one in lists
+    ):
+        return ANYTHING
+    return _united([Shape(one["items"], shape.definitions) for one in lists], shape.definitions) if lists else ANYTHING
+
+
+def kinds(shape: Shape) -> Kinds:
+    """Return the kinds that a value of a shape may be of."""
+    alternatives = _alternatives(shape)
+    if alternatives is None:
+        return None
+    found: set[str] = set()
+    for one in alternatives:
+        kind = one.get("type")
+        if kind is None:
+            values = one.get("enum")
+            if not isinstance(values, list):
+                return None
+            found.update(_kind(value) for value in values)
+        elif kind == "string" and _is_formatted(one):
+            found |= {"string", "number"}  # a decimal number, a duration: some are written as numbers
+        else:
+            found.add("number" if kind == "integer" else kind)
+    return frozenset(found)
+
+
+def misfit(value: Any, shape: Shape, known: Callable[[str], Kinds], depth: int = 0) -> str:
+    """Return what a value is that can't be of a shape, or nothing if it may be.
+
+    `known` tells the kinds of a text with `${…}` in it.
+    """
+    alternatives = _alternatives(shape)
+    if alternatives is None or depth > MAX_DEPTH:
+        return ""
+    found = [_misfit(value, Shape(one, shape.definitions), known, depth) for one in alternatives]
+    return max(found, key=len, default="") if all(found) else ""  # the longest knows most of what is wrong
+
+
+def said(shape: Shape) -> str:
+    """Return what a shape wants, in a word or two."""
+    alternatives = _alternatives(shape) or []
+    words = []
+    for one in alternatives:
+        values = one.get("enum")
+        if isinstance(values, list):
+            words.append("one of " + ", ".join(repr(value) for value in values[:8]))
+        else:
+            words.append(_WORDS.get(str(one.get("type")), "something else"))
+    return " or ".join(dict.fromkeys(words)) or "something else"
+
+
+_WORDS: Final = {
+    "null": "null",
+    "boolean": "a boolean",
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "array": "a list",
+    "object": "a mapping",
+}
+
+
+def _alternatives(shape: Shape) -> list[Schema] | None:
+    """Return the schemas one of which holds, each with one known type or an `enum`; None if that isn't all known."""
+    found: list[Schema] = []
+    todo: list[Schema] = [shape.schema]
+    steps = 0
+    while todo:
+        one = todo.pop(0)
+        steps += 1
+        if steps > _MAX_ALTERNATIVES or any(word in one for word in _COMBINED):
+            return None
+        if "$ref" in one:
+            target: Any = shape.definitions.get(str(one["$ref"]).removeprefix("#/$defs/"))
+            if not isinstance(target, Mapping):
+                return None
+            todo.insert(0, target)
+        elif "anyOf" in one or "oneOf" in one:
+            among = one.get("anyOf", one.get("oneOf"))
+            if not isinstance(among, list) or not all(isinstance(other, Mapping) for other in among):
+                return None  # a plain true or false is a schema too
+            todo += among
+        elif isinstance(one.get("type"), list):
+            todo += [{**one, "type": kind} for kind in one["type"]]
+        elif one.get("type") in _UNDERSTOOD or isinstance(one.get("enum"), list):
+            found.append(one)
+        elif "const" in one:
+            found.append({"enum": [one["const"]]})
+        else:
+            return None
+    return found
+
+
+def _part(one: Schema, key: str | int) -> Schema | Missing | None:
+    """Return the schema of a part, that it is missing, or None where nothing is known."""
+    kind = one.get("type")
+    if kind is None:
+        return None
+    if kind == "object":
+        return _field(one, key) if isinstance(key, str) else None
+    if kind == "null":
+        return Missing("nothing (null)")
+    if isinstance(key, int) and kind == "array":
+        return _place(one, key)
+    if isinstance(key, int) and kind == "string":
+        return {"type": "string"}
+    return Missing(_WORDS[kind])
+
+
+def _field(one: Schema, key: str) -> Schema | Missing | None:
+    fields = one.get("properties")
+    if isinstance(fields, Mapping) and key in fields:
+        return fields[key] if isinstance(fields[key], Mapping) else None
+    more = one.get("additionalProperties")
+    if isinstance(more, Mapping):
+        return more
+    if more is False or (more is None and isinstance(fields, Mapping)):
+        return Missing("a mapping", tuple(fields or ()))
+    return None
+
+
+def _place(one: Schema, at: int) -> Schema | Missing | None:
+    first = one.get("prefixItems")
+    if isinstance(first, list):
+        if -len(first) <= at < len(first):
+            return first[at] if isinstance(first[at], Mapping) else None
+        is_whole = one.get("items") is False or one.get("maxItems") == len(first)
+        return Missing(f"a list of {len(first)}") if is_whole else None
+    found = one.get("items")
+    return found if isinstance(found, Mapping) else None
+
+
+def _misfit(value: Any, shape: Shape, known: Callable[[str], Kinds], depth: int) -> str:
+    """Return what a value is that isn't of a shape with one type; or nothing."""
+    one = shape.schema
+    wanted = kinds(shape)
+    if isinstance(value, str) and "${" in value:
+        may_be = known(value)
+        return "" if wanted is None or may_be is None or wanted & may_be else _listed(may_be)
+    if isinstance(one.get("enum"), list):
+        return "" if value in one["enum"] else _shown(value)
+    kind = one.get("type")
+    if wanted is not None and _kind(value) not in wanted:
+        return _shown(value)
+    if kind == "integer" and isinstance(value, float) and not value.is_integer():
+        return _shown(value)
+    if (
+        kind == "array"
+        and isinstance(value, list)
+        and isinstance(one.get("items"), Mapping)
+        and "prefixItems" not in one
+    ):
+        inner = Shape(one["items"], shape.definitions)
+        return next((f"a list with {found}" for item in value if (found := misfit(item, inner, known, depth + 1))), "")
+    if kind == "object" and isinstance(value, dict):
+        return _misfit_object(value, shape, known, depth)
+    return ""
+
+
+def _misfit_object(value: dict[str, Any], shape: Shape, known: Callable[[str], Kinds], depth: int) -> str:
+    fields = shape.schema.get("properties")
+    more = shape.schema.get("additionalProperties")
+    for name in shape.schema.get("required", ()):
+        if name not in value:
+            return f"a mapping without {name!r}"
+    for name, below in value.items():
+        schema = fields.get(name) if isinstance(fields, Mapping) else None
+        if schema is None:
+            if more is False:
+                return f"a mapping with {name!r}"
+            schema = more
+        if isinstance(schema, Mapping):
+            found = misfit(below, Shape(schema, shape.definitions), known, depth + 1)
+            if found:
+                return f"a mapping with {found} as {name!r}"
+    return ""
+
+
+def _is_formatted(one: Schema) -> bool:
+    return "format" in one or "contentEncoding" in one
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case Mapping():
+            return "object"
+        case _:
+            return "array"
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float() | str():
+            text = repr(value)
+            return text if len(text) <= 40 else f"{text[:39]}…"
+        case _:
+            return _WORDS[_kind(value)]
+
+
+def _listed(found: frozenset[str]) -> str:
+    return " or ".join(sorted(_WORDS[kind] for kind in found))
+
+
+def _united(shapes: list[Shape], definitions: Mapping[str, Schema]) -> Shape:
+    """Return one of several shapes with the same definitions."""
+    if any(not one.schema for one in shapes):
+        return ANYTHING
+    return shapes[0] if len(shapes) == 1 else Shape({"anyOf": [one.schema for one in shapes]}, definitions)
+
+
+def _all_moved(shapes: list[Shape], definitions: Mapping[str, Schema]) -> dict[str, Schema]:
+    return {name: _moved(schema, int(name.partition("/")[0])) for name, schema in definitions.items() if shapes}
+
+
+def _moved(schema: Any, at: int) -> Any:
+    """Return a schema whose references name the definitions of one shape among several."""
+    match schema:
+        case Mapping():
+            return {
+                key: f"#/$defs/{at}/{str(value).removeprefix('#/$defs/')}"
+                if key == "$ref" and isinstance(value, str)
+                else _moved(value, at)
+                for key, value in schema.items()
+                if key != "$defs"
+            }
+        case list():
+            return [_moved(value, at) for value in schema]
+        case _:
+            return schema
