@@ -16,187 +16,28 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Protocol
 
-from msgspec import Struct
-
-from podium.fleet.breaker import Circuit
+from podium.scheduling import reasons
+from podium.scheduling.ready import ANY_TYPE, ReadyTask, Slot
 from podium.scheduling.resources import NOTHING, Capacity, Vector
-from podium.workflow.model import CircuitBreaker
+from podium.scheduling.slots import Agent, AgentChoice, Hold, LeastLoaded, Together
 
-ANY_TYPE = "*"
+__all__ = [
+    "ANY_TYPE",
+    "LOOK_AHEAD",
+    "PATIENCE",
+    "Agent",
+    "AgentChoice",
+    "LeastLoaded",
+    "Placement",
+    "ReadyTask",
+    "Slot",
+    "Together",
+]
+
 PATIENCE = 100  # grants that may pass a task which doesn't fit
 LOOK_AHEAD = 64  # tasks that don't fit which are looked past in one go
 _FEW = 64  # entries of withdrawn tasks that may lie in a queue
-
-
-class ReadyTask:
-    """A task that waits for an agent."""
-
-    __slots__ = (
-        "agent_type",
-        "attempt",
-        "capabilities",
-        "circuit",
-        "execution",
-        "function",
-        "needs",
-        "number",
-        "passed_by",
-        "preferred",
-        "priority",
-        "queue",
-        "queued",
-        "ready_us",
-        "task",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        execution: str,
-        task: str,
-        number: int,
-        attempt: str,
-        agent_type: str,
-        priority: int,
-        ready_us: int,
-        needs: Vector = NOTHING,
-        capabilities: frozenset[str] = frozenset(),
-        function: str = "",
-        preferred: str = "",
-        circuit: CircuitBreaker | None = None,
-    ) -> None:
-        self.execution = execution
-        self.task = task
-        self.number = number  # of the attempt to come
-        self.attempt = attempt
-        self.agent_type = agent_type
-        self.queue = agent_type if agent_type != ANY_TYPE else f"{ANY_TYPE}:{function}"
-        self.priority = priority
-        self.ready_us = ready_us
-        self.needs = needs
-        self.capabilities = capabilities
-        self.function = function
-        self.preferred = preferred  # an agent's id, if one is
-        self.circuit = circuit  # its workflow's own policy for agents at which tasks fail in a row
-        self.passed_by = 0
-        self.queued = True
-
-
-class Slot(Struct, frozen=True, gc=False):
-    """A grant: this attempt of this task goes to this agent."""
-
-    execution: str
-    task: str
-    number: int
-    attempt: str
-    agent: str
-    incarnation: str
-
-
-class Together:
-    """Agents that may hold only so many attempts at once among all of them: those of one process."""
-
-    __slots__ = ("agents", "held", "most")
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
-        self.agents: dict[str, Agent] = {}
-
-    @property
-    def full(self) -> bool:
-        """Whether none of them can be given something."""
-        return self.held >= self.most
-
-
-class Agent:
-    """An agent as placement sees it: slots, resources, what it holds."""
-
-    __slots__ = (
-        "capabilities", "capacity", "circuit", "full", "functions", "held", "id", "incarnation", "leaving", "offers",
-        "slots", "together", "type",
-    )  # fmt: skip
-
-    def __init__(
-        self, agent_id: str, agent_type: str, incarnation: str, slots: int, offered: Vector = NOTHING,
-        capabilities: frozenset[str] = frozenset(), functions: frozenset[str] = frozenset(),
-        together: Together | None = None,
-    ) -> None:  # fmt: skip
-        self.together = together
-        self.id = agent_id
-        self.type = agent_type
-        self.incarnation = incarnation
-        self.slots = slots
-        self.capacity = Capacity(offered)
-        self.capabilities = capabilities
-        self.functions = functions  # empty: it answers to any
-        self.held = 0
-        self.full = False  # it refused; until it is heard of again it gets nothing
-        self.leaving = False
-        self.circuit: Circuit | None = None  # of one at which tasks have failed in a row
-        self.offers: set[tuple[str, float]] = set()  # the lists, by type, and ranks under which it stands there
-
-    @property
-    def open(self) -> bool:
-        """Whether it can be given something."""
-        if self.held >= self.slots or self.full or self.leaving:
-            return False
-        if self.circuit is not None and not self.circuit.admits(None):
-            return False
-        return self.together is None or not self.together.full
-
-    @property
-    def load(self) -> float:
-        """The share of its slots that is taken."""
-        return self.held / self.slots
-
-    def serves(self, ready: ReadyTask) -> bool:
-        """Whether a task is of its kind: its type, or any type and a function that it answers to."""
-        if ready.agent_type == ANY_TYPE:
-            return not self.functions or ready.function in self.functions
-        return ready.agent_type == self.type
-
-
-class AgentChoice(Protocol):
-    """Ranks agents for a task: the smallest rank that fits gets it."""
-
-    def rank(self, agent: Agent) -> float:
-        """Return the agent's rank now."""
-        ...
-
-
-class LeastLoaded:
-    """The agent with the smallest share of its slots taken."""
-
-    def rank(self, agent: Agent) -> float:
-        """Return the share of slots taken."""
-        return agent.load
-
-
-class _Hold:
-    """A slot that an attempt holds. `counted_by` is the agent that counts it, None while that isn't registered."""
-
-    __slots__ = ("agent", "counted_by", "execution", "incarnation", "needs")
-
-    def __init__(self, agent: str, incarnation: str, execution: str, needs: Vector) -> None:
-        self.agent = agent
-        self.incarnation = incarnation
-        self.execution = execution
-        self.needs = needs
-        self.counted_by: Agent | None = None
-
-    def count(self, agent: Agent) -> None:
-        """Count it against the agent's slots."""
-        before, self.counted_by = self.counted_by, agent
-        if before is not None and before.together is not None:  # the agent told something new of itself
-            before.together.held -= 1
-        agent.held += 1
-        if agent.together is not None:
-            agent.together.held += 1
-        agent.capacity.take(self.needs)
-
-
 _Entry = tuple[int, int, int, ReadyTask]
 
 
@@ -214,7 +55,7 @@ class Placement:
         self._lengths: dict[str, int] = {}
         self._ranks: dict[str, list[tuple[float, str]]] = {}
         self._ready: dict[str, dict[str, ReadyTask]] = {}  # by execution, by task
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, Hold] = {}
         self._holds_of: dict[str, dict[str, None]] = {}  # attempts, by execution
         self._holds_by: dict[str, dict[str, None]] = {}  # attempts, by agent
         self._any_type = False  # whether a task of any type was ever queued: else nobody pays for that list
@@ -355,7 +196,7 @@ class Placement:
         """
         if attempt in self._holds:
             return
-        hold = self._holds[attempt] = _Hold(agent_id, incarnation, execution, needs)
+        hold = self._holds[attempt] = Hold(agent_id, incarnation, execution, needs)
         self._holds_of.setdefault(execution, {})[attempt] = None
         self._holds_by.setdefault(agent_id, {})[attempt] = None
         self.pool.take(needs)
@@ -383,7 +224,7 @@ class Placement:
             known.circuit.released(attempt)
         self._count_no_more(hold)
 
-    def _count_no_more(self, hold: _Hold) -> None:
+    def _count_no_more(self, hold: Hold) -> None:
         """Take a slot off what its agent counts, if one does."""
         agent, hold.counted_by = hold.counted_by, None
         if agent is not None:
@@ -634,67 +475,12 @@ class Placement:
         """Return how many slots are taken."""
         return len(self._holds)
 
+    def ahead_of(self, ready: ReadyTask) -> int:
+        """Return how many tasks of its queue come before a task."""
+        place = (-ready.priority, ready.ready_us)
+        return sum(1 for p, at, _, r in self._queues.get(ready.queue, ()) if r.queued and (p, at) < place)
+
     def why(self, execution: str, task: str) -> str:
         """Return why a ready task hasn't an agent yet; empty if it isn't queued here."""
         ready = self._ready.get(execution, {}).get(task)
-        if ready is None:
-            return ""
-        agents = [a for a in self.agents.values() if a.serves(ready)]
-        if not agents and ready.agent_type == ANY_TYPE:
-            return f"no agent that answers to {ready.function} is registered"
-        if not agents:
-            return f"no agent of type {ready.agent_type} is registered"
-        able = [a for a in agents if ready.capabilities <= a.capabilities]
-        if not able:
-            missing = ", ".join(sorted(ready.capabilities))
-            return f"none of the {len(agents)} agents {_kind(ready)} has the capabilities {missing}"
-        if all(a.capacity.never_fits(ready.needs) for a in able):
-            short = able[0].capacity.never_fits(ready.needs)
-            return f"no agent {_kind(ready)} is large enough: {_amounts(short)} short"
-        if self.pool.never_fits(ready.needs):
-            return f"the pool is too small: {_amounts(self.pool.never_fits(ready.needs))} short"
-        lacking = self.pool.lacking(ready.needs)
-        if lacking:
-            return f"the pool is used up at the moment: {_amounts(lacking)} short"
-        return self._why_no_slot(ready, able)
-
-    def _why_no_slot(self, ready: ReadyTask, able: list[Agent]) -> str:
-        ahead = sum(
-            1
-            for p, at, _, r in self._queues.get(ready.queue, ())
-            if r.queued and (p, at) < (-ready.priority, ready.ready_us)
-        )
-        slots, held = sum(a.slots for a in able), sum(a.held for a in able)
-        agents = "1 agent" if len(able) == 1 else f"{len(able)} agents"
-        busy = f"{held} of {slots} slots of {agents} {_kind(ready)} are taken"
-        if all(a.leaving for a in able):
-            return f"every agent {_kind(ready)} is leaving"
-        if self.here is not None and self.here.full and all(a.together is self.here for a in able):
-            return f"the agents of this process hold {self.here.held} tasks, as many as they may (max_concurrent_tasks)"
-        off = [a for a in able if a.circuit is not None and not a.circuit.admits(ready.circuit)]
-        if off and not any(a.open for a in able if a not in off):
-            return f"{_why_off(off[0], ready, len(off))}; {busy}"
-        if not any(a.open for a in able) and any(a.full and a.held < a.slots for a in able):
-            return f"every agent with a free slot has refused, and hasn't been heard of since; {busy}"
-        if any(a.open for a in able) and ready.needs:
-            return f"no agent has enough left for it ({_amounts(ready.needs)}); {busy}"
-        return f"{busy}; {ahead} {'task is' if ahead == 1 else 'tasks are'} ahead of it" if ahead else busy
-
-
-def _kind(ready: ReadyTask) -> str:
-    return f"that answers to {ready.function}" if ready.agent_type == ANY_TYPE else f"of type {ready.agent_type}"
-
-
-def _why_off(agent: Agent, ready: ReadyTask, number: int) -> str:
-    circuit = agent.circuit
-    assert circuit is not None
-    others = f", {number - 1} more likewise" if number > 1 else ""
-    seconds = circuit.seconds_left(ready.circuit)
-    then = f"it is tried again in {seconds:.0f} s" if seconds else "one task is with it, as a trial"
-    return (
-        f"{circuit.failures} tasks in a row failed at agent {agent.id}, it gets nothing more for now ({then}){others}"
-    )
-
-
-def _amounts(amounts: Vector) -> str:
-    return ", ".join(f"{name} {amount:g}" for name, amount in amounts.items())
+        return reasons.why(self, ready) if ready is not None else ""
