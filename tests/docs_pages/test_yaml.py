@@ -8,7 +8,7 @@ from podium.workflow.expressions.methods import METHODS
 from podium.workflow.expressions.operations import FUNCTIONS
 from podium.workflow.model import NAMED_RETRY_POLICIES
 from podium.workflow.validation import INPUT_TYPES, MAX_EDGES, MAX_TASKS
-from podium.workflow.yaml import language
+from podium.workflow.yaml import language, limits
 from podium.workflow.yaml.fields import Table
 from tests.docs_pages.markdown import page, section, tables
 
@@ -25,6 +25,8 @@ PAGE = page("yaml.md")
         ("Retry", 0, language.RETRY),
         ("Failure", 0, language.FAILURE),
         ("Resources", 0, language.RESOURCES),
+        ("Limits by key", 0, limits.RATE_LIMIT),
+        ("Limits by key", 1, limits.CONCURRENCY),
         ("Config", 0, language.CONFIG),
         ("Constraints", 0, language.CONSTRAINT),
         ("Recorded only", 0, language.COORDINATION),

@@ -52,12 +52,12 @@ def test_an_attempt_that_is_lost_elsewhere_keeps_work_from_its_agent_until_it_is
     desk = placing()
     desk.register(msg.Registration("agent", "hand", "bus.1", slots=1), lives_here=False)
     desk.apply([("e", 1, [queued()])])
-    (grant,) = desk.grants(1, 10)
+    (grant,) = desk.grants(1, 10, 0)
     assert grant.execution == "e"
     desk.apply([("e", 2, [Ended("e:1:a:1", How.LOST), queued(number=2)])])
-    assert desk.grants(1, 10) == []
+    assert desk.grants(1, 10, 0) == []
     desk.placement.heard_of("agent")
-    assert len(desk.grants(1, 10)) == 1
+    assert len(desk.grants(1, 10, 0)) == 1
 
 
 def test_a_grant_that_was_ignored_before_its_execution_was_read_gives_the_task_back_to_the_queue():
@@ -66,7 +66,7 @@ def test_a_grant_that_was_ignored_before_its_execution_was_read_gives_the_task_b
     desk, state = placing(), game.state
     desk.register(msg.Registration("agent", "hand", "bus.1", slots=1), lives_here=False)
     desk.apply([(state.id, state.sequence, [queued_of(state)])])
-    (grant,) = desk.grants(1, 10)
+    (grant,) = desk.grants(1, 10, 0)
     desk.posted(grant)
     reading = desk.await_reading(state.id)
     told = (state.id, state.sequence, [Ended(state.attempt_id("a", 1), How.NOT_BEGUN)])
@@ -82,7 +82,7 @@ def test_a_grant_that_was_recorded_is_not_given_back_by_what_is_told_of_it_later
     desk, state = placing(), game.state
     desk.register(msg.Registration("agent", "hand", "bus.1", slots=2), lives_here=False)
     desk.apply([(state.id, state.sequence, [queued_of(state)])])
-    (grant,) = desk.grants(1, 10)
+    (grant,) = desk.grants(1, 10, 0)
     desk.posted(grant)
     game.grant("a", agent="agent")
     desk.adopt(state)
@@ -97,14 +97,14 @@ def test_an_agent_that_comes_back_has_the_slots_taken_of_attempts_whose_owners_d
     back = msg.Registration("agent", "hand", "bus.1", slots=1)
     desk.register(back, lives_here=False)
     desk.apply([("e", 1, [queued()])])
-    assert len(desk.grants(1, 10)) == 1
+    assert len(desk.grants(1, 10, 0)) == 1
     desk.placement.remove_agent("agent")
     desk.register(back, lives_here=False)
     desk.apply([("f", 1, [Queued("a", 1, "f:1:a:1", "hand", 50, 0, {}, (), "", "")])])
-    assert desk.grants(1, 10) == []
+    assert desk.grants(1, 10, 0) == []
     desk.apply([("e", 2, [Ended("e:1:a:1", How.LOST)])])
     desk.placement.heard_of("agent")
-    assert len(desk.grants(1, 10)) == 1
+    assert len(desk.grants(1, 10, 0)) == 1
 
 
 def test_of_several_readings_of_an_execution_the_one_that_was_begun_last_counts():

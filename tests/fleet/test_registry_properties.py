@@ -14,7 +14,7 @@ from podium.fleet.discovery import Query
 from podium.fleet.member import AVAILABLE
 from podium.fleet.registry import ChangeKind, FleetLimits, FleetRegistry, Known, Outcome
 from podium.fleet.states import AgentState
-from podium.fleet.versions import satisfies
+from podium.workflow.versions import satisfies
 
 IDS = [f"a{n}" for n in range(6)]
 CAPABILITIES = ["add", "divide", "multiply"]

@@ -16,6 +16,7 @@ from podium.workflow.model import (
     AgentGroup,
     Checkpoint,
     CircuitBreaker,
+    ConcurrencyLimit,
     Constraint,
     ConstraintType,
     Coordination,
@@ -24,6 +25,7 @@ from podium.workflow.model import (
     InputParameter,
     OnFailure,
     OrchestrationPattern,
+    RateLimit,
     ResourceRequirements,
     RetryPolicy,
     RunIf,
@@ -143,6 +145,8 @@ TASK_CHANGES: dict[str, Any] = {
     "run_if": RunIf.ALL_DONE,
     "on_failure": OnFailure(FailureAction.FALLBACK, "b"),
     "grows": True,
+    "rate_limit": RateLimit(10),
+    "concurrency": ConcurrencyLimit(3),
 }
 WORKFLOW_CHANGES: dict[str, Any] = {
     "name": "other",

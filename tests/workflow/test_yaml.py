@@ -14,6 +14,7 @@ from podium.workflow.model import (
     NAMED_RETRY_POLICIES,
     AgentGroup,
     CircuitBreaker,
+    ConcurrencyLimit,
     Constraint,
     ConstraintType,
     Coordination,
@@ -22,6 +23,7 @@ from podium.workflow.model import (
     InputParameter,
     OnFailure,
     OrchestrationPattern,
+    RateLimit,
     ResourceRequirements,
     RetryPolicy,
     RunIf,
@@ -385,6 +387,8 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TITLES = WORDS.map(lambda text: f"t{text}").filter(lambda text: text.isprintable())
 NAMES = st.from_regex(r"[a-z_][a-z0-9_-]{0,8}", fullmatch=True)
 SECONDS = st.floats(0.001, 1e6)
+RATE_SECONDS = st.floats(0.001, 86_400)
+KEYS = st.sampled_from(["", "api", "of ${input.x}", "1"])
 PLAIN = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.floats(allow_nan=False, allow_infinity=False), WORDS
 )
@@ -468,6 +472,8 @@ def workflows(draw):
                 max_parallel=draw(st.none() | st.integers(1, 9)) if parallel or for_each is not None else None,
                 run_if=draw(st.sampled_from(RunIf)),
                 on_failure=OnFailure(draw(st.sampled_from([FailureAction.FAIL, FailureAction.CONTINUE]))),
+                rate_limit=draw(st.none() | st.builds(RateLimit, st.integers(1, 99), RATE_SECONDS, KEYS)),
+                concurrency=draw(st.none() | st.builds(ConcurrencyLimit, st.integers(1, 99), KEYS)),
             )
         )
     return Workflow(

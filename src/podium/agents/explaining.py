@@ -105,8 +105,8 @@ class Explaining:
 
     def _why_ready(self, execution: str, task: str) -> str:
         """Say why a ready task has no agent, where this process gives tasks to agents."""
-        engine, agents = self._engine(), self._agents()
-        why = engine.staffing.placement.why(execution, task) if engine is not None else ""
+        engine, agents, now_us = self._engine(), self._agents(), self._clock.now_us()
+        why = engine.staffing.placement.why(execution, task, now_us) if engine is not None else ""
         lacking = self._crew.why_missing(why)
         stuck = {s.attempt for s in agents.stuck} if agents is not None else set()
         if stuck and "slots" in why:

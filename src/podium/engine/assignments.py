@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from podium.engine.limiting import check_keys
 from podium.engine.scope import effective_input, result_text, scope_for, text_of
 from podium.engine.state import State, TaskState
 from podium.fleet.messages import Assignment
@@ -25,6 +26,7 @@ _NO_ARGUMENTS = Raw(b"{}")
 def assignment_for(state: State, task: TaskState, number: int, agent: str, lease_seconds: float) -> Assignment:
     """Return the message that hands an attempt to its agent."""
     compiled = task.compiled
+    check_keys(state, task)
     return Assignment(
         attempt=state.attempt_id(task.path, number),
         agent=agent,

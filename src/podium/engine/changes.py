@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from podium.exceptions import CorruptHistoryError
 from podium.fleet.breaker import Sign
-from podium.scheduling.placement import ReadyTask
+from podium.scheduling.ready import Bound, ReadyTask
 from podium.scheduling.resources import NOTHING, Vector
 from podium.workflow.model import CircuitBreaker
 
@@ -44,12 +44,15 @@ class Queued(Struct, frozen=True, array_like=True, tag=0, gc=False):
     function: str
     preferred: str
     circuit: CircuitBreaker | None = None
+    bounds: tuple[Bound, ...] = ()
+    version: str = ""
 
     def ready_task(self, execution: str) -> ReadyTask:
         """Return it as placement has it."""
         return ReadyTask(
             execution, self.task, self.number, self.attempt, self.agent_type, self.priority, self.ready_us,
             self.needs or NOTHING, frozenset(self.capabilities), self.function, self.preferred, self.circuit,
+            self.bounds, self.version,
         )  # fmt: skip
 
 
@@ -79,6 +82,7 @@ class Kept(Struct, frozen=True, array_like=True, tag=4, gc=False):
     agent: str
     incarnation: str
     needs: dict[str, float]
+    bounds: tuple[Bound, ...] = ()
 
 
 class Freed(Struct, frozen=True, array_like=True, tag=5, gc=False):
@@ -87,7 +91,13 @@ class Freed(Struct, frozen=True, array_like=True, tag=5, gc=False):
     attempt: str
 
 
-Change = Queued | Withdrawn | WithdrawnAll | Ended | Kept | Freed
+class Begun(Struct, frozen=True, array_like=True, tag=6, gc=False):
+    """The grant of an attempt that a limit counts is committed."""
+
+    attempt: str
+
+
+Change = Queued | Withdrawn | WithdrawnAll | Ended | Kept | Freed | Begun
 Changes = tuple[str, int, list[Change]]  # of an execution, with the sequence at which they were decided (0: at none)
 
 _encoder = msgspec.msgpack.Encoder()
@@ -124,6 +134,7 @@ class Exports:
             Queued(
                 ready.task, ready.number, ready.attempt, ready.agent_type, ready.priority, ready.ready_us,
                 dict(ready.needs), tuple(ready.capabilities), ready.function, ready.preferred, ready.circuit,
+                ready.bounds, ready.version,
             )
         )  # fmt: skip
 
@@ -139,6 +150,18 @@ class Exports:
         """An attempt has ended."""
         self._changes.append(Ended(attempt, how, sign, agent))
 
-    def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
+    def keep(
+        self,
+        attempt: str,
+        execution: str,
+        agent: str,
+        incarnation: str,
+        needs: Vector,
+        bounds: tuple[Bound, ...] = (),
+    ) -> None:
         """An attempt is live with this agent."""
-        self._changes.append(Kept(attempt, agent, incarnation, dict(needs)))
+        self._changes.append(Kept(attempt, agent, incarnation, dict(needs), bounds))
+
+    def begin(self, attempt: str) -> None:
+        """The grant of an attempt that a limit counts is decided: its commit takes the word along."""
+        self._changes.append(Begun(attempt))

@@ -101,7 +101,7 @@ class Conductor:
         """See to it that the loop wakes for the next timer, or when the store may be tried again."""
         if self._brakes.closing:
             return  # no timer fires any more; one that is due would wake the loop again and again
-        due = None if self._brakes.held_back else self._residency.next_due_us()  # likewise
+        due = None if self._brakes.held_back else self._next_due_us()  # likewise
         blocked_until_us = self._writing.blocked_until_us
         if blocked_until_us > now_us:
             due = min(due or blocked_until_us, blocked_until_us)
@@ -113,6 +113,11 @@ class Conductor:
         self._alarm_us = due
         pause = max(due - now_us, least_us) / 1_000_000
         self._alarm = asyncio.get_running_loop().call_later(pause, self._ring)
+
+    def _next_due_us(self) -> int | None:
+        """Return when an execution's timer is due, or a rate limit has room again."""
+        dues = [due for due in (self._residency.next_due_us(), self._granting.next_due_us()) if due is not None]
+        return min(dues, default=None)
 
     def _tell_turned(self) -> None:
         waiting, self._turned = self._turned, []

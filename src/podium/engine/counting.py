@@ -64,6 +64,7 @@ class EngineCounting:
             watch("workflow_completion_rate", lambda: self._ended.share(self._clock.now_us())),
             watch("podium_executions", self._executions),
             watch("podium_queue_length", lambda: self._engine.staffing.placement.queued()),
+            watch("podium_limited_tasks", lambda: self._engine.staffing.placement.limits.waiting()),
             watch("podium_slots", self._slots),
             watch("podium_circuit_breakers", self._circuits),
             watch("podium_circuit_breakers_opened_total", lambda: self._engine.placing.circuits.opened),
@@ -138,10 +139,10 @@ class MeasuredPlacement(Placement):
         self._clock = clock
         self._time = metrics.histogram("planning_time")
 
-    def place(self, limit: int = 1_000_000) -> list[Slot]:
+    def place(self, limit: int = 1_000_000, now_us: int = 0) -> list[Slot]:
         """Return up to `limit` grants, as any placement does; rounds that grant nothing aren't counted."""
         before_us = self._clock.now_us()
-        granted = super().place(limit)
+        granted = super().place(limit, now_us)
         if granted:
             self._time.observe((self._clock.now_us() - before_us) / MILLISECOND)
         return granted

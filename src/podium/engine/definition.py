@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from podium.engine.bounds import compiled_bounds, key_templates
 from podium.engine.events import GraphGrown
 from podium.scheduling.resources import vector_of
 from podium.workflow.expressions import Expression, Reference, Template, compile_condition, compile_template
@@ -23,9 +24,9 @@ class CompiledTask:
     """One task with what the engine asks of it again and again."""
 
     __slots__ = (
-        "agent_type", "arguments", "capabilities", "condition", "constant_arguments", "dependents", "fallback",
-        "function",
-        "id", "items", "needs", "policy", "priority", "reads", "spec", "stands_in_for", "window",
+        "agent_type", "arguments", "bounds", "capabilities", "condition", "constant_arguments", "dependents",
+        "fallback", "function",
+        "id", "items", "needs", "policy", "priority", "reads", "spec", "stands_in_for", "version", "window",
     )  # fmt: skip
 
     def __init__(self, task: Task, workflow: Workflow) -> None:
@@ -34,6 +35,8 @@ class CompiledTask:
         self.id = task.id
         self.agent_type = workflow.agent_type_of(task)
         self.capabilities = frozenset(group.capabilities) if group else frozenset[str]()
+        self.version = group.version if group else ""
+        self.bounds = compiled_bounds(task, workflow)
         self.function = task.function or task.id
         self.policy: RetryPolicy = task.retry_policy
         self.priority = task.priority
@@ -54,7 +57,9 @@ class CompiledTask:
         self.dependents: Sequence[str] = ()
         self.fallback = task.on_failure.task if task.on_failure.action == FailureAction.FALLBACK else None
         self.stands_in_for: str | None = None
-        self.reads = _tasks_read((self.condition.references if self.condition else ()), self.items)
+        read = [*(self.condition.references if self.condition else ())]
+        read += [reference for key in key_templates(self.bounds) for reference in key.references]
+        self.reads = _tasks_read(read, self.items)
 
 
 class Definition:

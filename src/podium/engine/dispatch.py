@@ -82,6 +82,7 @@ class Dispatcher:
 
     def _assign(self, state: State, path: str, number: int, agent: str) -> None:
         task = state.tasks[path]
+        self._staffing.begun(state, task, number)
         self._staffing.begin_lease(state, task, number, self._clock.now_us())
         if self._staffing.leases.get(state.attempt_id(path, number)) is not None:
             self._send(state, path, number, agent)

@@ -12,6 +12,7 @@ from podium.engine.braking import Brakes
 from podium.engine.changes import decode_changes
 from podium.engine.codec import encode_input
 from podium.engine.intake import Intake
+from podium.engine.lookback import LookBack
 from podium.engine.placing import Placing
 from podium.engine.residency import Residency
 from podium.engine.shards import OwnedShards
@@ -36,6 +37,7 @@ class Granting:
         intake: Intake,
         batches: Batches,
         brakes: Brakes,
+        look_back: LookBack,
         *,
         shared: bool,
         max_batch: int,
@@ -47,6 +49,7 @@ class Granting:
         self._intake = intake
         self._batches = batches
         self._brakes = brakes
+        self._look_back = look_back
         self._fenced_by = PLACEMENT_SHARD if shared else 0
         self._max_batch = max_batch
 
@@ -55,7 +58,9 @@ class Granting:
         batch, room = self._batches.filling, self._batches.room(self._max_batch)
         if self._brakes.draining or room <= 0 or not self._shards.leads:
             return
-        for arrival in self._placing.grants(self._shards.fences[self._fenced_by], room):
+        arrivals = self._placing.grants(self._shards.fences[self._fenced_by], room, now_us)
+        self._look_back.look_if_asked()
+        for arrival in arrivals:
             state = self._residency.states.get(arrival.execution)
             if state is not None:
                 yield arrival, state
@@ -63,6 +68,10 @@ class Granting:
                 batch.guard(self._fenced_by)
                 batch.posted.append(_inbox_row(arrival, now_us))
                 self._placing.posted(arrival)
+
+    def next_due_us(self) -> int | None:
+        """Return when a rate limit that keeps tasks back has room again, where this replica places."""
+        return self._placing.next_due_us() if self._shards.leads and not self._brakes.draining else None
 
     def placed(self, row: InboxRow) -> None:
         """Another replica has told us, who place, what has changed."""

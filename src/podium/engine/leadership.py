@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from podium.clock import Clock
 from podium.engine.allocation import Allocations
 from podium.engine.arrivals import Batches
 from podium.engine.braking import Brakes
@@ -39,6 +40,7 @@ class Leadership:
         loader: Loader,
         batches: Batches,
         brakes: Brakes,
+        clock: Clock,
         *,
         spawn: Callable[[Coroutine[Any, Any, Any], str], object],
     ) -> None:
@@ -54,6 +56,7 @@ class Leadership:
         self._loader = loader
         self._batches = batches
         self._brakes = brakes
+        self._clock = clock
         self._spawn = spawn
 
     async def take(self) -> None:
@@ -95,6 +98,7 @@ class Leadership:
     def _begin(self, pending: Pending) -> None:
         self._shards.leads = True
         self._staffing.desk = self._placing
+        self._placing.assume_used(self._clock.now_us())
         for state in self._residency.states.values():
             self._placing.adopt(state)
         for arrival in pending.grants:

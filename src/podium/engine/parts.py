@@ -29,6 +29,7 @@ from podium.engine.leadership import Leadership
 from podium.engine.leading import Leading
 from podium.engine.leases import Leases
 from podium.engine.loading import Loader
+from podium.engine.lookback import LookBack
 from podium.engine.moving import Moved, Moving
 from podium.engine.placing import Placing
 from podium.engine.receiving import Receiving
@@ -96,6 +97,7 @@ class Parts:
         leases = Leases(settings.lease_seconds)
         circuits = Circuits(placement, self._clock.now_us, settings.circuit_breaker)
         self.placing = Placing(placement, leases.length_us, circuits)
+        self.look_back = LookBack(store, self._clock, self.placing, self.intake, spawn=self._spawn)
         self.staffing = Staffing(self.placing, leases, self.intake.put_once, settings.foreign_lease_seconds)
         self.allocations = Allocations(placement, settings.allocation_timeout_seconds)
         self.exports = Exports()
@@ -125,7 +127,7 @@ class Parts:
         self.declining.start_refused = self.waiting_room.gone
         self.granting = Granting(
             self.placing, self.allocations, self.shards, self.residency, intake, self.batches, self.brakes,
-            shared=settings.shared, max_batch=settings.max_batch,
+            self.look_back, shared=settings.shared, max_batch=settings.max_batch,
         )  # fmt: skip
         self.forwarding = Forwarding(
             store, self._clock, self._ids, intake, self.dispatcher, self.waiting_room,
@@ -163,7 +165,7 @@ class Parts:
         self.leadership = Leadership(
             Leading(store, self.definitions, self.placing), self.shards, self.residency, self.staffing,
             self.allocations, self.exports, self.intake, self.loader, self.batches, self.brakes,
-            spawn=self._spawn,
+            self._clock, spawn=self._spawn,
         )  # fmt: skip
         self.moving = Moving(
             self.shards, self.residency, self.staffing, self.admission, self.intake, self.loader,

@@ -11,12 +11,13 @@ from typing import Protocol
 
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
-from podium.engine.changes import Change, Changes, Ended, Freed, How, Kept, Queued, Withdrawn, WithdrawnAll
+from podium.engine.changes import Begun, Change, Changes, Ended, Freed, How, Kept, Queued, Withdrawn, WithdrawnAll
 from podium.engine.circuits import Circuits
+from podium.engine.limiting import bounds_of
 from podium.engine.state import State, TaskState
 from podium.fleet import messages as msg
 from podium.fleet.breaker import Sign
-from podium.scheduling.placement import Agent, Placement, ReadyTask
+from podium.scheduling.placement import Agent, Bound, Placement, ReadyTask
 from podium.scheduling.resources import Vector, vector_of
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
@@ -45,8 +46,20 @@ class Desk(Protocol):
         """
         ...
 
-    def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
+    def keep(
+        self,
+        attempt: str,
+        execution: str,
+        agent: str,
+        incarnation: str,
+        needs: Vector,
+        bounds: tuple[Bound, ...] = (),
+    ) -> None:
         """An attempt is live with this agent, whatever another grant of it said."""
+        ...
+
+    def begin(self, attempt: str) -> None:
+        """The grant of an attempt that a limit counts is decided."""
         ...
 
 
@@ -83,7 +96,7 @@ class Placing:
             self.placement.enqueue(ready)
         else:
             self._promised[ready.attempt] = ready
-            self.placement.hold(ready.attempt, ready.execution, *holder, ready.needs)
+            self.placement.hold(ready.attempt, ready.execution, *holder, ready.needs, ready.bounds)
 
     def withdraw(self, execution: str, task: str) -> None:
         """Take a task out of the queue."""
@@ -107,7 +120,14 @@ class Placing:
         if how is How.HOLDS_SLOT and attempt not in self._freed:
             self._stuck[attempt] = 0
             return  # decided again after a failed append, its slot may have come back meanwhile
-        self.placement.release(attempt)
+        self.placement.release(attempt, unused=how is How.NOT_BEGUN)
+
+    def begin(self, attempt: str) -> None:
+        """Wait for the commit: `begun` says that it is there."""
+
+    def begun(self, attempt: str) -> None:
+        """The grant of an attempt is committed: from now on a rate's time counts."""
+        self.placement.begin(attempt)
 
     def _note(self, attempt: str, how: How) -> None:
         """What the end of an attempt says about its agent: this replica hasn't heard it itself, perhaps."""
@@ -128,12 +148,21 @@ class Placing:
             case _:
                 pass
 
-    def keep(self, attempt: str, execution: str, agent: str, incarnation: str, needs: Vector) -> None:
+    def keep(
+        self,
+        attempt: str,
+        execution: str,
+        agent: str,
+        incarnation: str,
+        needs: Vector,
+        bounds: tuple[Bound, ...] = (),
+    ) -> None:
         """Count a live attempt against its agent's slots."""
         self._arrived(attempt)
         if self.placement.holder(attempt) not in (None, (agent, incarnation)):
             self.placement.release(attempt)
-        self.placement.hold(attempt, execution, agent, incarnation, needs)
+        self.placement.hold(attempt, execution, agent, incarnation, needs, bounds, begun=True)
+        self.begun(attempt)
 
     def adopt(self, state: State) -> None:
         """Queue and hold what an execution has ready and live, instead of what was known of it; a reading of it that is
@@ -152,7 +181,11 @@ class Placing:
         for task in state.tasks.values():
             for attempt in (task.live or {}).values():
                 attempt_id = state.attempt_id(task.path, attempt.number)
-                self.placement.hold(attempt_id, state.id, attempt.agent, attempt.incarnation, task.compiled.needs)
+                self.placement.hold(
+                    attempt_id, state.id, attempt.agent, attempt.incarnation, task.compiled.needs,
+                    bounds_of(state, task), begun=True,
+                )  # fmt: skip
+                self.begun(attempt_id)
         self.apply(told)
 
     def forget(self, execution: str) -> None:
@@ -227,8 +260,10 @@ class Placing:
             case Ended(attempt, how, sign, agent):
                 self._note(attempt, how)
                 self.end(attempt, how, sign, agent)
-            case Kept(attempt, agent, incarnation, needs):
-                self.keep(attempt, execution, agent, incarnation, needs)
+            case Kept(attempt, agent, incarnation, needs, bounds):
+                self.keep(attempt, execution, agent, incarnation, needs, bounds)
+            case Begun(attempt):
+                self.begun(attempt)
             case Freed(attempt):
                 self.free(attempt)
 
@@ -302,6 +337,7 @@ class Placing:
             frozenset(registration.capabilities),
             frozenset(registration.functions),
             self.placement.here if lives_here else None,
+            registration.version,
         )
         self.circuits.attach(agent)
         self.placement.add_agent(agent)
@@ -332,10 +368,18 @@ class Placing:
 
     # --- the decision ------------------------------------------------------------------------------------------
 
-    def grants(self, fence: int, limit: int) -> list[Arrival]:
+    def assume_used(self, until_us: int) -> None:
+        """Whoever placed before us may have granted anything up to then: rates count it as used."""
+        self.placement.limits.assume_used(until_us)
+
+    def next_due_us(self) -> int | None:
+        """Return when a rate has room again that keeps tasks back; None without one."""
+        return self.placement.limits.next_due_us()
+
+    def grants(self, fence: int, limit: int, now_us: int) -> list[Arrival]:
         """Return what placement decides now, an input for each execution."""
         found: dict[str, list[inp.Granted]] = {}
-        for slot in self.placement.place(limit):
+        for slot in self.placement.place(limit, now_us):
             found.setdefault(slot.execution, []).append(
                 inp.Granted(slot.task, slot.number, slot.agent, slot.incarnation)
             )
@@ -374,4 +418,6 @@ def ready_task(state: State, task: TaskState) -> ReadyTask:
         compiled.function,
         state.preferred_agent,
         state.definition.circuit,
+        bounds_of(state, task) if compiled.bounds else (),
+        compiled.version,
     )

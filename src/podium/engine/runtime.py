@@ -98,7 +98,9 @@ class Engine:
         if self._settings.shared:
             self._parts.leadership.follow()
         else:
-            self._shards.add(await self._store.take(token, ALL_SHARDS, self._clock.now_us()))
+            taken = await self._store.take(token, ALL_SHARDS, self._clock.now_us())
+            self._shards.add(taken)
+            self._parts.look_back.begin(taken)
             await self._moving.bring_in(ALL_SHARDS)
         self._store.listen(self._told_of)
         self._main = asyncio.create_task(self._run(), name="podium-engine")

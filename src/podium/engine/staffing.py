@@ -17,6 +17,7 @@ from podium.engine.changes import How
 from podium.engine.circuits import sign_of
 from podium.engine.expansions import without_growth
 from podium.engine.leases import FOREIGN_LEASE_SECONDS, Lease, Leases
+from podium.engine.limiting import bounds_of
 from podium.engine.losses import Losses, in_shards
 from podium.engine.placing import Desk, Placing, enqueue_ready
 from podium.engine.state import State, TaskState
@@ -116,6 +117,8 @@ class Staffing:
                 self.desk.withdraw(state.id, task)
             case ev.TaskSkipped(task=task) if event.by:  # others never waited for an agent
                 self.desk.withdraw(state.id, task)
+            case ev.AttemptGranted(task=task, number=number) if state.tasks[task].compiled.bounds:
+                self.desk.begin(state.attempt_id(task, number))
             case ev.ExecutionResumed() | ev.ExecutionRetried():
                 enqueue_ready(self.desk, state, [p for p, t in state.tasks.items() if t.status is TaskStatus.READY])
             case _ if isinstance(event, _STOPS_STARTING):
@@ -131,7 +134,8 @@ class Staffing:
         if task is None or live is None:
             self.desk.end(attempt, How.NOT_BEGUN)
         else:
-            self.desk.keep(attempt, state.id, live.agent, live.incarnation, task.compiled.needs)
+            bounds = bounds_of(state, task)
+            self.desk.keep(attempt, state.id, live.agent, live.incarnation, task.compiled.needs, bounds)
 
     def _end_attempt(
         self, state: State, given: inp.Input, event: ev.TaskCompleted | ev.AttemptFailed | ev.AttemptReturned
@@ -191,6 +195,11 @@ class Staffing:
         self.leases.begin(state.attempt_id(task.path, number), lease, now_us)
         if (attempt.agent, attempt.incarnation) in self._replaced:
             self._lose(state.attempt_id(task.path, number), lease, _anew(attempt.agent))
+
+    def begun(self, state: State, task: TaskState, number: int) -> None:
+        """A grant is committed; another desk than ours was told so by that commit."""
+        if task.compiled.bounds and self.desk is self.placing:
+            self.placing.begun(state.attempt_id(task.path, number))
 
     def lease_seconds(self, agent: str) -> float:
         """Return how long this agent's leases are."""

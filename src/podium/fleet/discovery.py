@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from podium.exceptions import InvalidInputError
 from podium.fleet.descriptor import SLA, AgentDescriptor
-from podium.fleet.versions import satisfies
+from podium.workflow.versions import satisfies
 
 MAX_ANSWERS = 1_024  # kept
 MAX_KEPT_AGENTS = 500_000  # in all answers that are kept
@@ -34,7 +34,7 @@ class Query(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     agent_type: str = ""
     location: str = ""
-    version: str = ""  # a constraint, as `podium.fleet.versions` reads it
+    version: str = ""  # a constraint, as `podium.workflow.versions` reads it
     min_health_score: float = 0.0
     sla: SLA | None = None
     location_preference: str = ""

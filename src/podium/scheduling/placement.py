@@ -7,7 +7,8 @@ registered agent could ever take is set aside until another agent comes, and hol
 
 A task of `ANY_TYPE` goes to an agent of whatever type that has its capabilities and answers to its function; such
 tasks have a queue for each function, so that none waits behind one that other agents answer to. A task's
-preferred agent gets it if it is free; otherwise another one does.
+preferred agent gets it if it is free; otherwise another one does. What a full key of `limits` keeps back is in no
+queue meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 
 from podium.scheduling import reasons
-from podium.scheduling.ready import ANY_TYPE, ReadyTask, Slot
+from podium.scheduling.limits import Limits
+from podium.scheduling.ready import ANY_TYPE, Bound, Entry, ReadyTask, Slot
 from podium.scheduling.resources import NOTHING, Capacity, Vector
 from podium.scheduling.slots import Agent, AgentChoice, Hold, LeastLoaded, Together
 
@@ -28,6 +30,7 @@ __all__ = [
     "PATIENCE",
     "Agent",
     "AgentChoice",
+    "Bound",
     "LeastLoaded",
     "Placement",
     "ReadyTask",
@@ -38,7 +41,6 @@ __all__ = [
 PATIENCE = 100  # grants that may pass a task which doesn't fit
 LOOK_AHEAD = 64  # tasks that don't fit which are looked past in one go
 _FEW = 64  # entries of withdrawn tasks that may lie in a queue
-_Entry = tuple[int, int, int, ReadyTask]
 
 
 class Placement:
@@ -50,8 +52,8 @@ class Placement:
         self.here = Together(most_here) if most_here is not None else None
         self.agents: dict[str, Agent] = {}
         self.pool = Capacity(pool, devices_only_if_offered=False)
-        self._queues: dict[str, list[_Entry]] = {}
-        self._impossible: dict[str, list[_Entry]] = {}  # what no agent that is registered could ever take
+        self._queues: dict[str, list[Entry]] = {}
+        self._impossible: dict[str, list[Entry]] = {}  # what no agent that is registered could ever take
         self._lengths: dict[str, int] = {}
         self._ranks: dict[str, list[tuple[float, str]]] = {}
         self._ready: dict[str, dict[str, ReadyTask]] = {}  # by execution, by task
@@ -63,6 +65,7 @@ class Placement:
         self._stirred: dict[str, None] = {}  # queues that something has changed for
         self._joined: set[str] = set()  # queues that an agent has come for, since that was last asked
         self._arrivals = count()
+        self.limits = Limits(self._queue)
 
     # --- agents ------------------------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class Placement:
 
     def first_waiting(self, agent_types: Iterable[str]) -> str | None:
         """Return for which of these agent types the task waits that comes first; None where none waits."""
-        found: tuple[_Entry, str] | None = None
+        found: tuple[Entry, str] | None = None
         for name in agent_types:
             queue = self._queues.get(name, [])
             while queue and not queue[0][3].queued:
@@ -171,9 +174,13 @@ class Placement:
         entry = (-ready.priority, ready.ready_us, next(self._arrivals), ready)
         if ready.agent_type == ANY_TYPE:
             self._functions[ready.function] = ready.queue
-        heappush(self._queues.setdefault(ready.queue, []), entry)
         self._lengths[ready.queue] = self._lengths.get(ready.queue, 0) + 1
-        self._stirred[ready.queue] = None
+        self._queue(entry)
+
+    def _queue(self, entry: Entry) -> None:
+        queue = entry[3].queue
+        heappush(self._queues.setdefault(queue, []), entry)
+        self._stirred[queue] = None
 
     def withdraw(self, execution: str, task: str) -> None:
         """Take a task out of its queue, if it is in one."""
@@ -189,14 +196,26 @@ class Placement:
         for ready in self._ready.pop(execution, {}).values():
             self._unqueue(ready)
 
-    def hold(self, attempt: str, execution: str, agent_id: str, incarnation: str, needs: Vector = NOTHING) -> None:
-        """Count an attempt against an agent's slots: one that was granted, or is found live after a take-over.
+    def hold(
+        self,
+        attempt: str,
+        execution: str,
+        agent_id: str,
+        incarnation: str,
+        needs: Vector = NOTHING,
+        bounds: tuple[Bound, ...] = (),
+        *,
+        begun: bool = False,
+    ) -> None:
+        """Count an attempt against an agent's slots: one that was granted, or (`begun`) is found live.
 
         Another incarnation of the agent doesn't count it; one that isn't registered yet will, when it is.
         """
         if attempt in self._holds:
             return
-        hold = self._holds[attempt] = Hold(agent_id, incarnation, execution, needs)
+        hold = self._holds[attempt] = Hold(agent_id, incarnation, execution, needs, bounds)
+        if bounds:
+            self.limits.take(attempt, bounds, begun)
         self._holds_of.setdefault(execution, {})[attempt] = None
         self._holds_by.setdefault(agent_id, {})[attempt] = None
         self.pool.take(needs)
@@ -206,8 +225,14 @@ class Placement:
             if agent.open:
                 self._list(agent)
 
-    def release(self, attempt: str) -> None:
-        """Give an attempt's slot back. Once more changes nothing."""
+    def begin(self, attempt: str) -> None:
+        """An attempt's grant is committed."""
+        hold = self._holds.get(attempt)
+        if hold is not None and hold.bounds:
+            self.limits.begin(attempt, hold.bounds)
+
+    def release(self, attempt: str, unused: bool = False) -> None:
+        """Give an attempt's slot back; `unused`: its grant came too late. Once more changes nothing."""
         hold = self._holds.pop(attempt, None)
         if hold is None:
             return
@@ -216,6 +241,8 @@ class Placement:
             del attempts[attempt]
             if not attempts:
                 del index[key]
+        if hold.bounds:
+            self.limits.give_back(attempt, hold.bounds, unused)
         if hold.needs:
             self.pool.give_back(hold.needs)
             self._stirred.update(dict.fromkeys(self._queues))
@@ -284,6 +311,7 @@ class Placement:
         """Forget all executions; the agents stay."""
         for execution in self.executions():
             self.forget(execution)
+        self.limits.clear()
 
     def forget(self, execution: str) -> None:
         """Forget an execution: queued tasks and held slots. Who reloads it enqueues and holds again."""
@@ -293,8 +321,9 @@ class Placement:
 
     # --- the decision ------------------------------------------------------------------------------------------
 
-    def place(self, limit: int = 1_000_000) -> list[Slot]:
-        """Return up to `limit` grants; their slots are taken under the attempts' ids."""
+    def place(self, limit: int = 1_000_000, now_us: int = 0) -> list[Slot]:
+        """Return up to `limit` grants; their slots are taken under the attempts' ids. Rates go by `now_us`."""
+        self.limits.turn(now_us)
         granted: list[Slot] = []
         while self._stirred and len(granted) < limit:
             name = next(iter(self._stirred))
@@ -307,7 +336,7 @@ class Placement:
         queue = self._queues.get(name)
         if not queue:
             return False
-        passed: list[_Entry] = []
+        passed: list[Entry] = []
         cut = False
         while queue and len(passed) < LOOK_AHEAD:
             if not queue[0][3].queued:
@@ -319,6 +348,10 @@ class Placement:
             entry = heappop(queue)
             ready = entry[3]
             agent = self._choose(ready)
+            if agent is not None and ready.bounds and not self.limits.admits(ready):
+                self._list(agent)
+                self.limits.keep_back(entry)
+                continue
             if agent is not None:
                 granted.append(self._grant(ready, agent))
                 for waiting in passed:
@@ -342,8 +375,8 @@ class Placement:
         del tasks[ready.task]
         if not tasks:
             del self._ready[ready.execution]
+        self.hold(ready.attempt, ready.execution, agent.id, agent.incarnation, ready.needs, ready.bounds)
         self._unqueue(ready)
-        self.hold(ready.attempt, ready.execution, agent.id, agent.incarnation, ready.needs)
         if agent.circuit is not None:
             agent.circuit.granted(ready.attempt, ready.circuit)
         return Slot(ready.execution, ready.task, ready.number, ready.attempt, agent.id, agent.incarnation)
@@ -376,7 +409,7 @@ class Placement:
 
     @staticmethod
     def _fits(agent: Agent, ready: ReadyTask) -> bool:
-        if ready.capabilities and not ready.capabilities <= agent.capabilities:
+        if not agent.suits(ready):
             return False
         if agent.circuit is not None and not agent.circuit.admits(ready.circuit):
             return False
@@ -385,9 +418,7 @@ class Placement:
     def _could_ever_fit(self, ready: ReadyTask) -> bool:
         """Whether some registered agent would do, if nothing else ran."""
         return not self.pool.never_fits(ready.needs) and any(
-            agent.serves(ready)
-            and ready.capabilities <= agent.capabilities
-            and not agent.capacity.never_fits(ready.needs)
+            agent.serves(ready) and agent.suits(ready) and not agent.capacity.never_fits(ready.needs)
             for agent in self.agents.values()
         )
 
@@ -421,6 +452,8 @@ class Placement:
         if not ready.queued:
             return
         ready.queued = False
+        if ready.bounds:
+            self.limits.leave(ready)
         length = self._lengths[ready.queue] = self._lengths[ready.queue] - 1
         if not length and ready.agent_type == ANY_TYPE:  # functions are whatever clients ask for: none is kept
             self._queues.pop(ready.queue, None)
@@ -461,6 +494,7 @@ class Placement:
     def queued_in(self, queue: str) -> Iterator[ReadyTask]:
         """Yield a queue's tasks, in no order, those that were set aside left out."""
         yield from (entry[3] for entry in self._queues.get(queue, ()) if entry[3].queued)
+        yield from self.limits.kept_back_in(queue)
 
     # --- for people --------------------------------------------------------------------------------------------
 
@@ -480,7 +514,7 @@ class Placement:
         place = (-ready.priority, ready.ready_us)
         return sum(1 for p, at, _, r in self._queues.get(ready.queue, ()) if r.queued and (p, at) < place)
 
-    def why(self, execution: str, task: str) -> str:
+    def why(self, execution: str, task: str, now_us: int = 0) -> str:
         """Return why a ready task hasn't an agent yet; empty if it isn't queued here."""
         ready = self._ready.get(execution, {}).get(task)
-        return reasons.why(self, ready) if ready is not None else ""
+        return reasons.why(self, ready, now_us) if ready is not None else ""

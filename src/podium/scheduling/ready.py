@@ -10,16 +10,28 @@ from podium.workflow.model import CircuitBreaker
 ANY_TYPE = "*"
 
 
+class Bound(Struct, frozen=True, array_like=True, gc=False):
+    """How many attempts of a key, over all executions, may be at work at once; or, `per_us` given, begin within it."""
+
+    key: str
+    limit: int
+    per_us: int = 0
+    tenant: str = ""
+
+
 class ReadyTask:
     """A task that waits for an agent."""
 
     __slots__ = (
         "agent_type",
         "attempt",
+        "bounds",
         "capabilities",
         "circuit",
         "execution",
         "function",
+        "kept_back",
+        "line",
         "needs",
         "number",
         "passed_by",
@@ -29,6 +41,7 @@ class ReadyTask:
         "queued",
         "ready_us",
         "task",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +58,8 @@ class ReadyTask:
         function: str = "",
         preferred: str = "",
         circuit: CircuitBreaker | None = None,
+        bounds: tuple[Bound, ...] = (),
+        version: str = "",
     ) -> None:
         self.execution = execution
         self.task = task
@@ -59,8 +74,15 @@ class ReadyTask:
         self.function = function
         self.preferred = preferred  # an agent's id, if one is
         self.circuit = circuit  # its workflow's own policy for agents at which tasks fail in a row
+        self.bounds = bounds
+        self.version = version  # which versions of agents may have it; empty: any
         self.passed_by = 0
         self.queued = True
+        self.kept_back = False  # by a limit, and so not in its queue
+        self.line: object = None  # of a limit, which keeps it back or has let it out
+
+
+Entry = tuple[int, int, int, ReadyTask]  # as it is queued: by priority, age, arrival
 
 
 class Slot(Struct, frozen=True, gc=False):

@@ -11,28 +11,43 @@ from podium.scheduling.slots import Agent
 if TYPE_CHECKING:
     from podium.scheduling.placement import Placement
 
+_SHOWN = 5
 
-def why(placement: Placement, ready: ReadyTask) -> str:
+
+def why(placement: Placement, ready: ReadyTask, now_us: int = 0) -> str:
     """Return why a queued task waits; never empty."""
     agents = [a for a in placement.agents.values() if a.serves(ready)]
     if not agents and ready.agent_type == ANY_TYPE:
         return f"no agent that answers to {ready.function} is registered"
     if not agents:
         return f"no agent of type {ready.agent_type} is registered"
-    able = [a for a in agents if ready.capabilities <= a.capabilities]
+    able = [a for a in agents if a.suits(ready)]
     if not able:
-        missing = ", ".join(sorted(ready.capabilities))
-        return f"none of the {len(agents)} agents {_kind(ready)} has the capabilities {missing}"
+        return _why_unsuited(ready, agents)
     if all(a.capacity.never_fits(ready.needs) for a in able):
         short = able[0].capacity.never_fits(ready.needs)
         return f"no agent {_kind(ready)} is large enough: {_amounts(short)} short"
     pool = placement.pool
     if pool.never_fits(ready.needs):
         return f"the pool is too small: {_amounts(pool.never_fits(ready.needs))} short"
+    if limit := placement.limits.why(ready, now_us):
+        return limit
     lacking = pool.lacking(ready.needs)
     if lacking:
         return f"the pool is used up at the moment: {_amounts(lacking)} short"
     return _why_no_slot(placement, ready, able)
+
+
+def _why_unsuited(ready: ReadyTask, agents: list[Agent]) -> str:
+    able = [a for a in agents if ready.capabilities <= a.capabilities]
+    if not able:
+        missing = ", ".join(sorted(ready.capabilities))
+        return f"none of the {len(agents)} agents {_kind(ready)} has the capabilities {missing}"
+    there = sorted({a.version or "one without a version" for a in able})
+    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+    wanted = ready.function if ready.agent_type == ANY_TYPE else ready.agent_type
+    verb = "is" if len(there) == 1 else "are"
+    return f"it waits for {wanted} {ready.version}; {', '.join(there[:_SHOWN])}{more} {verb} here"
 
 
 def _why_no_slot(placement: Placement, ready: ReadyTask, able: list[Agent]) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from podium.fleet.breaker import Circuit
-from podium.scheduling.ready import ANY_TYPE, ReadyTask
+from podium.scheduling.ready import ANY_TYPE, Bound, ReadyTask
 from podium.scheduling.resources import NOTHING, Capacity, Vector
+from podium.workflow.versions import satisfies
 
 
 class Together:
@@ -34,15 +35,16 @@ class Agent:
 
     __slots__ = (
         "capabilities", "capacity", "circuit", "full", "functions", "held", "id", "incarnation", "leaving", "offers",
-        "slots", "together", "type",
+        "slots", "together", "type", "version",
     )  # fmt: skip
 
     def __init__(
         self, agent_id: str, agent_type: str, incarnation: str, slots: int, offered: Vector = NOTHING,
         capabilities: frozenset[str] = frozenset(), functions: frozenset[str] = frozenset(),
-        together: Together | None = None,
+        together: Together | None = None, version: str = "",
     ) -> None:  # fmt: skip
         self.together = together
+        self.version = version
         self.id = agent_id
         self.type = agent_type
         self.incarnation = incarnation
@@ -76,6 +78,12 @@ class Agent:
             return not self.functions or ready.function in self.functions
         return ready.agent_type == self.type
 
+    def suits(self, ready: ReadyTask) -> bool:
+        """Whether it has the capabilities and the version that a task asks for."""
+        if ready.capabilities and not ready.capabilities <= self.capabilities:
+            return False
+        return not ready.version or satisfies(self.version, ready.version)
+
 
 class AgentChoice(Protocol):
     """Ranks agents for a task: the smallest rank that fits gets it."""
@@ -96,9 +104,12 @@ class LeastLoaded:
 class Hold:
     """A slot that an attempt holds. `counted_by` is the agent that counts it, None while that isn't registered."""
 
-    __slots__ = ("agent", "counted_by", "execution", "incarnation", "needs")
+    __slots__ = ("agent", "bounds", "counted_by", "execution", "incarnation", "needs")
 
-    def __init__(self, agent: str, incarnation: str, execution: str, needs: Vector) -> None:
+    def __init__(
+        self, agent: str, incarnation: str, execution: str, needs: Vector, bounds: tuple[Bound, ...] = ()
+    ) -> None:
+        self.bounds = bounds
         self.agent = agent
         self.incarnation = incarnation
         self.execution = execution

@@ -114,7 +114,14 @@ def _given_to(workflow: Workflow, kinds: Mapping[str, str], agents: list[Simulat
     for agent in agents:
         cores[agent.type] = max(cores.get(agent.type, 0.0), agent.resources.cpu_cores)
     roles = {
-        name: AgentGroup(role.name, kinds.get(role.type, role.type), role.count, role.capabilities)
+        name: AgentGroup(
+            role.name,
+            kinds.get(role.type, role.type),
+            role.count,
+            role.capabilities,
+            rate_limit=role.rate_limit,
+            concurrency=role.concurrency,
+        )
         for name, role in workflow.agents.items()
     }
 

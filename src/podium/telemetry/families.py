@@ -96,6 +96,7 @@ _TABLE = (
     Family("podium_circuit_breakers", _GAUGE, "Registered agents by the state of their circuit breaker", ("state",)),
     Family("podium_circuit_breakers_opened_total", _COUNTER, "Circuit breakers that have opened"),
     Family("podium_queue_length", _GAUGE, "Ready tasks that wait for an agent"),
+    Family("podium_limited_tasks", _GAUGE, "Ready tasks that a rate limit or a concurrency limit keeps back"),
     Family("podium_slots", _GAUGE, "Places for attempts on registered agents", ("state",)),
     Family("podium_leases", _GAUGE, "Attempts that are leased to agents"),
     Family("podium_submissions_refused_total", _COUNTER, "Submissions that weren't taken", ("reason",)),

@@ -43,6 +43,7 @@ class Actor:
         performer: Performer | None = None,
         capabilities: tuple[str, ...] = (),
         resources: ResourceRequirements = ResourceRequirements(),
+        version: str = "1.0",
     ) -> None:
         """It gives what the script says, or what the performer's code does."""
         self.id = agent_id
@@ -56,6 +57,7 @@ class Actor:
         self._stage: Stage | None = None
         self._capabilities = capabilities
         self._resources = resources
+        self._version = version
         self._loop = asyncio.get_running_loop()
         self._incarnation = 0
         self._here = False
@@ -105,8 +107,11 @@ class Actor:
         return f"{self.id}#{self._incarnation}"
 
     def _greet(self) -> None:
-        able, resources = self._capabilities, self._resources
-        self._say(msg.Registration(self.id, self.type, self.incarnation, able, slots=self._slots, resources=resources))
+        registration = msg.Registration(
+            self.id, self.type, self.incarnation, self._capabilities,
+            slots=self._slots, resources=self._resources, version=self._version,
+        )  # fmt: skip
+        self._say(registration)
         self._greeting = self._loop.call_later(HELLO_SECONDS, self._greet)
 
     def leave(self) -> None:

@@ -158,13 +158,14 @@ class BusWorld(World):
     # --- the agents ----------------------------------------------------------------------------------------------
 
     def _make_actor(
-        self, agent: str, kind: str, slots: int, able: tuple[str, ...], resources: ResourceRequirements
+        self, agent: str, kind: str, slots: int, able: tuple[str, ...], resources: ResourceRequirements, version: str
     ) -> Actor:
         foreign = self._performer is None and self.chance.random() < FOREIGN_SHARE
         return FarActor(
             agent, kind, slots, self.fate, self.ledger,
             foreign=foreign, births=self._births[agent], make_line=self._make_line,
             script=self.script, performer=self._performer, capabilities=able, resources=resources,
+            version=version,
         )  # fmt: skip
 
     def _make_line(self, party: str) -> Line:

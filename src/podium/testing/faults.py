@@ -228,8 +228,15 @@ class Fate(Struct):
 class FaultyStore(MemoryStore):
     """One process' handle on a memory store: slow, failing, and dead after a crash."""
 
-    def __init__(self, healthy: MemoryStore, fate: Fate, crash: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        healthy: MemoryStore,
+        fate: Fate,
+        crash: Callable[[str], None],
+        wrote: Callable[[Append], None] = lambda batch: None,
+    ) -> None:
         super().__init__(healthy._data)
+        self._wrote = wrote
         self._fate = fate
         self._crash = crash
         self.dead = False
@@ -250,6 +257,7 @@ class FaultyStore(MemoryStore):
             raise StoreUnavailableError("simulated: the append failed")
         await super().append(batch)
         fate.tell(told_of(batch))
+        self._wrote(batch)
         await self._end_if(fate.strikes("crash_after_commit"), "after the commit")
         if fate.strikes("append_unknown"):
             raise StoreUnavailableError("simulated: the answer to a commit was lost")
@@ -263,6 +271,7 @@ class FaultyStore(MemoryStore):
         torn = FailingParts(content, self._fate.chance.randrange(max(len(content), 1)))
         with contextlib.suppress(Fault):
             await super().append(replace(batch, **{part: torn}))
+            self._wrote(batch)
         await self._end_if(True, f"while it wrote {part}")
 
     async def changed(self) -> bool:

@@ -46,6 +46,7 @@ class ReplicaWorld(World):
 
     patience_seconds = 2 * 3_600.0  # each second of several replicas costs
     rest_looks = 60
+    limit_excuses = ("clock_freezes", *Epochs.UNSURE)
 
     def __init__(self, *about: Any, replicas: int | None = None, **more: Any) -> None:
         """`replicas`: how many there are; drawn without it."""
@@ -133,6 +134,7 @@ class ReplicaWorld(World):
     def wrote(self, replica: SimulatedReplica, batch: Append) -> None:
         """A replica has committed."""
         self.broken += self._epochs.committed(replica.process.name, batch)
+        self.limits.committed(batch.rows)
 
     # --- what happens --------------------------------------------------------------------------------------------
 
@@ -222,17 +224,15 @@ class ReplicaWorld(World):
     # --- agents --------------------------------------------------------------------------------------------------
 
     def _make_actor(
-        self, agent: str, kind: str, slots: int, able: tuple[str, ...], resources: ResourceRequirements
+        self, agent: str, kind: str, slots: int, able: tuple[str, ...], resources: ResourceRequirements, version: str
     ) -> Actor:
         foreign = self._performer is None and self.chance.random() < FOREIGN_SHARE
         self._epochs.slots[agent] = slots
         return SharedActor(
             agent, kind, slots, self.fate, self.ledger, self._hear, foreign=foreign,
             script=self.script, performer=self._performer, capabilities=able, resources=resources,
+            version=version,
         )  # fmt: skip
-
-    def _has_ended(self, agent: str, attempt: str) -> bool:
-        return self._actors[agent].has_ended(attempt)
 
     def carry(self, what: str, hand_over: Callable[[], None], process: Any = None) -> None:
         """Bring a message over, in the process of who hears it: late, lost or twice, as it happens."""

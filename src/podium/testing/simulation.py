@@ -30,6 +30,7 @@ from podium.testing.faults import (
     has_bus,
     has_replicas,
 )
+from podium.testing.limits import with_limits
 from podium.testing.repeats import NotIdempotent
 from podium.testing.replicaworld import ReplicaWorld
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
@@ -54,6 +55,7 @@ class Report(Struct):
     repeats: list[NotIdempotent]  # of tasks whose own code ran
     ran_again: dict[str, int]  # how often such tasks were run again with the same key
     store: MemoryStore
+    limited: int = 0  # attempts that a limit by key counted
 
     @property
     def sound(self) -> bool:
@@ -89,13 +91,14 @@ def simulate(
     without: Collection[str] = (),
     strikes: int | None = None,
     replicas: int | None = None,
+    limits: float = 0.0,
 ) -> Report:
     """Run one simulated world.
 
     Without a workflow the run draws one; without faults it draws from `swarm` those that it has (a bus only for
     scripted agents). Of these the kinds in `without` never strike, and no more than `strikes` altogether. `given` is
     the executions' input, JSON. `code` are agents by type whose own functions run, in an empty folder; without it the
-    agents are scripted. Raises WorkflowInvalidError.
+    agents are scripted. `limits` is the share of drawn workflows that get limits by key. Raises WorkflowInvalidError.
     """
     if workflow is not None:
         validate(workflow)
@@ -113,6 +116,9 @@ def simulate(
             chosen = drawn_replicas(chosen, more, random.Random(f"replicas {seed}"))
             chosen = drawn_steering(chosen, swarm, random.Random(f"steering {seed}"))
         own = workflow or random_workflow(chance)
+        drawing = random.Random(f"limits {seed}")
+        if workflow is None and drawing.random() < limits:
+            own = with_limits(own, drawing)
         options: dict[str, Any] = {"given": given, "code": code, "pooled": workflow is None}
         if replicas is not None or has_replicas(chosen):
             world: World = ReplicaWorld(loop, own, chosen, replicas=replicas, **options)
@@ -143,6 +149,7 @@ def simulate(
         repeats=world.repeats.found,
         ran_again=world.repeats.ran_again(),
         store=world.disk,
+        limited=world.limits.counted,
     )
 
 

@@ -32,6 +32,7 @@ from podium.store.protocol import DEFAULT_TENANT, InboxRow
 from podium.testing.actors import Actor
 from podium.testing.faults import Fate, Faults, FaultyStore, SimulatedCrash
 from podium.testing.ledger import MemoryLedger, Told
+from podium.testing.limits import LimitModel
 from podium.testing.link import JumpingClock, Link, named
 from podium.testing.oracle import Examination, miscounted, unexplained, unreturned
 from podium.testing.performing import Performer
@@ -40,6 +41,7 @@ from podium.testing.scripts import Script
 from podium.testing.virtual import VirtualLoop, first_of
 from podium.testing.waits import Witness
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, ResourceRequirements, Workflow
+from podium.workflow.versions import version_for
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 6 * 3_600.0  # of the calm world, within which everything has to end
@@ -54,6 +56,8 @@ class World:
     """One simulated world."""
 
     patience_seconds = PATIENCE_SECONDS
+    # A clock that is set forward between two lives, or goes on after it stood still, ends a rate's time too soon.
+    limit_excuses: tuple[str, ...] = ("clock_jumps", "clock_freezes")
     rest_looks = 20  # ten seconds apart, within which everything is let go in the end
 
     def __init__(
@@ -97,6 +101,7 @@ class World:
         self._stopping: asyncio.Task[None] | None = None
         self._clock: JumpingClock | None = None
         self._definitions = Definitions(self.disk)
+        self.limits = LimitModel(workflow, loop.clock.now_us, self._has_ended)
         self._witnesses: dict[str, Witness] = {}
         self._seen: dict[str, int] = {}  # rows of each execution that its witness has followed
 
@@ -194,6 +199,7 @@ class World:
         rows = await self.disk.executions(None, limit=1_000)
         self.executions = {row.id: row.status for row in rows}
         expected = self.script.expected if self._performer is None else None
+        self.broken += self.limits.exceeded(self.fate.counts, self.limit_excuses)
         examination = Examination(self.disk, self.told, self.ledger.effects(), at_rest=ended, expected=expected)
         self.broken += await examination.examine()
         if not ended:
@@ -215,7 +221,7 @@ class World:
     async def _start(self) -> None:
         off_us = self.chance.choice((-3_600, 3_600, 5)) * SECOND if self.fate.strikes("clock_jumps") else 0
         clock = self._clock = JumpingClock(self.loop.clock, off_us)
-        store = self._store = FaultyStore(self.disk, self.fate, self.crash)
+        store = self._store = FaultyStore(self.disk, self.fate, self.crash, lambda b: self.limits.committed(b.rows))
         link = self._link = self._make_link()
         settings = msgspec.structs.replace(SETTINGS, agents_end_with_process=self._agents_live_here)
         engine = Engine(
@@ -321,19 +327,24 @@ class World:
             roles = [role for role in self.workflow.agents.values() if role.type == kind]
             able = tuple(dict.fromkeys(name for role in roles for name in role.capabilities))
             resources = roles[0].resources if roles else ResourceRequirements()
+            version = version_for(",".join(dict.fromkeys(role.version for role in roles if role.version)))
             for number in range(count):
                 agent = f"{kind}-{number + 1}"
                 slots = self.chance.randint(1, 3)
-                actor = self._actors[agent] = self._make_actor(agent, kind, slots, able, resources)
+                actor = self._actors[agent] = self._make_actor(agent, kind, slots, able, resources, version)
                 if not self._agents_live_here:
                     actor.come()
 
+    def _has_ended(self, agent: str, attempt: str) -> bool:
+        return self._actors[agent].has_ended(attempt)
+
     def _make_actor(
-        self, agent: str, kind: str, slots: int, able: tuple[str, ...], resources: ResourceRequirements
+        self, agent: str, kind: str, slots: int, able: tuple[str, ...], resources: ResourceRequirements, version: str
     ) -> Actor:
         return Actor(
             agent, kind, slots, self.fate, self.ledger, self._hear,
             script=self.script, performer=self._performer, capabilities=able, resources=resources,
+            version=version,
         )  # fmt: skip
 
     # --- clients -------------------------------------------------------------------------------------------------

@@ -94,12 +94,17 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
     "grows": "",
     "run_if": "the task may have run, or been skipped, by the former rule",
     "on_failure": "its failure may have had its effect already",
+    "rate_limit": "",
+    "concurrency": "",
 }
 AGENT_FIELDS: Final[Mapping[str, str]] = {
     "type": _SENT_OTHERWISE,
     "count": "",
     "capabilities": "",
     "resources": "",
+    "version": "",
+    "rate_limit": "",
+    "concurrency": "",
 }
 INPUT_FIELDS: Final[Mapping[str, str]] = {
     "type": "an execution may have been started with a value of the former type",

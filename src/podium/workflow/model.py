@@ -156,6 +156,24 @@ class WorkflowConfig(Struct, frozen=True, omit_defaults=True):
     max_crashes: int = 3  # a task that kills its worker so often fails for good
 
 
+class RateLimit(Struct, frozen=True, omit_defaults=True):
+    """At most so many attempts of one key begin within `per_seconds`, over all executions (in placement).
+
+    `key` is a text with `${…}`; empty, the limit is that of the task, or of the role that says it.
+    """
+
+    limit: int
+    per_seconds: float = 1.0
+    key: str = ""
+
+
+class ConcurrencyLimit(Struct, frozen=True, omit_defaults=True):
+    """At most so many attempts of one key are at work at once, over all executions; `key` as of a `RateLimit`."""
+
+    limit: int
+    key: str = ""
+
+
 class AgentGroup(Struct, frozen=True, omit_defaults=True):
     """A role of the workflow and the agents that fill it (document 004's `agents` block)."""
 
@@ -164,6 +182,9 @@ class AgentGroup(Struct, frozen=True, omit_defaults=True):
     count: int = 1
     capabilities: tuple[str, ...] = ()
     resources: ResourceRequirements = ResourceRequirements()  # what each agent of the group has to offer
+    version: str = ""  # which versions of agents may fill the role, as `workflow.versions` reads it; empty: any
+    rate_limit: RateLimit | None = None  # of its tasks together, unless they say their own
+    concurrency: ConcurrencyLimit | None = None  # likewise
 
 
 class Coordination(Struct, frozen=True, omit_defaults=True):
@@ -241,6 +262,8 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     max_parallel: int | None = None
     run_if: RunIf = RunIf.ALL_SUCCEEDED
     on_failure: OnFailure = OnFailure()
+    rate_limit: RateLimit | None = None
+    concurrency: ConcurrencyLimit | None = None
     status: TaskStatus = TaskStatus.PENDING
     result: Any = None
     grows: bool = False

@@ -21,6 +21,7 @@ MAX_VALUES: Final = 1_000_000  # in one payload, output or default
 PARTS: Final = ("result", "status", "error")  # of a task, to be read by others
 
 _EVERYWHERE: Final = frozenset({"input", "tasks", "execution"})
+_OF_A_ROLE: Final = frozenset({"input", "execution"})  # its tasks are several
 _BLOCK: Final = 8_192  # targets whose descendants are followed at once, one bit each
 
 Query = tuple[int, int, Path]  # the reading task, the task that is read, where
@@ -32,13 +33,20 @@ def reference_problems(workflow: Workflow, order: Order, problems: Problems) -> 
     checker = _Checker(order, declared, problems)
     for at, task in enumerate(workflow.tasks):
         _check_task(checker, at, task)
+    for role, group in workflow.agents.items():
+        for place, limited in (("rate_limit", group.rate_limit), ("concurrency", group.concurrency)):
+            if limited is not None and "${" in limited.key:
+                at_key: Path = ("agents", role, place, "key")
+                checker.template(None, f"the role {quoted(role)}", limited.key, at_key, _OF_A_ROLE)
     for path, text in _templates(workflow.output, ("output",)):
         checker.template(None, "the output", text, path, _EVERYWHERE)
     checker.finish(workflow)
 
 
 def _check_task(checker: _Checker, at: int, task: Task) -> None:
-    if task.payload is None and task.when is None and task.for_each is None:
+    limits = (("rate_limit", task.rate_limit), ("concurrency", task.concurrency))
+    keys = [(name, limited.key) for name, limited in limits if limited is not None and "${" in limited.key]
+    if task.payload is None and task.when is None and task.for_each is None and not keys:
         return
     what = f"task {quoted(task.id)}"
     path: Path = ("tasks", at)
@@ -49,13 +57,15 @@ def _check_task(checker: _Checker, at: int, task: Task) -> None:
     elif task.for_each is not None:
         for place, text in _templates(task.for_each, (*path, "for_each")):
             checker.template(at, what, text, place, _EVERYWHERE)
-    if task.payload is None:
+    if task.payload is None and not keys:
         return
     roots = set(_EVERYWHERE)
     if task.for_each is not None:
         roots |= {"item", "index"}
     if task.fans_out:
         roots.add("shard")
+    for name, key in keys:
+        checker.template(at, what, key, (*path, name, "key"), frozenset(roots))
     for place, text in _templates(task.payload, (*path, "payload")):
         checker.template(at, what, text, place, frozenset(roots))
 

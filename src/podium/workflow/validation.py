@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from podium.workflow.graph_rules import order_problems
+from podium.workflow.limit_rules import limit_problems, version_problems
 from podium.workflow.model import AgentGroup, FailureAction, InputParameter, ResourceRequirements, Task, Workflow
 from podium.workflow.problems import Path, Problem, Problems, quoted, raise_problems
 from podium.workflow.reference_rules import json_problem, reference_problems
@@ -220,6 +221,8 @@ def _check_group(role: str, group: AgentGroup, problems: Problems) -> None:
     for at, capability in enumerate(group.capabilities):
         _check_text(problems, "the capability", capability, (*path, "capabilities", at))
     _check_amounts(problems, group.resources, (*path, "resources"))
+    version_problems(f"the role {quoted(role)}", group.version, (*path, "version"), problems)
+    limit_problems(f"the role {quoted(role)}", group.rate_limit, group.concurrency, path, problems)
 
 
 # --- one task --------------------------------------------------------------------------------------------------------
@@ -243,6 +246,8 @@ def _check_task(workflow: Workflow, task: Task, path: Path, problems: Problems) 
     if task.priority is not None:
         _check_priority(problems, task.priority, (*path, "priority"))
     _check_fan_out(workflow, task, what, path, problems)
+    if task.rate_limit is not None or task.concurrency is not None:
+        limit_problems(what, task.rate_limit, task.concurrency, path, problems)
     if task.retries or task.retry is not None:
         _check_retry(task, what, path, problems)
     if task.on_failure.task is not None and task.on_failure.action is not FailureAction.FALLBACK:

@@ -40,6 +40,9 @@ AGENT: Final = {
     "count": "type: writer_agent\ncount: 3",
     "capabilities": "type: writer_agent\ncapabilities: [markdown, german]",
     "resources": "type: writer_agent\nresources: {cpu: 4, memory: 8GB}",
+    "version": 'type: writer_agent\nversion: ">=1.2,<2"',
+    "rate_limit": "type: writer_agent\nrate_limit: 100/m",
+    "concurrency": "type: writer_agent\nconcurrency: 10",
 }
 
 TASK: Final = {
@@ -66,6 +69,19 @@ TASK: Final = {
     "on_failure": "on_failure: {fallback: search}",
     "run_if": "depends_on: [search]\nrun_if: all_done",
     "grows": "grows: true",
+    "rate_limit": "rate_limit: 10/s",
+    "concurrency": "concurrency: 3",
+}
+
+RATE_LIMIT: Final = {
+    "limit": "limit: 10",
+    "per": "limit: 100\nper: 5m",
+    "key": 'limit: 10\nkey: "customer-${input.question}"',
+}
+
+CONCURRENCY: Final = {
+    "limit": "limit: 3",
+    "key": "limit: 3\nkey: mailbox",
 }
 
 RETRY: Final = {
@@ -133,7 +149,10 @@ _AROUND: Final = {
     "tasks": "tasks:\n  - {id: search, agent: writer}\n  - {id: write, agent: writer}",
 }
 _WRITE: Final = {"id": "id: write", "agent": "agent: writer"}
-_IN_TASK: Final = {"task": "", "retry": "retry", "failure": "on_failure", "resources": "resources"}
+_IN_TASK: Final = {"task": "", "retry": "retry", "failure": "on_failure", "resources": "resources"} | {
+    "rate_limit": "rate_limit",
+    "concurrency": "concurrency",
+}
 _IN_WORKFLOW: Final = {
     "workflow": (),
     "input": ("inputs", "question"),

@@ -28,6 +28,7 @@ from podium.workflow.problems import Path, did_you_mean, quoted, shown_path
 from podium.workflow.validation import COORDINATION_TYPES, INPUT_TYPES, MAX_INPUTS
 from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table, read_block
+from podium.workflow.yaml.limits import CONCURRENCY, RATE_LIMIT, concurrency, rate_limit
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, plain_value
 from podium.workflow.yaml.values import INVALID, Reading
 
@@ -166,6 +167,8 @@ TASK: Final = Table(
         Field("on_failure", on_failure, "fail, continue, or {fallback: TASK}"),
         Field("run_if", v.choice(RunIf, "condition"), "all_succeeded, or all_done: whatever became of them"),
         Field("grows", v.boolean, "whether its result may add tasks to the running graph"),
+        Field("rate_limit", rate_limit, 'at most so many attempts of a key within a time: "10/s"'),
+        Field("concurrency", concurrency, "at most so many attempts of a key at once"),
     ),
     later=(
         *(
@@ -175,11 +178,10 @@ TASK: Final = Table(
             "children",
             "compensate",
             "compensation",
-            "concurrency",
             "concurrency_key",
         ),
         *("constraints", "env", "environment", "escalation", "event", "form", "human", "idempotent", "include"),
-        *("output", "outputs", "parent_close_policy", "rate_limit", "requires", "schedule", "scheduled_at", "secrets"),
+        *("output", "outputs", "parent_close_policy", "requires", "schedule", "scheduled_at", "secrets"),
         *("signal", "speculative", "steps", "tags", "until", "wait", "wait_for", "workflow"),
     ),
 )
@@ -190,8 +192,11 @@ AGENT: Final = Table(
         Field("count", v.integer, "how many agents the role has"),
         Field("capabilities", v.texts, "what these agents can do"),
         Field("resources", resources, "what each of them has to offer"),
+        Field("version", v.text_as_written, 'which versions of agents may fill it: ">=1.2,<2"'),
+        Field("rate_limit", rate_limit, "a rate limit for its tasks that have none of their own"),
+        Field("concurrency", concurrency, "likewise, so many attempts at once"),
     ),
-    later=("concurrency", "env", "environment", "image", "rate_limit", "replicas", "secrets", "version"),
+    later=("env", "environment", "image", "replicas", "secrets"),
 )
 
 # --- the workflow ----------------------------------------------------------------------------------------------------
@@ -389,7 +394,10 @@ WORKFLOW: Final = Table(
     ),
 )
 
-_TABLES: Final = (WORKFLOW, CONFIG, AGENT, TASK, RESOURCES, RETRY, FAILURE, INPUT, CIRCUIT_BREAKER, FAULT_TOLERANCE)
+_TABLES: Final = (
+    *(WORKFLOW, CONFIG, AGENT, TASK, RESOURCES, RETRY, FAILURE, INPUT, CIRCUIT_BREAKER, FAULT_TOLERANCE),
+    *(RATE_LIMIT, CONCURRENCY),
+)
 WRITTEN_AS: Final[dict[str, tuple[str, ...]]] = {
     field.target: tuple(name for name in (field.name, *field.also)) for table in _TABLES for field in table.fields
 } | {

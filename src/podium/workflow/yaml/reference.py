@@ -14,7 +14,7 @@ from msgspec import Struct
 from podium.workflow import model
 from podium.workflow.expressions.methods import METHODS
 from podium.workflow.expressions.operations import FUNCTIONS
-from podium.workflow.yaml import examples, language
+from podium.workflow.yaml import examples, language, limits
 from podium.workflow.yaml.fields import Field, Table
 
 
@@ -54,6 +54,14 @@ BLOCKS: Final = (
     Block(
         "resources", "`resources`", "What a task needs, what an agent has.",
         language.RESOURCES, examples.RESOURCES, model.ResourceRequirements,
+    ),
+    Block(
+        "rate_limit", "`rate_limit`", "Of a task or a role; in short `10/s`, `100/5m`.",
+        limits.RATE_LIMIT, examples.RATE_LIMIT, model.RateLimit,
+    ),
+    Block(
+        "concurrency", "`concurrency`", "Of a task or a role; in short its limit.",
+        limits.CONCURRENCY, examples.CONCURRENCY, model.ConcurrencyLimit,
     ),
     Block("config", "`config`", "Of the workflow.", language.CONFIG, examples.CONFIG, model.WorkflowConfig),
     Block(

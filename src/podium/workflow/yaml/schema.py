@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from podium.workflow.model import NAMED_RETRY_POLICIES, ConstraintType
 from podium.workflow.validation import INPUT_TYPES, MAX_INPUTS
-from podium.workflow.yaml import language
+from podium.workflow.yaml import language, limits
 from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table
 from podium.workflow.yaml.values import Read
@@ -142,6 +142,15 @@ def _on_failure() -> Shape:
     return {"anyOf": [{"enum": ["fail", "continue"]}, in_short, block]}
 
 
+def _rate_limit() -> Shape:
+    in_short = {"type": "string", "pattern": limits.IN_SHORT}
+    return {"anyOf": [in_short, _block(limits.RATE_LIMIT, needed=("limit",))]}
+
+
+def _concurrency() -> Shape:
+    return {"anyOf": [{"type": "integer"}, _block(limits.CONCURRENCY, needed=("limit",))]}
+
+
 def _inputs() -> Shape:
     default = {"type": ["string", "number", "boolean", "array", "null"]}
     one = {"anyOf": [{"enum": list(INPUT_TYPES)}, _block(language.INPUT), default]}
@@ -193,5 +202,7 @@ _SHAPES: Final[dict[Read, Any]] = {
     language.circuit_breaker: lambda: _block(language.CIRCUIT_BREAKER),
     language.saga_pattern: lambda: _block(language.SAGA),
     language.constraints: _constraints,
+    limits.rate_limit: _rate_limit,
+    limits.concurrency: _concurrency,
 }
 """What each reader of the language takes: a shape, or what makes one."""

@@ -3,7 +3,7 @@
 import pytest
 
 from podium.exceptions import InvalidInputError
-from podium.fleet.versions import satisfies
+from podium.workflow.versions import satisfies
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING
 
 from podium.exceptions import InvalidInputError
+
+if TYPE_CHECKING:  # imported where a constraint is read: most workflows have none
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
 
 MAX_CONSTRAINT = 200
 _SHORT = re.compile(r"(?P<mark>[\^~]|)(?P<version>[vV]?\d[^,<>=!~^*\s]*)")
@@ -36,9 +38,27 @@ def satisfies(version: str, constraint: str) -> bool:
     return allowed.contains(found, prereleases=bool(allowed.prereleases))
 
 
+def check_constraint(constraint: str) -> None:
+    """Raise InvalidInputError for a constraint that can't be read."""
+    _specifier(constraint.strip())
+
+
+def version_for(constraint: str) -> str:
+    """Return a version that a constraint allows, near those that it names: what an agent that is made up for it has."""
+    if satisfies("1.0", constraint):
+        return "1.0"
+    named: list[str] = re.findall(r"\d+(?:\.\d+)*[^,<>=!~^*\s]*", constraint)
+    for version in (*named, *(f"{name}.1" for name in named), *(f"{int(name.split('.')[0]) + 1}.0" for name in named)):
+        if satisfies(version, constraint):
+            return version
+    return next((f"0.{at}" for at in range(100) if satisfies(f"0.{at}", constraint)), constraint)
+
+
 @lru_cache(maxsize=1_024)
 def _specifier(constraint: str) -> SpecifierSet | None:
     """Return the comparisons of a constraint; None for one that only equal text satisfies."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     if len(constraint) > MAX_CONSTRAINT:
         raise InvalidInputError(f"a version constraint has at most {MAX_CONSTRAINT} characters")
     if constraint in _EVERY:
@@ -76,6 +96,8 @@ def _comparison(part: str) -> str:
 
 @lru_cache(maxsize=4_096)
 def _version(text: str) -> Version | None:
+    from packaging.version import InvalidVersion, Version
+
     try:
         return Version(text)
     except InvalidVersion:
