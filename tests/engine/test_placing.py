@@ -71,9 +71,9 @@ def test_a_grant_that_was_ignored_before_its_execution_was_read_gives_the_task_b
     reading = desk.await_reading(state.id)
     told = (state.id, state.sequence, [Ended(state.attempt_id("a", 1), How.NOT_BEGUN)])
     desk.was_read(state.id, reading, state)
-    assert desk.grants(2, 10) == []  # for all that is known, the grant is on its way
+    assert desk.grants(2, 10, 0) == []  # for all that is known, the grant is on its way
     desk.apply([told])
-    assert len(desk.grants(2, 10)) == 1
+    assert len(desk.grants(2, 10, 0)) == 1
 
 
 def test_a_grant_that_was_recorded_is_not_given_back_by_what_is_told_of_it_later():
@@ -87,7 +87,7 @@ def test_a_grant_that_was_recorded_is_not_given_back_by_what_is_told_of_it_later
     game.grant("a", agent="agent")
     desk.adopt(state)
     desk.apply([(state.id, state.sequence, [Ended(state.attempt_id("a", 2), How.NOT_BEGUN)])])
-    assert desk.grants(2, 10) == []
+    assert desk.grants(2, 10, 0) == []
     assert desk.placement.attempts_of(state.id) == [state.attempt_id("a", 1)]
     assert not desk._promised
 
