@@ -100,7 +100,9 @@ class LimitModel:
             self._live[key].pop(attempt, None)
 
     def _granted(self, execution: str, path: str, number: int, agent: str) -> None:
-        task = self._tasks[path.partition("[")[0]]
+        task = self._tasks.get(path.partition("[")[0])
+        if task is None:
+            return  # it was added by a result; its limits, if it has some, aren't followed
         rate: Any = self._limit_of(task, "rate_limit")
         concurrency: Any = self._limit_of(task, "concurrency")
         self.counted += rate is not None or concurrency is not None
