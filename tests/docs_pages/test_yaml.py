@@ -22,6 +22,7 @@ PAGE = page("yaml.md")
         ("Inputs", 0, language.INPUT),
         ("Agents", 0, language.AGENT),
         ("Tasks", 0, language.TASK),
+        ("Waiting", 0, language.ESCALATION),
         ("Retry", 0, language.RETRY),
         ("Failure", 0, language.FAILURE),
         ("Resources", 0, language.RESOURCES),

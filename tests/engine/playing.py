@@ -14,6 +14,7 @@ from podium.engine.definition import Definition
 from podium.engine.evolve import evolve
 from podium.engine.expansions import without_growth
 from podium.engine.explain import Sources, explain, headline
+from podium.engine.reconciliation import contradictions
 from podium.engine.snapshot import decode_state, encode_state
 from podium.engine.state import DECIDING, IN_FLIGHT, State, TaskState
 from podium.engine.step import Decision, step
@@ -160,6 +161,7 @@ def _check_counters(state: State) -> None:
     for status in TaskStatus:
         assert state.counts[status] == sum(t.status is status for t in tasks), status
     assert state.live == sum(len(t.live or ()) for t in tasks)
+    assert contradictions(state) == []
     assert state.in_flight == sum(t.fan is None and t.status in IN_FLIGHT for t in tasks)
     assert state.total == sum(1 for t in tasks if t.parent is None) + sum(t.fan.count for t in tasks if t.fan)
     for task in tasks:
@@ -248,7 +250,7 @@ def _check_not_stuck(play: Play) -> None:
     state = play.state
     if state.final or state.status is ExecutionStatus.PAUSED:
         return
-    waits = state.live > 0 or state.counts[TaskStatus.READY] > 0 or state.next_timer_us() is not None
+    waits = state.live > 0 or state.counts[TaskStatus.READY] > 0 or state.next_timer_us() is not None or state.waiting
     assert waits, f"stuck in {state.status}: {[(t.path, str(t.status)) for t in state.tasks.values() if not t.final]}"
     retrying = [t for t in state.tasks.values() if t.status is TaskStatus.RETRYING]
     if retrying and state.status in DECIDING:

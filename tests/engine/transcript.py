@@ -29,6 +29,7 @@ from podium.engine.assignments import arguments_of, execution_result
 from podium.engine.commands import Assign, Command, Stop
 from podium.engine.expansions import without_growth
 from podium.engine.explain import Sources, explain, headline
+from podium.engine.letters import Letter, letters_of
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import Task
@@ -75,13 +76,15 @@ def _answers(play: Play, line: str) -> list[str]:
             return ["  none" if due is None else f"  {_at(due)}"]
         case "wait":
             play.now_us += round((parse_duration(words[0]) if words else 0) * 1_000_000)
-    decision = play.decide(_input(play, word, words, line))
+    given_ = _input(play, word, words, line)
+    decision = play.decide(given_)
     check_state(play)
     check_history(play)
     told = [_event(event) for event in decision.events]
     return [
         *told,
         *(_command(c) for c in decision.commands),
+        *(_letter(each) for each in letters_of(play.state, given_, decision.events)),
         f"= {play.state.status}{' (partial)' * play.state.partial}",
     ]
 
@@ -127,6 +130,14 @@ def _input(play: Play, word: str, words: list[str], line: str) -> inp.Input:
             return inp.Skip(words[0], " ".join(words[1:]), "maren")
         case "complete":
             return inp.Complete(words[0], _value(line.split(maxsplit=2)[2]), by="maren")
+        case "answer":
+            return inp.Answer(words[0], _value(" ".join(words[2:]) or "null"), words[1])
+        case "await":
+            return inp.Await(words[0], words[1], int(words[2]), "t")
+        case "ended":
+            value = _value(" ".join(words[3:])) if len(words) > 3 else None
+            failed = ErrorInfo("ValueError", "boom") if words[2] != "completed" else None
+            return inp.Ended(words[0], words[1], words[2], value, failed)
         case "signal":
             return inp.Signal(words[0], _value(line.split(maxsplit=2)[2] if len(words) > 1 else "null"))
         case _:
@@ -170,6 +181,17 @@ def _shown(name: str, value: Any) -> str:
 
 def _at(at_us: int) -> str:
     return f"+{(at_us - BEGIN_US) / 1e6:g}s"
+
+
+def _letter(letter: Letter) -> str:
+    given = letter.given
+    match given:
+        case inp.Await(task=task):
+            return f"! ask {letter.to} to tell {task} of its end"
+        case inp.Ended(task=task, status=status):
+            return f"! tell {task} of {letter.to} that this one is {status}"
+        case _:
+            raise AssertionError(f"a letter holds no {type(given).__name__}")
 
 
 def _command(command: Command) -> str:

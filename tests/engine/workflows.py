@@ -12,12 +12,14 @@ from podium.workflow.model import (
     AgentGroup,
     Constraint,
     ConstraintType,
+    Escalation,
     FailureAction,
     OnFailure,
     RetryPolicy,
     RunIf,
     Task,
     TaskStatus,
+    TaskType,
     Workflow,
     WorkflowConfig,
 )
@@ -33,6 +35,17 @@ _RETRIES = st.sampled_from(
         RetryPolicy(max_attempts=2, non_retryable=("KeyError",)),
     ]
 )
+
+
+_OUTSIDE: list[dict[str, Any]] = [
+    {"type": TaskType.WAIT, "signal": "s"},
+    {"type": TaskType.WAIT, "signal": "s", "accept": "signal.value.n > 1"},
+    {"type": TaskType.WAIT, "wait_for": 5.0},
+    {"type": TaskType.WAIT, "until": "2023-11-14T22:13:30Z"},
+    {"type": TaskType.WAIT, "execution": "e-2"},
+    {"type": TaskType.HUMAN, "assignee": "ann", "escalation": Escalation(4.0, "bob")},
+    {"type": TaskType.HUMAN, "form": {"type": "object", "required": ["n"]}},
+]
 
 
 @st.composite
@@ -78,6 +91,16 @@ def _fallbacks(draw: st.DrawFn, names: list[str]) -> dict[str, str]:
 def _task(draw: st.DrawFn, name: str, dependencies: list[str], fallback: str | None, stands_in: bool) -> Task:
     action = draw(st.sampled_from([FailureAction.FAIL, FailureAction.CONTINUE]))
     on_failure = OnFailure(FailureAction.FALLBACK, fallback) if fallback else OnFailure(action)
+    if draw(st.integers(0, 4)) == 0:
+        return Task(
+            id=name,
+            dependencies=tuple(dependencies),
+            on_failure=on_failure,
+            run_if=draw(st.sampled_from([RunIf.ALL_SUCCEEDED, RunIf.ALL_DONE])),
+            timeout=draw(st.sampled_from([None, None, 20.0])),
+            deadline=draw(st.sampled_from([None, None, 8.0])),
+            **draw(st.sampled_from(_OUTSIDE)),
+        )
     about: dict[str, Any] = {}
     shape = draw(st.integers(0, 5))
     if shape == 0:
@@ -124,7 +147,34 @@ _COMMANDS: tuple[inp.Input, ...] = (
     inp.Cancel("so", force=True),
     inp.Retry(),
     inp.Signal("s"),
+    inp.Signal("s", json_value({"n": 2})),
+    inp.Answer("t0", json_value({"n": 1}), "ann"),
+    inp.Await("e-3", "x", 3, "t"),
+    inp.Await("e-3", "x", 3, "another"),
+    inp.Ended("t0", "e-2", "completed"),
 )
+
+
+def _from_outside(draw: st.DataObject, play: Play) -> inp.Input:
+    """Draw what a waiting task waits for, or something like it."""
+    path = draw.draw(st.sampled_from([path for paths in play.state.waiting.values() for path in paths]))
+    wait = play.state.tasks[path].wait
+    assert wait is not None
+    return what_comes(path, wait.awaits, wait.name, draw.draw(st.booleans()))
+
+
+def what_comes(path: str, awaits: str, name: str, fits: bool) -> inp.Input:
+    """Return an input that ends a wait, or fails to."""
+    match awaits:
+        case "signal":
+            return inp.Signal(name, json_value({"n": 2 if fits else 0}))
+        case "person":
+            return inp.Answer(path, json_value({"n": 1} if fits else 1), "ann")
+        case "execution":
+            status, why = ("completed", None) if fits else ("failed", error())
+            return inp.Ended(path, name, status, json_value(1) if fits else None, why)
+        case _:
+            return inp.Tick()
 
 
 def draw_input(draw: st.DataObject, play: Play) -> inp.Input:
@@ -134,6 +184,8 @@ def draw_input(draw: st.DataObject, play: Play) -> inp.Input:
         return _steering(draw, play)
     if kind >= 17:
         return draw.draw(st.sampled_from(_COMMANDS))
+    if play.state.waiting and kind == 12:
+        return _from_outside(draw, play)
     if kind >= 15:
         play.now_us += draw.draw(st.sampled_from([0, 1, 500_000, 1_000_000, 4_000_000, 40_000_000]))
         return inp.Tick()
@@ -231,6 +283,14 @@ def _strange(draw: st.DataObject, play: Play) -> inp.Input:
             return _about(draw, play, task, number)
 
 
+def _end_a_wait(play: Play) -> None:
+    """Let what the first waiting task waits for come."""
+    ((awaits, name), paths) = next(iter(play.state.waiting.items()))
+    if awaits == "time":
+        play.now_us = max(play.state.next_timer_us() or 0, play.now_us)
+    play.give(what_comes(next(iter(paths)), awaits, name, True))
+
+
 def wind_down(play: Play, most: int = 3_000) -> None:
     """Let the execution come to its end: everything resumes, is granted and succeeds, and timers fire."""
     for _ in range(most):
@@ -245,6 +305,8 @@ def wind_down(play: Play, most: int = 3_000) -> None:
             play.give(inp.Succeeded(*live[0], json_value([1, 2])))
         elif ready:
             play.give(inp.Grant(1, len(play.rows), tuple(_granted(play, task) for task in ready)))
+        elif play.state.waiting:
+            _end_a_wait(play)
         else:
             due = play.state.next_timer_us()
             assert due is not None, "nothing is live, ready or timed, and it isn't final"

@@ -20,6 +20,7 @@ from podium.workflow.model import (
     Constraint,
     ConstraintType,
     Coordination,
+    Escalation,
     FailureAction,
     FaultTolerance,
     InputParameter,
@@ -147,6 +148,14 @@ TASK_CHANGES: dict[str, Any] = {
     "grows": True,
     "rate_limit": RateLimit(10),
     "concurrency": ConcurrencyLimit(3),
+    "signal": "x",
+    "accept": "signal.value",
+    "wait_for": 3.0,
+    "until": "2030-01-01T00:00:00Z",
+    "execution": "x",
+    "form": {},
+    "assignee": "x",
+    "escalation": Escalation(3.0, "x"),
 }
 WORKFLOW_CHANGES: dict[str, Any] = {
     "name": "other",

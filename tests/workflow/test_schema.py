@@ -135,7 +135,7 @@ MISTAKES = [
     "name: w\ntasks: [{id: a, agent: noop, timeout: -1}]",
     "name: w\ntasks: [{id: a, agent: noop, timeout: true}]",
     "name: w\ntasks: [{id: a, agent: noop, priority: urgent}]",
-    "name: w\ntasks: [{id: a, agent: noop, type: wait}]",
+    "name: w\ntasks: [{id: a, agent: noop, type: timer}]",
     "name: w\ntasks: [{id: a, agent: noop, run_if: always}]",
     "name: w\ntasks: [{id: a, agent: noop, on_failure: ask}]",
     "name: w\ntasks: [{id: a, agent: noop, on_failure: {fallback: b, action: fail}}]",

@@ -12,6 +12,7 @@ from podium.exceptions import WorkflowInvalidError, WorkflowSyntaxError
 from podium.workflow.hashing import content_hash
 from podium.workflow.model import (
     NAMED_RETRY_POLICIES,
+    WITHOUT_AGENT,
     AgentGroup,
     CircuitBreaker,
     ConcurrencyLimit,
@@ -453,7 +454,7 @@ def workflows(draw):
             Task(
                 id=task_id,
                 name=draw(st.just("") | TITLES),
-                type=draw(st.sampled_from(TaskType)),
+                type=draw(st.sampled_from([kind for kind in TaskType if kind not in WITHOUT_AGENT])),
                 agent=role,
                 agent_type=agents[role].type if role else draw(NAMES),
                 function=draw(st.just("") | TITLES),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Agent = AgentDefinition | AgentInfo | type | str | Callable[..., Any]
 
-_UNBEGUN = {TaskStatus.PENDING, TaskStatus.READY, TaskStatus.RETRYING}
+_UNBEGUN = {TaskStatus.PENDING, TaskStatus.READY, TaskStatus.RETRYING, TaskStatus.WAITING}
 
 
 class TaskExecutor(WithOrchestrator):

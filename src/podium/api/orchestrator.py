@@ -8,7 +8,7 @@ or an execution's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
@@ -313,6 +313,24 @@ class Orchestrator:
     async def resume_workflow(self, workflow_id: str) -> bool:
         """Let a paused execution go on. False if it isn't paused."""
         return await self._commanded(workflow_id, inp.Resume())
+
+    async def signal_workflow(self, workflow_id: str, name: str, value: Any = None) -> bool:
+        """Tell an execution something that a task of it waits for, or will. False if it has ended already."""
+        return await self._said(self._opened().signal(await self._execution(workflow_id), name, value))
+
+    async def answer_task(self, workflow_id: str, task_id: str, value: Any = None, *, by: str = "") -> bool:
+        """Answer what a task of an execution asks. False if somebody was first, or nobody is asked.
+
+        Raises InvalidInputError for an answer that doesn't fit the form.
+        """
+        return await self._said(self._opened().answer(await self._execution(workflow_id), task_id, value, by=by))
+
+    async def _said(self, work: Awaitable[None]) -> bool:
+        try:
+            await work
+        except ConflictError:
+            return False
+        return True
 
     async def get_workflow_status(self, workflow_id: str) -> WorkflowStatus:
         """Return an execution's status as committed."""

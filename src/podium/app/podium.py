@@ -22,6 +22,7 @@ from podium.app.owning import Owning, Part
 from podium.app.steering import Steering
 from podium.app.stores import Opened, open_store
 from podium.app.submitting import Submitting
+from podium.app.telling import Telling
 from podium.clock import Clock, SystemClock
 from podium.engine import events as ev
 from podium.engine import inputs as inp
@@ -98,6 +99,7 @@ class Podium:
         )
         self._finding = Finding(settings, store, self._owning)
         self._steering = Steering(settings, self._delivering, self._finding)
+        self._telling = Telling(store, settings.tenant, clock, self.follower)
         self._explaining = Explaining(
             owners, self._crew, clock,
             engine=lambda: self.engine, agents=lambda: self.agents, follower=self.follower,
@@ -315,6 +317,22 @@ class Podium:
     async def rerun(self, execution: str, from_task: str = "") -> Rerun:
         """Return what `retry` would do. Raises as that does."""
         return await self._steering.rerun(execution, from_task)
+
+    async def signal(self, execution: str, name: str, value: Any = None) -> None:
+        """Tell an execution something: the task that waits longest for this signal goes on with its value.
+
+        Where none waits, it is kept for one to come. Returns once that is on disk. Raises ExecutionNotFoundError,
+        InvalidInputError, ConflictError when the execution has ended or keeps too many signals already.
+        """
+        await self.command(execution, await self._telling.signal(name, value))
+
+    async def answer(self, execution: str, task: str, value: Any = None, *, by: str = "") -> None:
+        """Answer what a task asks; returns once that is on disk. `by` is who answers.
+
+        Raises ExecutionNotFoundError, InvalidInputError for an answer that doesn't fit the form, ConflictError when
+        somebody was first (it says who, and when) or nobody is asked.
+        """
+        await self.command(execution, await self._telling.answer(execution, task, value, by))
 
     async def find(self, beginning: str) -> ExecutionRow:
         """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""

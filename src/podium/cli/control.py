@@ -13,7 +13,6 @@ from podium.cli.manners import Manners
 from podium.cli.resuming import ExecutionId
 
 if TYPE_CHECKING:
-    from podium.app import Podium
     from podium.engine.inputs import Input
 
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the history keeps it.")]
@@ -46,12 +45,9 @@ def signal(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The signal's name.")],
     value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="JSON, or any text.")] = None,
 ) -> int:
-    """Tell a running execution something; its history keeps it."""
+    """Tell a running execution something: a task that waits for this signal goes on with its value."""
     from podium.cli.given import json_or_text
-    from podium.exceptions import InvalidInputError
 
-    if not name.strip() or len(name) > 200 or not name.isprintable():
-        raise InvalidInputError("a signal's name is a word of at most 200 characters")
     return _tell(manners, execution, (name, None if value is None else json_or_text(value)))
 
 
@@ -64,9 +60,11 @@ def _tell(manners: Manners, given: str, told: Input | tuple[str, Any]) -> int:
     async def whole() -> None:
         async with looking(manners) as podium:
             row = await found(podium, given)
-            message = await _signal(podium, *told) if isinstance(told, tuple) else told
             owned = await podium.who_runs(row.id)
-            await podium.command(row.id, message)
+            if isinstance(told, tuple):
+                await podium.signal(row.id, *told)
+            else:
+                await podium.command(row.id, told)
             state = (await podium.follower(row.id)).state
             if manners.json:
                 print_json({"execution_id": row.id, "status": str(state.status), "live_attempts": state.live})
@@ -78,23 +76,3 @@ def _tell(manners: Manners, given: str, told: Input | tuple[str, Any]) -> int:
 
     finish(whole())
     return 0
-
-
-async def _signal(podium: Podium, name: str, value: Any) -> Input:
-    """Return the input of a signal; a large value is kept beside it first."""
-    import msgspec
-
-    from podium.clock import SystemClock
-    from podium.engine import inputs as inp
-    from podium.engine.values import value_of
-    from podium.exceptions import InvalidInputError
-    from podium.store.protocol import Blob
-
-    try:
-        encoded = msgspec.json.encode(value)
-    except (OverflowError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"the value can't be kept: {error}") from error
-    kept, content = value_of(encoded)
-    if content is not None and kept.blob is not None:
-        await podium.store.put([Blob(podium.settings.tenant, kept.blob, content)], SystemClock().now_us())
-    return inp.Signal(name, kept)

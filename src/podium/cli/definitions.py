@@ -146,5 +146,9 @@ def _agent_document(definition: AgentDefinition) -> dict[str, Any]:
 
 def _types_of(workflow: Workflow) -> list[str]:
     groups = workflow.agents
-    types = (t.agent_type or (groups[t.agent].type if t.agent in groups else t.agent) for t in workflow.tasks)
+    types = (
+        t.agent_type or (groups[t.agent].type if t.agent in groups else t.agent)
+        for t in workflow.tasks
+        if t.needs_agent
+    )
     return list(dict.fromkeys(types))

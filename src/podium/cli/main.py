@@ -35,6 +35,8 @@ COMMANDS = {
     "skip": ("podium.cli.steering", "skip"),
     "complete": ("podium.cli.steering", "complete"),
     "signal": ("podium.cli.control", "signal"),
+    "waiting": ("podium.cli.answering", "waiting"),
+    "answer": ("podium.cli.answering", "answer"),
     "validate": ("podium.cli.definitions", "validate"),
     "fmt": ("podium.cli.formatting", "fmt"),
     "diff": ("podium.cli.comparing", "diff"),

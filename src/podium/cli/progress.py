@@ -13,6 +13,7 @@ from podium.cli.printing import cut, say, width, wrapped
 from podium.cli.rows import Activity, counted, shown_error
 from podium.cli.times import between_us, clock_time
 from podium.engine import events as ev
+from podium.engine.outside import waited_for
 from podium.engine.state import State, TaskState
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
@@ -182,6 +183,10 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
             return event.task, f"given back: {event.reason}"
         case ev.RetryScheduled():
             return event.task, f"again in {between_us(now_us, event.due_us)}" if event.due_us > now_us else "again now"
+        case ev.TaskWaiting():
+            return event.task, f"waiting for {waited_for(event)}"
+        case ev.TaskEscalated():
+            return event.task, f"no answer yet: {event.to} is asked"
         case ev.TaskCompleted() if event.by:
             return event.task, f"completed{_who(event.by)}{_because(event.reason)}"
         case ev.TaskCompleted():

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from podium.cli.times import between_us
+from podium.engine.outside import waited_for
 from podium.engine.state import State, TaskState
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import TaskStatus
@@ -20,11 +21,12 @@ from podium.workflow.model import TaskStatus
 TITLES = ("TASK", "STATE", "AGENT", "TRY", "TIME", "NOTE")
 COLORS = {
     TaskStatus.RUNNING: "cyan", TaskStatus.RETRYING: "yellow", TaskStatus.COMPLETED: "green", TaskStatus.FAILED: "red",
-    TaskStatus.CANCELLED: "yellow", TaskStatus.SKIPPED: "dim", TaskStatus.PENDING: "dim",
+    TaskStatus.CANCELLED: "yellow", TaskStatus.WAITING: "blue", TaskStatus.SKIPPED: "dim", TaskStatus.PENDING: "dim",
 }  # fmt: skip
-_PRESSING = (TaskStatus.FAILED, TaskStatus.RETRYING, TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.READY)
-_ORDER = (TaskStatus.COMPLETED, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.READY, TaskStatus.PENDING,
-          TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED)  # fmt: skip
+_PRESSING = (TaskStatus.FAILED, TaskStatus.RETRYING, TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.CANCELLED,
+             TaskStatus.READY)  # fmt: skip
+_ORDER = (TaskStatus.COMPLETED, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.READY, TaskStatus.WAITING,
+          TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED)  # fmt: skip
 
 Activity = Mapping[str, Mapping[str, Any]]
 
@@ -133,6 +135,8 @@ def note_of(state: State, task: TaskState, now_us: int, activity: Mapping[str, A
             return _error(task)
         case TaskStatus.READY:
             return "waits for an agent"
+        case TaskStatus.WAITING if task.wait is not None:
+            return f"waiting for {waited_for(task.wait)}"
         case _:
             return task.reason
 

@@ -7,6 +7,7 @@ It looks only at the work lists that `evolve` keeps, and is called again until i
 from __future__ import annotations
 
 from podium.engine import events as ev
+from podium.engine.outside import Taken, begin
 from podium.engine.scope import items_of, scope_for
 from podium.engine.state import DECIDING, State, TaskState, unfinished_instances
 from podium.exceptions import ExpressionError
@@ -26,7 +27,7 @@ def advance(state: State, now_us: int) -> list[ev.Event]:
     if state.fatal is not None:
         task, error = state.fatal
         return [ev.ExecutionFailing(error, task)]
-    events = _look_at_eligible(state) if state.eligible else []
+    events = _look_at_eligible(state, now_us) if state.eligible else []
     if not events and state.fans:
         events = _look_at_fans(state)
     return events or _look_at_the_whole(state)
@@ -42,8 +43,9 @@ def _look_at_the_whole(state: State) -> list[ev.Event]:
     return []
 
 
-def _look_at_eligible(state: State) -> list[ev.Event]:
+def _look_at_eligible(state: State, now_us: int) -> list[ev.Event]:
     events: list[ev.Event] = []
+    taken: Taken = set()
     ready: list[str] = []
     limit = state.definition.max_parallel
     room = len(state.eligible) if limit is None else limit - state.in_flight
@@ -54,6 +56,8 @@ def _look_at_eligible(state: State) -> list[ev.Event]:
             events.append(event)
             if isinstance(event, ev.TaskSkipped | ev.TaskFailed):  # a fallback whose instances a retry opened again
                 events += [ev.TaskCancelled(i.path) for i in unfinished_instances(state, task)]
+        elif task.compiled.outside is not None:
+            events += begin(state, task, now_us, taken)
         elif len(ready) < room and _fits_its_fan(task, ready):
             ready.append(path)
         elif limit is not None and len(ready) >= room:

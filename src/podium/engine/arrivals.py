@@ -116,6 +116,8 @@ class Batch:
         self.told: list[Changes] = []  # for the replica that places, where that is another one
         self.refused: list[str] = []  # executions an input of which is drained and not recorded
         self.posted: list[InboxRow] = []  # inputs for executions of other owners
+        self.letters: list[InboxRow] = []  # from executions to others
+        self.refusals: list[InboxRow] = []  # of letters
         self.moved: dict[int, InboxRow] = {}  # inbox rows that come under another number, by the id they have now
         self._drained_of: dict[int, int] = {}  # the shards of those without rows
         self._guards: set[int] = set()  # shards that it relies on besides those of its rows
@@ -179,6 +181,7 @@ class Batch:
     def carry_over(self, lost: Batch, fences: Mapping[int, int]) -> None:
         """Keep of a batch that wasn't written what needn't be decided again, where its shards are still ours."""
         self.refused += lost.refused
+        self.refusals += lost.refusals
         decided = {d.arrival.inbox_id for d in lost.decided}
         for inbox_id in lost.drained:
             shard = lost._drained_of.get(inbox_id)
@@ -215,7 +218,7 @@ class Batch:
             rows=self.rows,
             executions=[ExecutionChange(row_of(state), before) for state, before in self.touched.values()],
             drained=self.drained,
-            inbox=[*self.posted, *self.moved.values()],
+            inbox=[*self.posted, *self.letters, *self.refusals, *self.moved.values()],
             blobs=self.blobs,
             counters=self.counters,
             now_us=now_us,
@@ -284,8 +287,17 @@ def _summary(state: State) -> bytes:
     counts = state.counts
     return (
         f'{{"total":{state.total},"completed":{counts[TaskStatus.COMPLETED]},"failed":{counts[TaskStatus.FAILED]},'
-        f'"running":{counts[TaskStatus.RUNNING]},"ready":{counts[TaskStatus.READY]},"partial":{str(state.partial).lower()}}}'
+        f'"running":{counts[TaskStatus.RUNNING]},"ready":{counts[TaskStatus.READY]},"partial":{str(state.partial).lower()}'
+        f"{_waits(state)}}}"
     ).encode()
+
+
+def _waits(state: State) -> str:
+    """Return how many tasks wait for something outside, and how many of them for a person; nothing where none does."""
+    if not state.waiting or state.final:
+        return ""
+    people = sum(len(paths) for (awaits, _), paths in state.waiting.items() if awaits == "person")
+    return f',"waiting":{state.counts[TaskStatus.WAITING]},"people":{people}'
 
 
 def posted(row: InboxRow, given: inp.Input) -> Arrival:

@@ -14,9 +14,9 @@ from zlib import crc32
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine import steering
+from podium.engine import outside, steering
 from podium.engine.growing import GrowthRefused, growth_of
-from podium.engine.state import State, TaskState, unfinished_instances
+from podium.engine.state import WAIT_TIMERS, State, TaskState, unfinished_instances
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
@@ -82,7 +82,19 @@ def _cancel(state: State, given: inp.Cancel, now_us: int) -> list[ev.Event]:
 def _signal(state: State, given: inp.Signal, now_us: int) -> list[ev.Event]:
     if state.final:
         return _ignored(f"the execution is {state.status} already")
-    return [ev.SignalReceived(given.name, given.value)]
+    return outside.hear(state, given)
+
+
+def _answer(state: State, given: inp.Answer, now_us: int) -> list[ev.Event]:
+    return outside.answer(state, given)
+
+
+def _await(state: State, given: inp.Await, now_us: int) -> list[ev.Event]:
+    return outside.await_end(state, given)
+
+
+def _ended(state: State, given: inp.Ended, now_us: int) -> list[ev.Event]:
+    return outside.ended(state, given)
 
 
 # --- attempts ----------------------------------------------------------------------------------------------------
@@ -259,6 +271,8 @@ def _tick(state: State, given: inp.Tick, now_us: int) -> list[ev.Event]:
 def _task_timer(state: State, task: TaskState, kind: str, number: int, now_us: int) -> list[ev.Event]:
     if kind == "retry":
         return [ev.TasksReady((task.path,))]
+    if kind in WAIT_TIMERS:
+        return outside.time_has_come(task, kind)
     if kind == "attempt":
         error = ErrorInfo("TimeoutError", f"no result within the attempt's timeout of {task.compiled.spec.timeout:g} s")
         return _after_failure(state, task, number, error, "timeout", now_us)
@@ -320,4 +334,7 @@ _DECIDE: dict[type, Callable[[State, Any, int], list[ev.Event]]] = {
     inp.Skip: steering.skip,
     inp.Complete: steering.complete,
     inp.Signal: _signal,
+    inp.Answer: _answer,
+    inp.Await: _await,
+    inp.Ended: _ended,
 }

@@ -15,8 +15,10 @@ from podium.engine.changes import Exports
 from podium.engine.declining import Declining
 from podium.engine.forwarding import Forwarding
 from podium.engine.intake import Intake
+from podium.engine.letters import letters_of
 from podium.engine.loading import Loader
 from podium.engine.residency import Residency
+from podium.engine.scope import blobs_read
 from podium.engine.shards import OwnedShards
 from podium.engine.staffing import Staffing
 from podium.engine.state import State
@@ -81,10 +83,11 @@ class Deciding:
         if isinstance(given, inp.Start) and before:
             self._declining.repeated(arrival)
             return
-        if isinstance(given, inp.Succeeded | inp.Complete) and arrival.blobs:
+        if arrival.blobs and not isinstance(given, inp.Start):
             _pin(state, given, arrival)
         decision = step(state, given, now_us)
         batch.add(arrival, state, before, decision, now_us)
+        batch.letters += [letter.row(state.tenant, now_us) for letter in letters_of(state, given, decision.events)]
         self._staffing.follow(state, given, decision.events)
         if not self._shards.leads:
             changes = self._exports.take()
@@ -140,10 +143,10 @@ def _counted(state: State, given: inp.Input, events: list[ev.Event]) -> list[Cou
     return changes
 
 
-def _pin(state: State, given: inp.Succeeded | inp.Complete, arrival: Arrival) -> None:
+def _pin(state: State, given: inp.Input, arrival: Arrival) -> None:
     """Keep an arrival's large values at hand, if conditions read them, or those of tasks that it adds may do so."""
     grows = isinstance(given, inp.Succeeded) and given.growth is not None
-    if not grows and given.task.partition("[")[0] not in state.definition.hot:
+    if not grows and not blobs_read(state.definition, given):
         return
     for digest, content in arrival.blobs:
         state.loaded[digest] = content

@@ -11,6 +11,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, Batches
 from podium.engine.dispatch import Dispatcher
 from podium.engine.intake import Intake
+from podium.engine.letters import refusal
 from podium.engine.residency import Residency
 from podium.engine.shards import OwnedShards
 from podium.engine.state import State
@@ -60,6 +61,9 @@ class Declining:
             self._batches.filling.refused.append(arrival.execution)
         self._intake.reject(arrival, error)
         self._intake.wake.set()
+        if isinstance(arrival.given, inp.Await) and arrival.inbox_id and self._shards.owns(arrival.execution):
+            letter = refusal(arrival.given, arrival.execution, str(error))
+            self._batches.filling.refusals.append(letter.row(arrival.tenant, 0))
         if isinstance(arrival.given, inp.Start):
             self.start_refused(arrival.execution)
             self._watchers.unsure([arrival.execution])

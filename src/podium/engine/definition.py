@@ -26,7 +26,7 @@ class CompiledTask:
     __slots__ = (
         "agent_type", "arguments", "bounds", "capabilities", "condition", "constant_arguments", "dependents",
         "fallback", "function",
-        "id", "items", "needs", "policy", "priority", "reads", "spec", "stands_in_for", "version", "window",
+        "id", "items", "needs", "outside", "policy", "priority", "reads", "spec", "stands_in_for", "version", "window",
     )  # fmt: skip
 
     def __init__(self, task: Task, workflow: Workflow) -> None:
@@ -57,9 +57,31 @@ class CompiledTask:
         self.dependents: Sequence[str] = ()
         self.fallback = task.on_failure.task if task.on_failure.action == FailureAction.FALLBACK else None
         self.stands_in_for: str | None = None
+        self.outside = None if task.needs_agent else Outside(task)
         read = [*(self.condition.references if self.condition else ())]
         read += [reference for key in key_templates(self.bounds) for reference in key.references]
+        read += self.outside.references if self.outside else ()
         self.reads = _tasks_read(read, self.items)
+
+
+class Outside:
+    """What a task that no agent does waits for, compiled; None where it doesn't say so."""
+
+    __slots__ = ("accept", "assignee", "escalates_to", "execution", "until", "wait_for")
+
+    def __init__(self, task: Task) -> None:
+        self.accept = compile_condition(task.accept) if task.accept is not None else None
+        self.wait_for = compile_template(task.wait_for) if task.wait_for is not None else None
+        self.until = compile_template(task.until) if task.until is not None else None
+        self.execution = compile_template(task.execution) if task.execution else None
+        self.assignee = compile_template(task.assignee) if task.assignee else None
+        self.escalates_to = compile_template(task.escalation.to) if task.escalation is not None else None
+
+    @property
+    def references(self) -> frozenset[Reference]:
+        """What deciding reads for it."""
+        parts = (self.accept, self.wait_for, self.until, self.execution, self.assignee, self.escalates_to)
+        return frozenset(reference for part in parts if part is not None for reference in part.references)
 
 
 class Definition:
@@ -82,6 +104,10 @@ class Definition:
                 self.tasks[compiled.fallback].stands_in_for = compiled.id
         self.output = compile_template(workflow.output) if workflow.output is not None else None
         self.hot: Set[str] = self.with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
+        self.listeners: dict[str, tuple[str, ...]] = {}  # tasks by the signal that they wait for
+        for task in workflow.tasks:
+            if task.signal:
+                self.listeners[task.signal] = (*self.listeners.get(task.signal, ()), task.id)
         self.max_parallel = _max_parallel(workflow)
         self.circuit = workflow.fault_tolerance.circuit_breaker if workflow.fault_tolerance is not None else None
 

@@ -80,10 +80,19 @@ class ExecutionRetried(Struct, frozen=True, omit_defaults=True, tag_field="event
 
 
 class SignalReceived(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="signal_received"):
-    """Somebody told the execution something."""
+    """Somebody told the execution something; it is kept if a task is still to come that waits for it."""
 
     name: str
     value: Value = NULL
+    kept: bool = False
+
+
+class EndAwaited(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="end_awaited"):
+    """A task of another execution waits for this one's end, and is told of it; `asked` is its sequence then."""
+
+    execution: str
+    task: str
+    asked: int
 
 
 class InputIgnored(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="input_ignored"):
@@ -132,10 +141,38 @@ class RetryScheduled(Struct, frozen=True, omit_defaults=True, tag_field="event",
     due_us: int
 
 
-class TaskCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_completed", gc=False):
-    """The first result of an attempt, and so the task's; number 0: it is a person's, in place of any attempt's.
+class TaskWaiting(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_waiting"):
+    """No agent does the task: it waits for something outside. Times are 0 where there are none."""
 
-    In the log, no result means: the value in the row's input.
+    task: str
+    awaits: str  # signal, time, person, execution
+    name: str = ""  # the signal's name, who is asked, the execution's id
+    due_us: int = 0  # when a time has come
+    timeout_us: int = 0  # when it is waited for no more
+    escalates_us: int = 0  # when somebody else is asked,
+    escalates_to: str = ""  # and who
+
+
+class SignalTaken(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="signal_taken"):
+    """A signal that was kept is what the task waited for; `sequence` is that of its `signal_received`."""
+
+    task: str
+    name: str
+    sequence: int
+
+
+class TaskEscalated(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_escalated"):
+    """The person who was asked hasn't answered in time: now somebody else is."""
+
+    task: str
+    to: str
+
+
+class TaskCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_completed", gc=False):
+    """The first result of an attempt, and so the task's; number 0: no attempt gave it.
+
+    Then it is a person's, in place of any attempt's, or what the task waited for outside has come, from `by` if from a
+    person. In the log, no result means: the value in the row's input.
     """
 
     task: str
@@ -232,12 +269,16 @@ Event = (
     | ExecutionCompleted
     | ExecutionRetried
     | SignalReceived
+    | EndAwaited
     | InputIgnored
     | TasksReady
     | FanOutOpened
     | InstancesReady
     | FanOutCompleted
     | RetryScheduled
+    | TaskWaiting
+    | SignalTaken
+    | TaskEscalated
     | TaskCompleted
     | GraphGrown
     | TaskFailed

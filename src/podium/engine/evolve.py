@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine.grown import grow
@@ -25,7 +27,7 @@ ATTEMPT_ENDS = {
     "interrupted": AttemptStatus.LOST,
     "cancelled": AttemptStatus.CANCELLED,
 }
-_BEGUN = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
+_BEGUN = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.WAITING})
 TIMEOUT_SLACK_US = 500_000  # the agent's own report of a time-out, which says more, may come first
 
 
@@ -95,6 +97,7 @@ def _cancelled(state: State, event: ev.ExecutionCancelled, now_us: int) -> None:
     for task in state.tasks.values():
         if not task.final:
             state.move_task(task, TaskStatus.CANCELLED)
+            state.wait_for(task, None)
             task.finished_us = now_us
     state.eligible.clear()
     state.fans.clear()
@@ -111,6 +114,7 @@ def _retried(state: State, event: ev.ExecutionRetried, now_us: int) -> None:
     state.finished_us = None
     state.error = state.fatal = None
     state.reason = ""
+    state.awaiters.clear()  # who waited was told of the former end
     anew = set(event.tasks)
     again = [t for t in state.tasks.values() if t.parent is None and t.path not in anew and opens_again(state, t)]
     for path in event.tasks:
@@ -154,6 +158,7 @@ def _begin_anew(state: State, task: TaskState) -> None:
     if task.status is not TaskStatus.PENDING:
         state.move_task(task, TaskStatus.PENDING)
     state.drop_instances(task)
+    state.wait_for(task, None)
     task.generation += 1
     task.failures = task.crashes = task.interruptions = 0
     task.result = task.error = task.checkpoint = task.substitute = None
@@ -228,12 +233,36 @@ def _set_timers_again(state: State, deadline_us: int | None, now_us: int) -> Non
             _set_task_deadline(state, task, now_us)
         if task.status is TaskStatus.RETRYING:
             state.add_timer(task.due_us, "retry", task.path)
+        elif task.wait is not None:
+            _wait_anew(state, task, task.wait, now_us)
+
+
+def _wait_anew(state: State, task: TaskState, wait: ev.TaskWaiting, now_us: int) -> None:
+    """Let a wait that an execution's end has left over go on: a time stays what it is, patience begins anew."""
+    later_us = now_us - task.ready_us
+    anew = msgspec.structs.replace(
+        wait,
+        timeout_us=wait.timeout_us and wait.timeout_us + later_us,
+        escalates_us=wait.escalates_us and wait.escalates_us + later_us,
+    )
+    task.ready_us = now_us
+    state.wait_for(task, anew)
+    state.add_wait_timers(anew)
 
 
 def _set_deadline(state: State, deadline_us: int | None) -> None:
     state.deadline_us = deadline_us
     if deadline_us is not None:
         state.add_timer(deadline_us, "execution")
+
+
+def _signal_received(state: State, event: ev.SignalReceived, now_us: int) -> None:
+    if event.kept:
+        state.signals.setdefault(event.name, {})[state.sequence + 1] = event.value
+
+
+def _end_awaited(state: State, event: ev.EndAwaited, now_us: int) -> None:
+    state.awaiters[event.execution, event.task] = event.asked
 
 
 def _nothing(state: State, event: ev.Event, now_us: int) -> None:
@@ -301,12 +330,39 @@ def _fan_out_completed(state: State, event: ev.FanOutCompleted, now_us: int) -> 
     _end(state, task, TaskStatus.COMPLETED, now_us)
 
 
+def _waiting(state: State, event: ev.TaskWaiting, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.eligible.pop(event.task, None)
+    state.move_task(task, TaskStatus.WAITING)
+    task.started_us = now_us
+    task.agent = ""
+    state.wait_for(task, event)
+    state.add_wait_timers(event)
+    _begin(state, task, now_us)
+
+
+def _signal_taken(state: State, event: ev.SignalTaken, now_us: int) -> None:
+    kept = state.signals[event.name]
+    del kept[event.sequence]
+    if not kept:
+        del state.signals[event.name]
+
+
+def _escalated(state: State, event: ev.TaskEscalated, now_us: int) -> None:
+    task = state.tasks[event.task]
+    wait = task.wait
+    if wait is None:
+        raise IllegalTransitionError(f"task {task.path} waits for nobody, it can't be escalated")
+    task.reason = f"escalated from {wait.name or 'nobody'} to {event.to}"
+    state.wait_for(task, msgspec.structs.replace(wait, name=event.to, escalates_us=0, escalates_to=""))
+
+
 def _task_completed(state: State, event: ev.TaskCompleted, now_us: int) -> None:
     task = state.tasks[event.task]
     if event.number:
         _end_attempt(state, task, event.number, AttemptStatus.SUCCEEDED)
     else:
-        _end_by_hand(state, task, "completed", event.by, event.reason)
+        _end_without_attempt(state, task, event)
     task.result = event.result
     task.checkpoint = task.error = None
     _end(state, task, TaskStatus.COMPLETED, now_us)
@@ -345,6 +401,14 @@ def _task_skipped(state: State, event: ev.TaskSkipped, now_us: int) -> None:
         state.fatal, state.partial = None, True
 
 
+def _end_without_attempt(state: State, task: TaskState, event: ev.TaskCompleted) -> None:
+    """Keep who has ended a task that no attempt has: a person in an agent's place, or what it waited for outside."""
+    answered = task.wait is not None and task.wait.awaits == "person" and not event.reason
+    task.agent = event.by
+    if event.by:
+        _end_by_hand(state, task, "answered" if answered else "completed", event.by, event.reason)
+
+
 def _end_by_hand(state: State, task: TaskState, how: str, by: str, reason: str) -> None:
     """Keep who has ended a task, and let nobody look at it any more."""
     for waiting in (state.eligible, state.fans, state.items):
@@ -376,6 +440,8 @@ def _retry_scheduled(state: State, event: ev.RetryScheduled, now_us: int) -> Non
 
 def _end(state: State, task: TaskState, status: TaskStatus, now_us: int) -> None:
     state.move_task(task, status)
+    if task.wait is not None:
+        state.wait_for(task, None)
     task.finished_us = now_us
     parent = task.parent
     if parent is None:
@@ -500,13 +566,17 @@ _EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
     ev.ExecutionCancelled: _cancelled,
     ev.ExecutionCompleted: _completed,
     ev.ExecutionRetried: _retried,
-    ev.SignalReceived: _nothing,
+    ev.SignalReceived: _signal_received,
+    ev.EndAwaited: _end_awaited,
     ev.InputIgnored: _nothing,
     ev.TasksReady: _ready,
     ev.FanOutOpened: _fan_out_opened,
     ev.InstancesReady: _instances_ready,
     ev.FanOutCompleted: _fan_out_completed,
     ev.RetryScheduled: _retry_scheduled,
+    ev.TaskWaiting: _waiting,
+    ev.SignalTaken: _signal_taken,
+    ev.TaskEscalated: _escalated,
     ev.TaskCompleted: _task_completed,
     ev.GraphGrown: _graph_grown,
     ev.TaskFailed: _task_failed,

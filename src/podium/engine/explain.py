@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct
 
 from podium.engine.admission import Admission
+from podium.engine.outside import why_it_waits
 from podium.engine.state import DECIDING, State, TaskState
 from podium.workflow.model import ExecutionStatus, TaskStatus
 from podium.workflow.units import format_duration
@@ -82,6 +83,8 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
     match task.status:
         case TaskStatus.READY:
             return _why_ready(state, task, sources)
+        case TaskStatus.WAITING:
+            return why_it_waits(state, task, now_us)
         case TaskStatus.RUNNING if task.fan is not None:
             fan = task.fan
             failed = f", {fan.failed} failed" if fan.failed else ""

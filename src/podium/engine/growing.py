@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from podium.engine.definition import CompiledTask, Definition
+from podium.engine.definition import CompiledTask, Definition, Outside
 from podium.engine.events import GraphGrown
 from podium.engine.grown import GrownDefinition
 from podium.engine.inputs import Growth
@@ -100,6 +100,7 @@ def _renamed(task: Task, names: dict[str, str]) -> Task:
     try:
         changes["payload"] = renamed_template(task.payload, names)
         changes["when"] = renamed_condition(task.when, names) if task.when is not None else None
+        changes |= _renamed_outside(task, names)
         listed = isinstance(task.for_each, list)
         changes["for_each"] = (
             renamed_template(task.for_each, names)
@@ -109,6 +110,17 @@ def _renamed(task: Task, names: dict[str, str]) -> Task:
     except ExpressionError as error:
         raise GrowthRefused(f"task {quoted(task.id)}: {error}") from None
     return msgspec.structs.replace(task, **changes)
+
+
+def _renamed_outside(task: Task, names: dict[str, str]) -> dict[str, Any]:
+    """Return what a task waits for outside, by the names that the others have from now on."""
+    said = {name: getattr(task, name) for name in ("wait_for", "until", "execution", "assignee")}
+    changes = {name: renamed_template(text, names) for name, text in said.items() if isinstance(text, str)}
+    if task.accept is not None:
+        changes["accept"] = renamed_condition(task.accept, names)
+    if task.escalation is not None:
+        changes["escalation"] = msgspec.structs.replace(task.escalation, to=renamed_template(task.escalation.to, names))
+    return changes
 
 
 def _merged(definition: Definition, tasks: tuple[Task, ...], edges: Edges) -> tuple[tuple[Task, ...], Edges]:
@@ -139,6 +151,8 @@ def _with_agent(definition: Definition, task: Task) -> Task:
         agent_type = agent_type or workflow.agents[agent].type
     elif agent and not agent_type and agent in types:
         agent, agent_type = "", agent
+    if not agent and not agent_type and not task.needs_agent:
+        return task
     wrong = agent if agent and agent not in workflow.agents else agent_type if agent_type not in types else ""
     if wrong:
         known = [*workflow.agents, *types]
@@ -304,6 +318,8 @@ def _references(task: Task, deciding: bool = False) -> list[Reference]:
             found += compile_condition(task.for_each).references
         elif task.for_each is not None:
             found += compile_template(task.for_each).references
+        if not task.needs_agent:
+            found += [one for one in Outside(task).references if one.root != "signal"]
         if task.payload is not None and not deciding:
             found += compile_template(task.payload).references
     except ExpressionError:

@@ -27,6 +27,7 @@ class GrownDefinition(Definition):
         self.output = ungrown.output
         self.max_parallel = ungrown.max_parallel
         self.circuit = ungrown.circuit
+        self.listeners = dict(ungrown.listeners)
         self.agent_types = ungrown.agent_types
         self.tasks = dict(ungrown.tasks)
         self.added: dict[str, str] = {}  # tasks that were added, and by which task or instance
@@ -43,6 +44,8 @@ class GrownDefinition(Definition):
         depth = self.depths.get(event.task.partition("[")[0], 0) + 1
         for task in event.tasks:
             self.tasks[task.id] = CompiledTask(task, self.workflow)
+            if task.signal:
+                self.listeners[task.signal] = (*self.listeners.get(task.signal, ()), task.id)
             self._own.add(task.id)
             self.added[task.id] = event.task
             self.depths[task.id] = depth

@@ -156,6 +156,33 @@ class Signal(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="sig
     value: Value = NULL
 
 
+class Answer(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="answer"):
+    """A person answers what a task asks."""
+
+    task: str
+    value: Value = NULL
+    by: str = ""
+
+
+class Await(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="await"):
+    """A task of another execution waits for this one's end; `asked` is its sequence, `tenant` whose it is."""
+
+    execution: str
+    task: str
+    asked: int
+    tenant: str
+
+
+class Ended(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="ended"):
+    """An execution for whose end a task waits has ended: with its result, or with why it has none."""
+
+    task: str
+    execution: str
+    status: str
+    value: Value | None = None
+    error: ErrorInfo | None = None
+
+
 Input = (
     Start
     | Grant
@@ -172,4 +199,7 @@ Input = (
     | Skip
     | Complete
     | Signal
+    | Answer
+    | Await
+    | Ended
 )

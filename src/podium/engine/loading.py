@@ -10,10 +10,13 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from podium.clock import SECOND, Clock
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, posted
 from podium.engine.codec import decode_input
+from podium.engine.following import Follower
 from podium.engine.growing import texts_wanted
 from podium.engine.intake import Intake
 from podium.engine.recovery import Definitions, Restored, load_texts, restore
@@ -21,17 +24,27 @@ from podium.engine.residency import HORIZON_US, Residency
 from podium.engine.shards import OwnedShards
 from podium.engine.staffing import Staffing
 from podium.engine.state import State
+from podium.engine.values import Value, value_of
 from podium.engine.waiting import WaitingRoom
 from podium.engine.whereabouts import START, posted_input, waits_for_room
-from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, PodiumError, StoreUnavailableError
+from podium.exceptions import (
+    CorruptHistoryError,
+    ExecutionNotFoundError,
+    ExpressionError,
+    PodiumError,
+    StoreUnavailableError,
+)
+from podium.fleet.messages import ErrorInfo
 from podium.ids import PLACEMENT_SHARD, shard_of
 from podium.store.protocol import ExecutionRow, InboxRow, Store
 from podium.telemetry.logs import get_logger
+from podium.workflow.model import ExecutionStatus
 
 LOADED_AT_ONCE = 32
 _DUE_PAGE = 10_000
 DUE_AGAIN_SECONDS = 0.5  # where so many are due that they aren't all in memory
 _INBOX_PAGE = 500
+MAX_WHY = 4_000  # characters
 MOST_UNSETTLED = 10_000  # inbox rows that are read and not drained yet
 _log = get_logger("podium.engine")
 
@@ -331,9 +344,14 @@ class Loader:
         self._unsettled[row.id] = row.shard
         put = self._intake.doubt if row.id in self._twice else self._intake.put
         self._twice.discard(row.id)
-        if isinstance(arrival.given, inp.Succeeded | inp.Complete) and arrival.given.value.blob is not None:
+        if isinstance(arrival.given, inp.Ended) and arrival.given.status == ExecutionStatus.COMPLETED:
             self._intake.known[arrival.key] = arrival
-            self._spawn(self._put_with_value(arrival, arrival.given.value.blob, put), "podium-value")
+            self._spawn(self._put_with_output(arrival, arrival.given, put), "podium-output")
+            return
+        value = getattr(arrival.given, "value", None)
+        if isinstance(value, Value) and value.blob is not None:
+            self._intake.known[arrival.key] = arrival
+            self._spawn(self._put_with_value(arrival, value.blob, put), "podium-value")
         elif not isinstance(arrival.given, inp.Start) or self.waiting_room.admits(row, arrival):
             put(arrival)
 
@@ -346,6 +364,25 @@ class Loader:
             return
         arrival.blobs = ((digest, content),)
         put(arrival)
+
+    async def _put_with_output(self, arrival: Arrival, given: inp.Ended, put: Callable[[Arrival], None]) -> None:
+        """Have the result at hand of another execution, that has ended: what is recorded holds it."""
+        try:
+            text = await self._intake.retrying(partial(self._output_of, given.execution))
+        except (ExpressionError, CorruptHistoryError, ExecutionNotFoundError, KeyError) as error:
+            why = ErrorInfo(type(error).__name__, f"its result can't be had: {error}"[:MAX_WHY], retryable=False)
+            arrival.given = msgspec.structs.replace(given, status="without a result", error=why)
+        else:
+            value, content = value_of(text)
+            arrival.blobs = () if content is None or value.blob is None else ((value.blob, content),)
+            arrival.given = msgspec.structs.replace(given, value=value)
+        put(arrival)
+
+    async def _output_of(self, execution: str) -> bytes:
+        found = await restore(self._store, self._definitions, execution)
+        if found is None:
+            raise ExecutionNotFoundError(f"there is no execution {execution}")
+        return await Follower(self._store, self._definitions, found.state).output()
 
 
 async def _pause(wake: asyncio.Event, seconds: float) -> bool:

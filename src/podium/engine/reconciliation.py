@@ -17,7 +17,7 @@ from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.leases import Lease
 from podium.engine.snapshot import decode_state, encode_state
-from podium.engine.state import DECIDING, State, TaskState
+from podium.engine.state import DECIDING, WAIT_TIMERS, State, TaskState
 from podium.engine.step import step
 from podium.scheduling.placement import Placement
 from podium.workflow.model import FINAL_TASK, ExecutionStatus, TaskStatus
@@ -173,10 +173,27 @@ def contradictions(state: State) -> list[str]:
             and ("retry", task.path) not in timers
         ):
             found.append(f"{task.path} waits for its next attempt, but no timer will start it")
+        found += _wrong_waits(state, task, timers)
     if state.status is ExecutionStatus.COMPLETED and any(
         t.parent is None and t.status not in FINAL_TASK for t in tasks
     ):
         found.append("completed, but not every task has ended")
+    return found
+
+
+def _wrong_waits(state: State, task: TaskState, timers: set[tuple[str, str]]) -> list[str]:
+    """Return what is wrong with a task that waits for something outside, or with one that doesn't and seems to."""
+    wait = task.wait
+    if (task.status is TaskStatus.WAITING) != (wait is not None):
+        return [f"{task.path} is {task.status}, and {'nothing' if wait is None else wait.awaits} is waited for"]
+    if wait is None or state.status not in DECIDING:
+        return []
+    found = []
+    if task.path not in state.waiting.get((wait.awaits, wait.name), ()):
+        found.append(f"{task.path} waits for {wait.awaits} {wait.name}, and isn't listed with those who do")
+    for kind, field in WAIT_TIMERS.items():
+        if getattr(wait, field) and (kind, task.path) not in timers:
+            found.append(f"{task.path} waits with a limit ({kind}), but no timer keeps it")
     return found
 
 
@@ -188,8 +205,8 @@ def nothing_to_wait_for(state: State, now_us: int) -> str:
         return f"it is {state.status}, and no attempt is left that would have to settle"
     if moved_by_a_tick(state, now_us):
         return "something follows from its history that nobody has looked at"
-    if state.counts[TaskStatus.READY] or state.next_timer_us() is not None:
-        return ""
+    if state.counts[TaskStatus.READY] or state.waiting or state.next_timer_us() is not None:
+        return ""  # what a task waits for outside may come at any time
     return f"{state.unfinished} of its tasks have to end, and none is ready, running or due"
 
 

@@ -129,6 +129,9 @@ def hot_blobs(state: State) -> list[str]:
     hot = state.definition.hot
     values: list[Value | None] = [state.input] if "" in hot else []
     values += [task.result for task in state.tasks.values() if task.compiled.id in hot]
+    for name, kept in state.signals.items():
+        if not hot.isdisjoint(state.definition.listeners.get(name, ())):
+            values += kept.values()
     return [v.blob for v in values if v is not None and v.blob is not None]
 
 

@@ -14,6 +14,7 @@ from podium.engine.definition import Definition
 from podium.engine.evolve import evolve
 from podium.engine.growing import texts_wanted
 from podium.engine.recovery import Definitions
+from podium.engine.scope import blobs_read
 from podium.engine.snapshot import encode_state
 from podium.engine.state import State
 from podium.engine.step import step
@@ -87,19 +88,12 @@ class Replayer:
 
     def wants(self, given: inp.Input) -> list[str]:
         """Return the blobs that conditions may read once this input is taken."""
-        hot = self._decided.definition.hot
         match given:
-            case inp.Start(input=value) if "" in hot and value.blob is not None:
-                return [value.blob]
             case inp.Succeeded(value=value, growth=inp.Growth() as growth):
                 own = [] if value.blob is None else [value.blob]
                 return [*own, *texts_wanted(self._decided, growth)]
-            case inp.Succeeded(task=task, value=value) | inp.Complete(task=task, value=value) if (
-                task.partition("[")[0] in hot and value.blob is not None
-            ):
-                return [value.blob]
             case _:
-                return []
+                return blobs_read(self._decided.definition, given)
 
     def know(self, digest: str, text: bytes) -> None:
         """Keep a large value that conditions read."""

@@ -26,9 +26,10 @@ from podium.engine.settings import EngineSettings
 from podium.engine.shards import ALL_SHARDS, EVERY_SHARD
 from podium.engine.state import State
 from podium.engine.sweeping import sweep_daily
+from podium.engine.values import Value
 from podium.engine.watching import Watch
 from podium.engine.whereabouts import recorded_or_posted
-from podium.exceptions import EngineStoppedError, ExecutionNotFoundError, PodiumError
+from podium.exceptions import EngineStoppedError, ExecutionNotFoundError, InvalidInputError, PodiumError
 from podium.fleet import messages as msg
 from podium.ids import IdSource
 from podium.scheduling.placement import Placement
@@ -259,7 +260,21 @@ class Engine:
         self._shards.check_ours(execution)
         kind = given.__struct_config__.tag
         input_id = input_id or f"{kind}:{self._ids.token()}"
-        return await self._intake.decided(Arrival(execution, input_id, given, blobs=tuple(blobs)))
+        given_with = tuple(blobs) or await self._large_value(execution, given)
+        return await self._intake.decided(Arrival(execution, input_id, given, blobs=given_with))
+
+    async def _large_value(self, execution: str, given: inp.Input) -> tuple[tuple[str, bytes], ...]:
+        """Return an input's large value, since conditions may read it; whoever gives it has put it into the store."""
+        value = getattr(given, "value", None)
+        if not isinstance(value, Value) or value.blob is None:
+            return ()
+        row = await recorded_or_posted(self._store, execution, partial(self._store.execution, execution))
+        if row is None:
+            raise ExecutionNotFoundError(f"there is no execution {execution}")
+        try:
+            return ((value.blob, await self._store.get(row.tenant, value.blob)),)
+        except KeyError as error:
+            raise InvalidInputError(f"the value {value.blob} isn't in the store") from error
 
     async def state_of(self, execution: str) -> State:
         """Return an execution's state as committed, folded from the store. Raises ExecutionNotFoundError."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from podium.engine import inputs as inp
+from podium.engine.definition import Definition
 from podium.engine.state import State, TaskState
 from podium.engine.values import Value
 from podium.workflow.expressions import Reference
@@ -53,6 +55,27 @@ def result_text(state: State, task: TaskState) -> bytes:
 def _instance_result(state: State, task: TaskState, index: int) -> Value | None:
     instance = state.tasks.get(f"{task.path}[{index}]")
     return None if instance is None else instance.result
+
+
+def blobs_read(definition: Definition, given: inp.Input) -> list[str]:
+    """Return the large values that deciding may read from when this input is taken on."""
+    hot = definition.hot
+    match given:
+        case inp.Start(input=value):
+            reads = "" in hot
+        case (
+            inp.Succeeded(task=task, value=value)
+            | inp.Complete(task=task, value=value)
+            | inp.Answer(task=task, value=value)
+        ):
+            reads = task.partition("[")[0] in hot
+        case inp.Ended(task=task, value=found) if found is not None:
+            value, reads = found, task.partition("[")[0] in hot
+        case inp.Signal(name=name, value=value):
+            reads = not hot.isdisjoint(definition.listeners.get(name, ()))
+        case _:
+            return []
+    return [value.blob] if reads and value.blob is not None else []
 
 
 def scope_for(state: State, references: Iterable[Reference], task: TaskState | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from podium.engine.definition import Definition
-from podium.engine.events import GraphGrown
+from podium.engine.events import GraphGrown, TaskWaiting
 from podium.engine.grown import regrown
 from podium.engine.state import Attempt, FanOut, State, TaskState
 from podium.engine.values import NULL, Value
@@ -41,6 +41,7 @@ class _Task(Struct, array_like=True, omit_defaults=False):
     task: str = ""  # of an instance: its fan-out, and its index
     index: int = -1
     saved: tuple[int, int] = (0, 0)
+    wait: TaskWaiting | None = None
 
 
 class _State(Struct, array_like=True, omit_defaults=False):
@@ -70,6 +71,8 @@ class _State(Struct, array_like=True, omit_defaults=False):
     timeout_us: int | None = None
     preferred_agent: str = ""
     growths: list[GraphGrown] = []
+    signals: list[tuple[str, int, _Value]] = []  # name, sequence, value
+    awaiters: list[tuple[str, str, int]] = []
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -85,6 +88,8 @@ def encode_state(state: State) -> bytes:
             state.partial, state.fatal, state.total, state.unfinished, state.live, state.in_flight,
             list(state.eligible), list(state.fans), timers, [_pack_task(t) for t in state.tasks.values()],
             state.timeout_us, state.preferred_agent, list(state.definition.growths),
+            [(name, at, _pack(value)) for name, kept in state.signals.items() for at, value in kept.items()],
+            [(execution, task, asked) for (execution, task), asked in state.awaiters.items()],
         )
     )  # fmt: skip
 
@@ -107,7 +112,12 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     state.fans = dict.fromkeys(kept.fans)
     state._timers = kept.timers
     for packed in kept.tasks:
-        state.add_task(_unpack_task(state, packed))
+        task = _unpack_task(state, packed)
+        state.add_task(task)
+        state.wait_for(task, packed.wait)
+    for name, at, value in kept.signals:
+        state.signals.setdefault(name, {})[at] = _unpack(value) or NULL
+    state.awaiters = {(execution, task): asked for execution, task, asked in kept.awaiters}
     return state
 
 
@@ -133,6 +143,7 @@ def _pack_task(task: TaskState) -> _Task:
         task.substitute, task.agent,
         (task.ready_us, task.started_us, task.finished_us, task.deadline_us, task.due_us),
         task.parent.path if task.parent else "", -1 if task.index is None else task.index, task.saved,
+        task.wait,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from podium.engine.definition import CompiledTask, Definition
+from podium.engine.events import TaskWaiting
 from podium.engine.transitions import check_execution_move, check_task_move
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
@@ -18,6 +19,7 @@ from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, 
 STARTING = frozenset({ExecutionStatus.RUNNING})
 DECIDING = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.PAUSING, ExecutionStatus.PAUSED})
 IN_FLIGHT = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
+WAIT_TIMERS = {"due": "due_us", "escalation": "escalates_us", "patience": "timeout_us"}  # to fields of TaskWaiting
 
 _FEW_TIMERS = 64
 
@@ -52,7 +54,7 @@ class TaskState:
         "agent", "checkpoint", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan",
         "finished_us",
         "generation", "index", "interruptions", "live", "number", "parent", "path", "ready_us", "reason", "result",
-        "saved", "started_us", "status", "substitute", "unmet",
+        "saved", "started_us", "status", "substitute", "unmet", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +77,7 @@ class TaskState:
         self.saved = (0, 0)  # which attempt's which one that is
         self.fan: FanOut | None = None
         self.substitute: str | None = None  # the fallback that runs in its place
+        self.wait: TaskWaiting | None = None  # what it waits for outside
         self.agent = ""  # of the newest attempt
         self.ready_us = self.started_us = self.finished_us = self.deadline_us = self.due_us = 0
 
@@ -120,6 +123,9 @@ class State:
         self.loaded: dict[str, bytes] = {}  # blobs by hash: those that conditions read, others for a moment
         self.pinned: set[str] = set()  # of those, the ones that conditions read
         self.items: dict[str, list[Any]] = {}  # fan-outs' lists, once evaluated
+        self.waiting: dict[tuple[str, str], dict[str, None]] = {}  # who waits outside, by what for and its name
+        self.signals: dict[str, dict[int, Value]] = {}  # kept for tasks to come: by name, then by sequence
+        self.awaiters: dict[tuple[str, str], int] = {}  # executions and tasks of theirs that wait for our end
 
     @property
     def final(self) -> bool:
@@ -189,6 +195,8 @@ class State:
             return False
         if kind == "retry":
             return task.status is TaskStatus.RETRYING and task.due_us == due_us
+        if kind in WAIT_TIMERS:
+            return task.wait is not None and due_us == getattr(task.wait, WAIT_TIMERS[kind])
         return not task.final and task.deadline_us == due_us
 
     def next_timer_us(self) -> int | None:
@@ -252,6 +260,25 @@ class State:
         """Put a task or an instance in."""
         self.tasks[task.path] = task
         self.counts[task.status] += 1
+
+    def wait_for(self, task: TaskState, wait: TaskWaiting | None) -> None:
+        """Note what a task waits for outside from now on; None: nothing any more."""
+        before = task.wait
+        if before is not None:
+            paths = self.waiting[before.awaits, before.name]
+            del paths[task.path]
+            if not paths:
+                del self.waiting[before.awaits, before.name]
+        task.wait = wait
+        if wait is not None:
+            self.waiting.setdefault((wait.awaits, wait.name), {})[task.path] = None
+
+    def add_wait_timers(self, wait: TaskWaiting) -> None:
+        """Set the timers of a wait."""
+        for kind, field in WAIT_TIMERS.items():
+            due_us = getattr(wait, field)
+            if due_us:
+                self.add_timer(due_us, kind, wait.task)
 
 
 def unfinished_instances(state: State, task: TaskState) -> list[TaskState]:

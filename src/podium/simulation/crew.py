@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from podium.exceptions import InvalidInputError
 from podium.scheduling.resources import NOTHING, Capacity, Vector, vector_of, vector_of_amounts
-from podium.workflow.model import AgentGroup, ResourceRequirements, Task, Workflow
+from podium.workflow.model import AgentGroup, ResourceRequirements, Task, TaskType, Workflow
+from podium.workflow.plan import UNIT_SECONDS, known_durations
 
 ANY_KIND: Final = "agent"
 """The type of agents that do whatever there is to do."""
@@ -125,7 +126,14 @@ def _given_to(workflow: Workflow, kinds: Mapping[str, str], agents: list[Simulat
         for name, role in workflow.agents.items()
     }
 
+    known = known_durations(workflow)
+
     def given(task: Task) -> Task:
+        if not task.needs_agent:  # what comes from outside comes after as long as it is expected to take
+            return Task(
+                id=task.id, name=task.name, type=TaskType.WAIT, wait_for=known.get(task.id, UNIT_SECONDS),
+                dependencies=task.dependencies, when=task.when, run_if=task.run_if, on_failure=task.on_failure,
+            )  # fmt: skip
         kind = kinds[workflow.agent_type_of(task)]
         needs = task.resources
         if not needs.cpu_cores and cores.get(kind):

@@ -149,10 +149,9 @@ class Examination:
 
     async def _decide_again(self, state: State, entry: LogRow, given: inp.Input) -> None:
         """Decide the recorded input at its recorded time; the same must come of it."""
-        if isinstance(given, inp.Start | inp.Succeeded | inp.Complete):
-            value = given.input if isinstance(given, inp.Start) else given.value
-            if value.blob is not None:
-                state.loaded[value.blob] = await self._store.get(state.tenant, value.blob)
+        value = given.input if isinstance(given, inp.Start) else getattr(given, "value", None)
+        if isinstance(value, Value) and value.blob is not None:
+            state.loaded[value.blob] = await self._store.get(state.tenant, value.blob)
         decided = encode_events(step(state, given, entry.now_us).events, given)
         if decided != entry.events:
             self._say("I4", f"{state.id}: {entry.input_id} decides differently: {decided!r}, recorded {entry.events!r}")

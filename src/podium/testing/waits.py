@@ -34,6 +34,7 @@ class WaitModel:
         self.tasks: dict[str, str] = {}  # a task's or instance's path: what it is doing
         self.live: dict[str, dict[int, str]] = {}  # attempts by number, with their agents
         self.due: dict[str, int] = {}
+        self.outside: dict[str, tuple[str, str]] = {}  # what waiting tasks wait for
         self.fans: dict[str, int] = {}
         self.fallbacks: dict[str, str] = {}
         self.whole = True  # False once a person has retried: what that reopens is the engine's own affair
@@ -65,6 +66,10 @@ class WaitModel:
                 self.live.get(task, {}).pop(number, None)
             case ev.RetryScheduled(task, due_us):
                 self.tasks[task], self.due[task] = "retrying", due_us
+            case ev.TaskWaiting(task, awaits, name):
+                self.tasks[task], self.outside[task] = "waiting", (awaits, name)
+            case ev.TaskEscalated(task, to):
+                self.outside[task] = ("person", to)
             case ev.TaskCompleted(task, number):
                 self.tasks[task] = "completed"
                 self.live.get(task, {}).pop(number, None)
@@ -116,6 +121,10 @@ class WaitModel:
                 blames = said.because.startswith("the execution is ")
                 wrong = stopped != blames or (stopped and self.status not in said.because)
                 return f"the execution is {self.status}" if wrong else ""
+            case "waiting":
+                awaits, name = self.outside[said.task]
+                told = said.because.startswith("waiting for ") and (awaits == "time" or name in said.because)
+                return "" if told and said.status == "waiting" else f"it waits for {awaits} {name}"
             case "pending":
                 return self._wrong_wait(said)
             case _:

@@ -59,6 +59,7 @@ def differences(before: Workflow, after: Workflow) -> tuple[Difference, ...]:
 # To each field why a running execution can't take another value; an empty text where it can.
 
 _SENT_OTHERWISE: Final = "an attempt may be under way, and its results are of the former kind"
+_WAITS_OTHERWISE: Final = "the task may wait already, for the former"
 _MAY_HAVE_RUN: Final = "the task may have run by the former one"
 
 WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
@@ -96,6 +97,14 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
     "on_failure": "its failure may have had its effect already",
     "rate_limit": "",
     "concurrency": "",
+    "signal": _WAITS_OTHERWISE,
+    "accept": _WAITS_OTHERWISE,
+    "wait_for": _WAITS_OTHERWISE,
+    "until": _WAITS_OTHERWISE,
+    "execution": _WAITS_OTHERWISE,
+    "form": "a person may be answering the former form",
+    "assignee": "somebody may have been asked already",
+    "escalation": "somebody may have been asked already",
 }
 AGENT_FIELDS: Final[Mapping[str, str]] = {
     "type": _SENT_OTHERWISE,
@@ -112,7 +121,7 @@ INPUT_FIELDS: Final[Mapping[str, str]] = {
     "default": "tasks that have run may have read the former default",
     "description": "",
 }
-WRITTEN: Final[Mapping[str, str]] = {"payload": "input"}
+WRITTEN: Final[Mapping[str, str]] = {"payload": "input", "wait_for": "for"}
 """Fields that a file calls otherwise than the model."""
 
 

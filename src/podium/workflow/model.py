@@ -17,12 +17,14 @@ from podium.ids import workflow_id_for
 
 
 class TaskType(StrEnum):
-    """What a task mostly spends its time on."""
+    """What a task mostly spends its time on; of `wait` and `human`, what it waits for in place of an agent."""
 
     COMPUTE = "compute"
     IO = "io"
     NETWORK = "network"
     HYBRID = "hybrid"
+    WAIT = "wait"  # no agent does it: it waits for a signal, a time, or another execution's end
+    HUMAN = "human"  # no agent does it: a person answers
 
 
 class TaskStatus(StrEnum):
@@ -32,6 +34,7 @@ class TaskStatus(StrEnum):
     READY = "ready"  # waits for an agent
     RUNNING = "running"  # has a live attempt
     RETRYING = "retrying"  # waits for its next attempt
+    WAITING = "waiting"  # waits for something outside: a signal, a time, a person, another execution
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -51,6 +54,7 @@ class ExecutionStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+WITHOUT_AGENT = frozenset({TaskType.WAIT, TaskType.HUMAN})  # types of tasks that no agent does
 FINAL_TASK = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
 FINAL_EXECUTION = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
 
@@ -230,6 +234,13 @@ class InputParameter(Struct, frozen=True, omit_defaults=True):
             msgspec.structs.force_setattr(self, "required", False)
 
 
+class Escalation(Struct, frozen=True, omit_defaults=True):
+    """Who is asked instead when a person hasn't answered for so long; `after` is in seconds."""
+
+    after: float
+    to: str
+
+
 class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One node of a workflow.
 
@@ -239,6 +250,10 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     seconds: plans and simulations reckon with it, nothing is limited by it. `for_each` (a list or a `${…}` reference)
     makes an instance for each item, `parallel` one for each agent of the group. The result of a task that `grows` may
     add tasks and dependencies to the running graph.
+
+    Of the type `wait` it has one of `signal` (a name; `accept` is an expression over `signal.value`), `wait_for`
+    (seconds), `until` (a time with its zone), `execution` (an id). Of the type `human` it may have `form` (a JSON
+    Schema of the answer), `assignee`, `escalation`; `payload` is what the person is shown. `timeout` is the wait's.
     """
 
     id: str
@@ -267,6 +282,14 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: TaskStatus = TaskStatus.PENDING
     result: Any = None
     grows: bool = False
+    signal: str = ""
+    accept: str | None = None
+    wait_for: float | str | None = None
+    until: str | None = None
+    execution: str = ""
+    form: dict[str, Any] | None = None
+    assignee: str = ""
+    escalation: Escalation | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -276,6 +299,11 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     def retry_policy(self) -> RetryPolicy:
         """The policy in force: the `retry` block, else `retries` + 1 attempts of exponential backoff."""
         return self.retry or RetryPolicy(max_attempts=self.retries + 1)
+
+    @property
+    def needs_agent(self) -> bool:
+        """Whether an agent does the task."""
+        return self.type not in WITHOUT_AGENT
 
     @property
     def fans_out(self) -> bool:
@@ -332,7 +360,7 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     def agent_counts(self) -> dict[str, int]:
         """Return how many agents of each type the workflow's tasks want, those that may be added included."""
-        counts = {self.agent_type_of(task): 1 for task in self.tasks}
+        counts = {self.agent_type_of(task): 1 for task in self.tasks if task.needs_agent}
         grows = any(task.grows for task in self.tasks)
         for group in self.agents.values():
             if grows:

@@ -149,7 +149,8 @@ def known_durations(workflow: Workflow) -> Mapping[str, float]:
 
     Raises WorkflowInvalidError for `metadata.durations` that are none.
     """
-    own = {task.id: task.estimated_duration for task in workflow.tasks if task.estimated_duration is not None}
+    own = {task.id: task.wait_for for task in workflow.tasks if isinstance(task.wait_for, float)}
+    own |= {task.id: task.estimated_duration for task in workflow.tasks if task.estimated_duration is not None}
     found = workflow.metadata.get("durations")
     if not isinstance(found, Mapping):
         return own

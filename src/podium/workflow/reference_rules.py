@@ -44,6 +44,8 @@ def reference_problems(workflow: Workflow, order: Order, problems: Problems) -> 
 
 
 def _check_task(checker: _Checker, at: int, task: Task) -> None:
+    if not task.needs_agent:
+        _check_outside(checker, at, task)
     limits = (("rate_limit", task.rate_limit), ("concurrency", task.concurrency))
     keys = [(name, limited.key) for name, limited in limits if limited is not None and "${" in limited.key]
     if task.payload is None and task.when is None and task.for_each is None and not keys:
@@ -70,6 +72,19 @@ def _check_task(checker: _Checker, at: int, task: Task) -> None:
         checker.template(at, what, text, place, frozenset(roots))
 
 
+def _check_outside(checker: _Checker, at: int, task: Task) -> None:
+    """Check what a task that no agent does waits for."""
+    what, path = f"task {quoted(task.id)}", ("tasks", at)
+    if task.accept is not None:
+        checker.condition(at, what, task.accept, (*path, "accept"), roots=_EVERYWHERE | {"signal"})
+    for name in ("wait_for", "until", "execution", "assignee"):
+        said = getattr(task, name)
+        if isinstance(said, str) and "${" in said:
+            checker.template(at, what, said, (*path, name), _EVERYWHERE)
+    if task.escalation is not None and "${" in task.escalation.to:
+        checker.template(at, what, task.escalation.to, (*path, "escalation"), _EVERYWHERE)
+
+
 class _Checker:
     """Checks one expression after the other, and collects the questions about ancestors for the end."""
 
@@ -81,8 +96,16 @@ class _Checker:
         self._reader = -1  # whose direct predecessors are in `_before`
         self._before: set[int] = set()
 
-    def condition(self, reader: int, what: str, text: str, path: Path, must_refer: bool = False) -> None:
-        """Check a `when`, or a `for_each`, which is useless if it refers to nothing."""
+    def condition(
+        self,
+        reader: int,
+        what: str,
+        text: str,
+        path: Path,
+        must_refer: bool = False,
+        roots: frozenset[str] = _EVERYWHERE,
+    ) -> None:
+        """Check a `when`, an `accept`, or a `for_each`, which is useless if it refers to nothing."""
         if self._problems.full:
             return
         try:
@@ -93,7 +116,7 @@ class _Checker:
         if must_refer and not references:
             message = f"{what}: for_each {quoted(text)} refers to nothing that could be a list"
             self._problems.add(Problem("for-each", message, path, "write ${tasks.TASK.result} or a list"))
-        self._check(reader, what, references, path, _EVERYWHERE)
+        self._check(reader, what, references, path, roots)
 
     def template(self, reader: int | None, what: str, text: str, path: Path, roots: frozenset[str]) -> None:
         """Check a text with `${…}` in it."""

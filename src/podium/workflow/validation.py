@@ -16,6 +16,7 @@ import msgspec
 from podium.workflow.graph_rules import order_problems
 from podium.workflow.limit_rules import limit_problems, version_problems
 from podium.workflow.model import AgentGroup, FailureAction, InputParameter, ResourceRequirements, Task, Workflow
+from podium.workflow.outside_rules import check_outside, check_with_agent
 from podium.workflow.problems import Path, Problem, Problems, quoted, raise_problems
 from podium.workflow.reference_rules import json_problem, reference_problems
 
@@ -121,6 +122,8 @@ def _free_values(workflow: Workflow) -> Iterable[tuple[Path, Any]]:
     for at, task in enumerate(workflow.tasks):
         yield ("tasks", at, "payload"), task.payload
         yield ("tasks", at, "for_each"), task.for_each
+        if task.form is not None:
+            yield ("tasks", at, "form"), task.form
 
 
 def _too_large(workflow: Workflow, problems: Problems) -> bool:
@@ -235,7 +238,11 @@ def _check_task(workflow: Workflow, task: Task, path: Path, problems: Problems) 
         _check_text(problems, f"{what}: the name", task.name, (*path, "name"))
     if task.function:
         _check_text(problems, f"{what}: the function", task.function, (*path, "function"))
-    _check_agent(workflow, task, what, path, problems)
+    if task.needs_agent:
+        _check_agent(workflow, task, what, path, problems)
+        check_with_agent(task, what, path, problems)
+    else:
+        check_outside(task, what, path, problems)
     if task.timeout is not None:
         _check_time(problems, f"{what}: the timeout", task.timeout, (*path, "timeout"))
     if task.deadline is not None:

@@ -111,7 +111,7 @@ def _box(tasks: list[Task], stage: int, workflow: Workflow, plan: ExecutionPlan,
     elif plan.estimates is not Estimates.UNIT:
         below.append(_times([plan.durations[task.id] for task in tasks]))
     if several_roles:
-        below.append(first.agent or first.agent_type)
+        below.append(first.agent or first.agent_type or str(first.type))
     name = first.name if one else _stem(first.function or first.name)
     ids = [task.id for task in tasks[:_TOLD]]
     more = f" and {len(tasks) - _TOLD:,} more" if len(tasks) > _TOLD else ""

@@ -20,7 +20,7 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NOT_AS_IT_IS: Final = frozenset(
     {"name", "id", "version", "tasks", "inputs", "agents", "dependencies", "created_at", "checkpoints"}
 )
-_FREE: Final = frozenset({"payload", "for_each", "output", "metadata"})  # 3.0 stays 3.0 there
+_FREE: Final = frozenset({"payload", "for_each", "output", "metadata", "form"})  # 3.0 stays 3.0 there
 _LARGEST_TIDY: Final = 2**53
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*", re.ASCII)
 _MAX_PLAIN: Final = 80
@@ -73,7 +73,7 @@ def task_block(workflow: Workflow, task: Task) -> dict[str, Any]:
         written["agent_type"] = task.agent_type
     for name in ("id", "name", "agent", "agent_type", "status", "result"):
         plain.pop(name, None)
-    renamed = {"dependencies": "depends_on", "payload": "input"}
+    renamed = {"dependencies": "depends_on", "payload": "input", "wait_for": "for"}
     written.update({renamed.get(name, name): value for name, value in plain.items()})
     if task.retry is not None:
         written["retry"] = {"max_attempts": task.retry.max_attempts} | _said(task.retry)

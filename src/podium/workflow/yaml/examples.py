@@ -71,6 +71,19 @@ TASK: Final = {
     "grows": "grows: true",
     "rate_limit": "rate_limit: 10/s",
     "concurrency": "concurrency: 3",
+    "signal": "type: wait\nsignal: approved",
+    "accept": "type: wait\nsignal: approved\naccept: signal.value.by != 'nobody'",
+    "for": "type: wait\nfor: 10m",
+    "until": 'type: wait\nuntil: "2030-01-01T09:00:00Z"',
+    "execution": "type: wait\ndepends_on: [search]\nexecution: ${tasks.search.result.execution}",
+    "form": "type: human\nform: {type: object, required: [ok], properties: {ok: {type: boolean}}}",
+    "assignee": "type: human\nassignee: ann",
+    "escalation": "type: human\nassignee: ann\nescalation: {after: 1d, to: bob}",
+}
+
+ESCALATION: Final = {
+    "after": "after: 1h\nto: bob",
+    "to": "after: 1h\nto: bob",
 }
 
 RATE_LIMIT: Final = {
@@ -149,9 +162,11 @@ _AROUND: Final = {
     "tasks": "tasks:\n  - {id: search, agent: writer}\n  - {id: write, agent: writer}",
 }
 _WRITE: Final = {"id": "id: write", "agent": "agent: writer"}
+_ASK: Final = {"id": "id: write", "type": "type: human"}
 _IN_TASK: Final = {"task": "", "retry": "retry", "failure": "on_failure", "resources": "resources"} | {
     "rate_limit": "rate_limit",
     "concurrency": "concurrency",
+    "escalation": "escalation",
 }
 _IN_WORKFLOW: Final = {
     "workflow": (),
@@ -171,7 +186,9 @@ def file_around(block: str, lines: str) -> str:
     if block in _IN_TASK:
         key = _IN_TASK[block]
         said = f"{key}:\n{indent(lines, '  ')}" if key else lines
-        task = _merged({} if "agent_type:" in said else _WRITE, said) if key == "" else _merged(_WRITE, said)
+        of_nobody = block == "escalation" or said.startswith(("type: wait", "type: human"))
+        around = _ASK if of_nobody else _WRITE
+        task = _merged({} if "agent_type:" in said else around, said) if key == "" else _merged(around, said)
         if "agent_type:" in said:
             task = f"id: write\n{said}"
         tasks = f"tasks:\n  - {{id: search, agent: writer}}\n  -\n{indent(task, '    ')}"

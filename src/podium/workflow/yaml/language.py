@@ -14,6 +14,7 @@ from podium.workflow.model import (
     Constraint,
     ConstraintType,
     Coordination,
+    Escalation,
     FailureAction,
     FaultTolerance,
     InputParameter,
@@ -127,6 +128,25 @@ def on_failure(reading: Reading, node: Node, path: Path) -> Any:
     return reading.wrong_value(f"there is no action {quoted(written)}", node, path, hint)
 
 
+ESCALATION: Final = Table(
+    (
+        Field("after", v.duration, "so long the first one has time to answer"),
+        Field("to", v.text, "who is asked then"),
+    )
+)
+
+
+def escalation(reading: Reading, node: Node, path: Path) -> Any:
+    """Read who is asked instead, and after how long."""
+    said = read_block(reading, node, path, ESCALATION)
+    if len(said) == 2:
+        return Escalation(**said)
+    if type(node) is Mapping and not any((*path, field.name) in reading.excused for field in ESCALATION.fields):
+        message = f"{shown_path(path)} needs after and to"
+        reading.note("missing-field", message, node, path, "write {after: 1h, to: NAME}")
+    return INVALID
+
+
 def for_each(reading: Reading, node: Node, path: Path) -> Any:
     """Read a list, or the expression that gives one."""
     if type(node) is Sequence:
@@ -144,8 +164,8 @@ TASK: Final = Table(
         Field("name", v.text, "a title for people"),
         Field(
             "type",
-            v.choice(TaskType, "type of task", frozenset({"wait", "human", "workflow", "child", "signal", "timer"})),
-            "what it spends its time on: compute, io, network, hybrid",
+            v.choice(TaskType, "type of task", frozenset({"workflow", "child", "signal", "timer"})),
+            "what it spends its time on: compute, io, network, hybrid; or wait or human, which no agent does",
         ),
         Field("agent", v.text, "a role of `agents`, or an agent type"),
         Field("agent_type", v.text, "an agent type, where no role is meant"),
@@ -169,10 +189,17 @@ TASK: Final = Table(
         Field("grows", v.boolean, "whether its result may add tasks to the running graph"),
         Field("rate_limit", rate_limit, 'at most so many attempts of a key within a time: "10/s"'),
         Field("concurrency", concurrency, "at most so many attempts of a key at once"),
+        Field("signal", v.text, "of type wait: the signal that it waits for; its value is the result"),
+        Field("accept", v.condition, "of type wait: an expression over signal.value; other signals are passed over"),
+        Field("for", v.duration_or_expression, "of type wait: how long it waits", attribute="wait_for"),
+        Field("until", v.text, "of type wait: the time that it waits for, with its zone"),
+        Field("execution", v.text, "of type wait: the execution whose end it waits for; its result is the result"),
+        Field("form", v.any_mapping, "of type human: a JSON Schema of the answer"),
+        Field("assignee", v.text, "of type human: who is asked"),
+        Field("escalation", escalation, "of type human: who is asked instead, and after how long"),
     ),
     later=(
         *(
-            "assignee",
             "cache",
             "capabilities",
             "children",
@@ -180,9 +207,9 @@ TASK: Final = Table(
             "compensation",
             "concurrency_key",
         ),
-        *("constraints", "env", "environment", "escalation", "event", "form", "human", "idempotent", "include"),
+        *("constraints", "env", "environment", "event", "human", "idempotent", "include"),
         *("output", "outputs", "parent_close_policy", "requires", "schedule", "scheduled_at", "secrets"),
-        *("signal", "speculative", "steps", "tags", "until", "wait", "wait_for", "workflow"),
+        *("speculative", "steps", "tags", "wait", "wait_for", "workflow"),
     ),
 )
 

@@ -52,6 +52,10 @@ BLOCKS: Final = (
         language.FAILURE, examples.FAILURE,
     ),
     Block(
+        "escalation", "`escalation`", "Of a task of type `human`.",
+        language.ESCALATION, examples.ESCALATION, model.Escalation,
+    ),
+    Block(
         "resources", "`resources`", "What a task needs, what an agent has.",
         language.RESOURCES, examples.RESOURCES, model.ResourceRequirements,
     ),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Any, Final
 
-from podium.workflow.model import NAMED_RETRY_POLICIES, ConstraintType
+from podium.workflow.model import NAMED_RETRY_POLICIES, WITHOUT_AGENT, ConstraintType
 from podium.workflow.validation import INPUT_TYPES, MAX_INPUTS
 from podium.workflow.yaml import language, limits
 from podium.workflow.yaml import values as v
@@ -35,8 +35,8 @@ def workflow_schema() -> Shape:
         "else": _referred("workflow"),
         "definitions": {
             "workflow": _block(language.WORKFLOW, needed=("name", "tasks")),
-            "task": _one_of_fields(_block(language.TASK), ("agent", "agent_type")),
-            "listed_task": _one_of_fields(_block(language.TASK, needed=("id",)), ("agent", "agent_type")),
+            "task": _done_by_somebody(_block(language.TASK)),
+            "listed_task": _done_by_somebody(_block(language.TASK, needed=("id",))),
             "agent": _block(language.AGENT, needed=("type",)),
             "resources": _block(language.RESOURCES),
             "retry": _block(language.RETRY),
@@ -92,8 +92,14 @@ def _any_of_fields(names: Iterable[str]) -> Shape:
     return {"anyOf": [{"required": [name]} for name in names]}
 
 
-def _one_of_fields(shape: Shape, names: Iterable[str]) -> Shape:
-    return shape | {"allOf": [*shape.get("allOf", ()), _any_of_fields(names)]}
+def _done_by_somebody(task: Shape) -> Shape:
+    """Return a task's shape with the rule that it names an agent, or is of a type that needs none."""
+    without = {
+        "required": ["type"],
+        "properties": {"type": {"type": "string", "pattern": _in_any_case(sorted(WITHOUT_AGENT))}},
+    }
+    named = [{"required": [name]} for name in ("agent", "agent_type")]
+    return task | {"allOf": [*task.get("allOf", ()), {"anyOf": [*named, without]}]}
 
 
 def _referred(name: str) -> Shape:
@@ -183,6 +189,7 @@ _SHAPES: Final[dict[Read, Any]] = {
     v.anything: {},
     v.any_mapping: _MAPPING,
     v.duration: _referred("duration"),
+    v.duration_or_expression: lambda: {"anyOf": [_referred("duration"), {"type": "string", "pattern": r"\$\{"}]},
     v.memory: _referred("memory"),
     v.cores: _referred("cores"),
     v.priority: _referred("priority"),
@@ -193,6 +200,7 @@ _SHAPES: Final[dict[Read, Any]] = {
     language.retry_policy: {"enum": list(NAMED_RETRY_POLICIES)},
     language.on_failure: _on_failure,
     language.for_each: {"type": ["array", "string"]},
+    language.escalation: lambda: _block(language.ESCALATION, needed=("after", "to")),
     language.inputs: _inputs,
     language.agents_later: {"type": "object", "additionalProperties": _referred("agent")},
     language.tasks_later: _tasks,

@@ -139,6 +139,13 @@ memory: Final = _amount("an amount of memory", parse_memory_mb)
 cores: Final = _amount("a number of cores", parse_cores)
 
 
+def duration_or_expression(reading: Reading, node: Node, path: Path) -> Any:
+    """Read a duration, or the expression that gives one."""
+    if type(node) is Scalar and isinstance(node.value, str) and "${" in node.value:
+        return node.value
+    return duration(reading, node, path)
+
+
 def priority(reading: Reading, node: Node, path: Path) -> Any:
     """Read a whole number, or one of the four names."""
     if type(node) is Scalar and isinstance(node.value, str):

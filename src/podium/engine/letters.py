@@ -1,0 +1,79 @@
+"""Letters: what one execution says to another. They go into the other's inbox with the commit of what says so. Pure.
+
+Nobody polls and nothing is lost: whoever waits for an execution's end says so to it once, and is told by the append
+that ends it, whichever replicas own the two.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.codec import encode_input
+from podium.engine.state import State
+from podium.fleet.messages import ErrorInfo
+from podium.ids import shard_of
+from podium.store.protocol import InboxRow
+
+_ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
+_SPEAK = frozenset({ev.TaskWaiting, ev.ExecutionRetried, *_ENDS})
+
+
+class Letter(Struct, frozen=True):
+    """An input for another execution."""
+
+    to: str
+    input_id: str
+    given: inp.Input
+
+    def row(self, tenant: str, now_us: int) -> InboxRow:
+        """Return it as it lies in the inbox."""
+        kind, payload = str(self.given.__struct_config__.tag), encode_input(self.given)
+        return InboxRow(self.to, self.input_id, tenant, shard_of(self.to), kind, payload, now_us)
+
+
+def letters_of(state: State, given: inp.Input, events: list[ev.Event]) -> list[Letter]:
+    """Return what an execution says to others because of an input; the state is as it is afterwards."""
+    found: list[Letter] = []
+    anew = {event.task for event in events if isinstance(event, ev.TaskWaiting)}
+    for event in events:
+        if type(event) not in _SPEAK:
+            continue
+        if isinstance(event, ev.TaskWaiting):
+            if event.awaits == "execution":
+                found.append(_asking(state, event.task, event.name))
+        elif isinstance(event, ev.ExecutionRetried):  # what has ended meanwhile was told in vain
+            left = [task for task in state.tasks.values() if task.wait is not None and task.path not in anew]
+            found += [_asking(state, t.path, t.wait.name) for t in left if t.wait and t.wait.awaits == "execution"]
+        else:
+            found += [_told(state, *who, asked) for who, asked in state.awaiters.items()]
+    if isinstance(given, inp.Await) and isinstance(events[0], ev.InputIgnored):
+        found.append(_answered(state, given, events[0].reason))
+    return found
+
+
+def refusal(given: inp.Await, execution: str, why: str) -> Letter:
+    """Return the answer to who waits for the end of an execution that isn't there, or can't be read."""
+    error = ErrorInfo("NotFound", why, retryable=False)
+    told = inp.Ended(given.task, execution, "unknown", error=error)
+    return Letter(given.execution, f"ended:{execution}:{given.task}:{given.asked}", told)
+
+
+def _asking(state: State, task: str, other: str) -> Letter:
+    given = inp.Await(state.id, task, state.sequence, state.tenant)
+    return Letter(other, f"await:{state.id}:{task}:{state.sequence}", given)
+
+
+def _answered(state: State, given: inp.Await, reason: str) -> Letter:
+    if given.tenant == state.tenant and state.final:
+        return _told(state, given.execution, given.task, given.asked)
+    if given.tenant != state.tenant:
+        reason = f"there is no execution {state.id}"
+    return refusal(given, state.id, reason)
+
+
+def _told(state: State, execution: str, task: str, asked: int) -> Letter:
+    """Tell a task of another execution how this one has ended. Its result is read when the letter is."""
+    told = inp.Ended(task, state.id, str(state.status), error=state.error)
+    return Letter(execution, f"ended:{state.id}:{task}:{asked}", told)

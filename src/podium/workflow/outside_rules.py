@@ -1,0 +1,144 @@
+"""The rules of tasks that no agent does: what they wait for is said, once, and nothing that only an agent could use."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from podium.workflow.forms import schema_problems
+from podium.workflow.model import Task, TaskType
+from podium.workflow.problems import Path, Problem, Problems, quoted
+from podium.workflow.units import parse_duration
+
+OF_WAITS: Final = ("signal", "wait_for", "until", "execution")
+OF_PEOPLE: Final = ("form", "assignee", "escalation")
+OF_AGENTS: Final = (
+    *(
+        "agent",
+        "agent_type",
+        "function",
+        "resources",
+        "retries",
+        "retry",
+        "for_each",
+        "parallel",
+        "max_parallel",
+        "grows",
+    ),
+)
+MAX_SECONDS: Final = 10 * 366 * 86_400.0  # ten years
+MAX_NAME: Final = 200
+_WRITTEN: Final = {"wait_for": "for", "payload": "input", "agent_type": "agent"}
+_DEFAULTS: Final = Task(id="x")
+_NOTHING_SAID: Final = ("", "", "", None, None, None, None, None)
+
+
+def check_with_agent(task: Task, what: str, path: Path, problems: Problems) -> None:
+    """Note what a task says that only one without an agent can mean."""
+    said = (
+        task.signal,
+        task.execution,
+        task.assignee,
+        task.accept,
+        task.wait_for,
+        task.until,
+        task.form,
+        task.escalation,
+    )
+    if said == _NOTHING_SAID:
+        return
+    for name, kind in (*((n, "wait") for n in (*OF_WAITS, "accept")), *((n, "human") for n in OF_PEOPLE)):
+        if getattr(task, name) != getattr(_DEFAULTS, name):
+            message = f"{what}: {quoted(_written(name))} belongs to a task of type {kind}"
+            problems.add(Problem("wrong-type-of-task", message, (*path, name), f"write type: {kind}"))
+
+
+def check_outside(task: Task, what: str, path: Path, problems: Problems) -> None:
+    """Note what is wrong with a task of type `wait` or `human`."""
+    wants, others = (OF_WAITS, OF_PEOPLE) if task.type is TaskType.WAIT else (OF_PEOPLE, (*OF_WAITS, "accept"))
+    refused = [*OF_AGENTS, *others, *(("payload",) if task.type is TaskType.WAIT else ())]
+    for name in refused:
+        if name == "agent_type" and task.agent:
+            continue  # its role's
+        if getattr(task, name) != getattr(_DEFAULTS, name):
+            message = f"{what} is of type {task.type}: {quoted(_written(name))} means nothing there"
+            problems.add(Problem("wrong-type-of-task", message, (*path, name), "take it out"))
+    if task.type is TaskType.WAIT:
+        _check_wait(task, what, path, problems, wants)
+    else:
+        _check_human(task, what, path, problems)
+
+
+def _check_wait(task: Task, what: str, path: Path, problems: Problems, wants: tuple[str, ...]) -> None:
+    said = [name for name in wants if getattr(task, name) not in ("", None)]
+    if len(said) != 1:
+        names = ", ".join(_written(name) for name in wants)
+        message = f"{what} waits for {'nothing' if not said else ' and '.join(map(_written, said))}"
+        problems.add(Problem("wait", message, (*path, said[1] if said else "wait_for"), f"write one of {names}"))
+    if task.signal:
+        _check_name(task.signal, f"{what}: the signal", (*path, "signal"), problems)
+    elif task.accept is not None:
+        message = f"{what} has accept, but no signal"
+        problems.add(Problem("wait", message, (*path, "accept"), "accept says which values of a signal count"))
+    if task.wait_for is not None:
+        _check_duration(task.wait_for, what, (*path, "wait_for"), problems)
+    if task.until and "${" not in task.until:
+        _check_moment(task.until, what, (*path, "until"), problems)
+    if task.execution:
+        _check_name(task.execution, f"{what}: the execution", (*path, "execution"), problems)
+
+
+def _check_human(task: Task, what: str, path: Path, problems: Problems) -> None:
+    if task.assignee:
+        _check_name(task.assignee, f"{what}: the assignee", (*path, "assignee"), problems)
+    escalation = task.escalation
+    if escalation is not None:
+        if not 0 < escalation.after <= MAX_SECONDS:
+            message = f"{what}: the escalation is after {escalation.after:g} seconds; more than 0, at most ten years"
+            problems.add(Problem("out-of-range", message, (*path, "escalation")))
+        _check_name(escalation.to, f"{what}: who it escalates to", (*path, "escalation"), problems)
+        if task.timeout is not None and escalation.after >= task.timeout:
+            message = f"{what} fails (timeout) before it escalates"
+            problems.add(Problem("wait", message, (*path, "escalation"), "let it escalate earlier, or fail later"))
+    if task.form is not None:
+        for at, message, hint in schema_problems(task.form):
+            place = ".".join(map(str, at))
+            where = f"form.{place}" if place else "form"
+            problems.add(Problem("form", f"{what}: {where}: {message}", (*path, "form", *at), hint))
+
+
+def _check_duration(value: float | str, what: str, path: Path, problems: Problems) -> None:
+    if isinstance(value, str):
+        if "${" in value:
+            return
+        try:
+            value = parse_duration(value)
+        except ValueError as error:
+            problems.add(Problem("wrong-value", f"{what}: for: {error}", path))
+            return
+    if not 0 < value <= MAX_SECONDS:
+        message = f"{what}: it waits for {value:g} seconds; more than 0, at most ten years are allowed"
+        problems.add(Problem("out-of-range", message, path))
+
+
+def _check_moment(text: str, what: str, path: Path, problems: Problems) -> None:
+    hint = 'write it so: "2026-03-01T09:30:00Z"'
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        problems.add(Problem("wrong-value", f"{what}: until: {quoted(text)} is no time", path, hint))
+        return
+    if found.tzinfo is None:
+        problems.add(Problem("wrong-value", f"{what}: until: {quoted(text)} has no time zone", path, hint))
+
+
+def _check_name(text: str, what: str, path: Path, problems: Problems) -> None:
+    if not text.strip() or not text.isprintable():
+        problems.add(Problem("empty-text", f"{what} is no name: {quoted(text)}", path))
+    elif len(text) > MAX_NAME:
+        message = f"{what} has {len(text):,} characters; at most {MAX_NAME} are allowed"
+        problems.add(Problem("too-long", message, path))
+
+
+def _written(name: str) -> str:
+    return _WRITTEN.get(name, name)
