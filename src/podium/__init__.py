@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         WorkflowResult,
     )
     from podium.workflow.plan import ExecutionPlan, ExecutionStage, plan
+    from podium.workflow.schedules.spec import Overlap, ScheduleSpec
     from podium.workflow.tracing import WorkflowFunction, each, using, when, workflow
     from podium.workflow.yaml import dump_workflow, load_workflow
 
@@ -86,6 +87,7 @@ _HOMES = {
         "TaskType", "Workflow", "WorkflowConfig", "WorkflowResult",
     ),
     "podium.workflow.plan": ("ExecutionPlan", "ExecutionStage", "plan"),
+    "podium.workflow.schedules.spec": ("Overlap", "ScheduleSpec"),
     "podium.workflow.tracing": ("WorkflowFunction", "each", "using", "when"),
     "podium.workflow.yaml": ("dump_workflow", "load_workflow"),
 }  # fmt: skip
@@ -117,6 +119,7 @@ __all__ = [
     "OrchestrationPattern",
     "Orchestrator",
     "OrchestratorConfig",
+    "Overlap",
     "PodiumError",
     "Priority",
     "QueueFullError",
@@ -124,6 +127,7 @@ __all__ = [
     "RetryPolicy",
     "RunIf",
     "Schedule",
+    "ScheduleSpec",
     "ScheduledTask",
     "Segment",
     "ServiceType",

@@ -36,6 +36,14 @@ class SystemClock:
         return time.monotonic_ns() // 1_000 + self._offset_us
 
 
+class WallClock:
+    """The wall's time, as it is set at the moment: it may jump, forward and back. Only schedules ask it."""
+
+    def now_us(self) -> int:
+        """Return microseconds since the epoch."""
+        return time.time_ns() // 1_000
+
+
 class SlewedClock:
     """The time of a store that several processes share: taken over once, then moved on by our own monotonic clock.
 

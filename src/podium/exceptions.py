@@ -47,6 +47,10 @@ class ExecutionNotFoundError(InvalidInputError):
     """No such execution."""
 
 
+class ScheduleNotFoundError(InvalidInputError):
+    """No schedule has this name."""
+
+
 class TaskNotFoundError(InvalidInputError):
     """No such task in this execution."""
 

@@ -44,6 +44,7 @@ from podium.telemetry.logs import get_logger
 from podium.workflow.model import ExecutionStatus, TaskResult, TaskStatus, Workflow, WorkflowResult
 
 if TYPE_CHECKING:
+    from podium.app.schedules import Schedules
     from podium.bus.transport import Transport
     from podium.fleet.descriptor import AgentDescriptor
     from podium.fleet.member import AgentInfo
@@ -287,6 +288,11 @@ class Orchestrator:
         return await self.cancel_workflow(execution_of(self._opened().settings.tenant, task_id), force)
 
     # --- workflows (document 002) ------------------------------------------------------------------------------
+
+    @property
+    def schedules(self) -> Schedules:
+        """Workflows that the clock starts: create, all, get, pause, resume, trigger, backfill, delete."""
+        return self._opened().schedules
 
     async def submit_workflow(
         self, workflow: Workflow | str | PathLike[str], input: Any = None, *, id: str | None = None

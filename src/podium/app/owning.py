@@ -15,7 +15,7 @@ from msgspec import Struct
 from podium.agents.crew import Crew
 from podium.app.carrier import Carriers
 from podium.app.stores import Opened
-from podium.clock import Clock, SlewedClock
+from podium.clock import Clock, SlewedClock, SystemClock, WallClock
 from podium.engine.recovery import Definitions
 from podium.engine.runtime import Engine, EngineSettings
 from podium.exceptions import NotTheOwnerError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from podium.engine.readmodels import ReadModels
     from podium.engine.reconciling import Reconciler
     from podium.engine.state import State
+    from podium.schedules.timekeeper import Timekeeper
     from podium.scheduling.resources import Vector
     from podium.webhooks.webhooks import Webhooks
 
@@ -76,6 +77,7 @@ class Owning:
         self.read_models: ReadModels | None = None
         self.reconciler: Reconciler | None = None
         self.webhooks: Webhooks | None = None
+        self.timekeeper: Timekeeper | None = None  # fires schedules
         self.ownership: Ownership | None = None  # its place among the replicas that share the store
         self.logs = opened.logs
         self.definitions = Definitions(opened.store)
@@ -212,7 +214,24 @@ class Owning:
         self.engine = engine
         await self._keep_read_models(engine)
         await self._reconcile(engine, clock)
+        if self._part.works:
+            self._keep_schedules(engine)
         return engine
+
+    def _keep_schedules(self, engine: Engine) -> None:
+        """Fire schedules from now on."""
+        from podium.schedules.timekeeper import Timekeeper
+
+        timekeeper = self.timekeeper = Timekeeper(self._store, self.wall_us, engine.look_into_inbox)
+        engine.moved.append(timekeeper.moved)
+        self.before_store_closes.append(timekeeper.stop)
+        timekeeper.start(engine.owned)
+
+    def wall_us(self) -> int:
+        """Return the time that schedules go by: that of a store which is shared, else this machine's. It may jump."""
+        if self.ownership is not None:
+            return self.ownership.store_us
+        return WallClock().now_us() if isinstance(self._clock, SystemClock) else self._clock.now_us()
 
     async def _reconcile(self, engine: Engine, clock: Clock) -> None:
         """Look, from now on, for what should not be."""
@@ -287,6 +306,8 @@ class Owning:
     async def stop(self, drain_seconds: float) -> None:
         """Let live attempts finish within the time, then stop the engine and the agents."""
         engine, agents = self.engine, self.agents
+        if self.timekeeper is not None:
+            await self.timekeeper.stop()
         await self._crew.dismiss()
         if engine is not None:
             engine.drain()

@@ -19,6 +19,7 @@ from podium.app.carrier import Carriers
 from podium.app.delivering import Delivering
 from podium.app.finding import Finding
 from podium.app.owning import Owning, Part
+from podium.app.schedules import Schedules
 from podium.app.steering import Steering
 from podium.app.stores import Opened, open_store
 from podium.app.submitting import Submitting
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from podium.engine.readmodels import ReadModels
     from podium.engine.reconciling import Reconciler
     from podium.fleet.messages import Carrier
+    from podium.schedules.timekeeper import Timekeeper
     from podium.scheduling.resources import Vector
     from podium.store.logs import AttemptLogs
     from podium.store.ownership import FileLock
@@ -100,6 +102,7 @@ class Podium:
         self._finding = Finding(settings, store, self._owning)
         self._steering = Steering(settings, self._delivering, self._finding)
         self._telling = Telling(store, settings.tenant, clock, self.follower)
+        self.schedules = Schedules(store, settings.tenant, ids, self._crew, self._owning, self._wall_us)
         self._explaining = Explaining(
             owners, self._crew, clock,
             engine=lambda: self.engine, agents=lambda: self.agents, follower=self.follower,
@@ -191,6 +194,16 @@ class Podium:
     def webhooks(self) -> Webhooks | None:
         """What tells others of ends, if the settings name any and this process has an engine."""
         return self._owning.webhooks
+
+    @property
+    def timekeeper(self) -> Timekeeper | None:
+        """What fires schedules, if this process has an engine that works."""
+        return self._owning.timekeeper
+
+    async def _wall_us(self) -> int:
+        if self._shared is not None and self.ownership is None:
+            return (await self._shared.cluster()).now_us
+        return self._owning.wall_us()
 
     @property
     def logs(self) -> AttemptLogs:

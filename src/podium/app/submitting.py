@@ -77,7 +77,7 @@ class Submitting:
         """
         workflow = self._validated(workflow)
         check_input(workflow, given)
-        encoded = _encoded(given)
+        encoded = encoded_input(given)
         timeout_seconds = self._deadline(workflow) if timeout_seconds is None else timeout_seconds
         bindings = await self._crew.staff(workflow)
         more |= {"bindings": bindings, "priority": priority, "timeout_seconds": timeout_seconds}
@@ -129,7 +129,8 @@ class Submitting:
             check_same_start(await given_in(self._store, row), start)
 
 
-def _encoded(given: Any) -> bytes:
+def encoded_input(given: Any) -> bytes:
+    """Return an input as JSON. Raises InvalidInputError, PayloadTooLargeError."""
     try:
         encoded = msgspec.json.encode(given)
     except (TypeError, ValueError, RecursionError) as error:

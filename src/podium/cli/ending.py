@@ -35,6 +35,7 @@ async def document_of(follower: Follower) -> dict[str, Any]:
         "workflow_id": workflow.id,
         "status": str(state.status),
         "waiting": not state.sequence,
+        "schedule": state.schedule or None,
         "run": state.run,
         "created_at": iso(state.created_us),
         "finished_at": iso(state.finished_us),

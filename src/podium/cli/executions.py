@@ -159,6 +159,7 @@ def _print_rows(rows: list[ExecutionRow], shown: dict[str, str], now_us: int) ->
         (
             row.id,
             row.workflow,
+            str(_summary(row).get("schedule", "")),
             shown[row.id],
             _done(row),
             between_us(row.created_us, row.finished_us or now_us),
@@ -167,8 +168,8 @@ def _print_rows(rows: list[ExecutionRow], shown: dict[str, str], now_us: int) ->
     ]
     say(
         table(
-            ("ID", "WORKFLOW", "STATUS", "DONE", "TIME"), cells, gives_way=1, right=frozenset({3, 4}),
-            paint={2: lambda text: painted(text, colors.get(text, ""))},
+            ("ID", "WORKFLOW", "SCHEDULE", "STATUS", "DONE", "TIME"), cells, gives_way=1, right=frozenset({4, 5}),
+            paint={3: lambda text: painted(text, colors.get(text, ""))},
         )
     )  # fmt: skip
     if WAITING in shown.values():
@@ -247,7 +248,8 @@ async def _print_status(follower: Follower, activity: dict[str, dict[str, Any]],
     if not state.sequence:
         say(wrapped(why_waiting(now_us - state.created_us)))
         return
-    say(f"begun {date_and_time(state.created_us)}")
+    by = f" by the schedule {state.schedule}" if state.schedule else ""
+    say(wrapped(f"begun {date_and_time(state.created_us)}{by}"))
     say(table(TITLES, [row.cells for row in rows_of(state, now_us, activity, _ROWS)], right=frozenset({3, 4})))
     if state.final:
         say(ending_text(state, await follower.result()))

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -85,6 +86,19 @@ def seconds(text: str | None, name: str) -> float | None:
         raise InvalidInputError(f"{name}: {error}") from error
     if found <= 0:
         raise InvalidInputError(f"{name} must be longer than nothing")
+    return found
+
+
+def moment(text: str | None, name: str) -> datetime | None:
+    """Return a point in time such as `2026-03-01T09:30:00Z`."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInputError(f"{name}: {_quoted(text)} is no time; write it so: 2026-03-01T09:30:00Z") from None
+    if found.tzinfo is None:
+        raise InvalidInputError(f"{name}: {_quoted(text)} has no time zone; end it with Z or an offset such as +02:00")
     return found
 
 

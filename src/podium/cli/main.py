@@ -53,6 +53,7 @@ COMMANDS = {
     "example": ("podium.cli.examples", "example"),
     "rebuild": ("podium.cli.readmodels", "rebuild"),
     "reconcile": ("podium.cli.reconciling", "reconcile"),
+    "schedule": ("podium.cli.schedule", "schedule"),
     "webhooks": ("podium.cli.webhooks", "webhooks"),
     "migrate": ("podium.cli.migrating", "migrate"),
     "upgrade": ("podium.cli.upgrading", "upgrade"),

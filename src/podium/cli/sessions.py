@@ -83,6 +83,22 @@ async def submitting(manners: Manners, settings: Settings) -> AsyncIterator[Podi
 
 
 @asynccontextmanager
+async def scheduling(manners: Manners, agents: Sequence[str] = (), *, makes: bool = False) -> AsyncIterator[Podium]:
+    """Open the store to look after schedules, which nobody needs to run anything for; one that `makes` them makes the
+    database too, where there is none.
+    """
+    configure_log(manners.debug)
+    settings = manners.settings()
+    if not makes or settings.in_memory:
+        refuse_missing(settings)
+    podium = await _opened(settings, agents=agents, own=False, works=False, elsewhere=True, may_own=False)
+    try:
+        yield podium
+    finally:
+        await podium.close(0)
+
+
+@asynccontextmanager
 async def sharing(settings: Settings, debug: bool = False) -> AsyncIterator[PostgresStore]:
     """Open a store on PostgreSQL alone, to look at the replicas that share it."""
     from podium.store.postgres import PostgresStore

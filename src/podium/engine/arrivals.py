@@ -285,10 +285,11 @@ def row_of(state: State) -> ExecutionRow:
 
 def _summary(state: State) -> bytes:
     counts = state.counts
+    schedule = f',"schedule":{msgspec.json.encode(state.schedule).decode()}' if state.schedule else ""
     return (
         f'{{"total":{state.total},"completed":{counts[TaskStatus.COMPLETED]},"failed":{counts[TaskStatus.FAILED]},'
         f'"running":{counts[TaskStatus.RUNNING]},"ready":{counts[TaskStatus.READY]},"partial":{str(state.partial).lower()}'
-        f"{_waits(state)}}}"
+        f"{_waits(state)}{schedule}}}"
     ).encode()
 
 

@@ -50,6 +50,7 @@ def _start(state: State, given: inp.Start, now_us: int) -> list[ev.Event]:
             priority=given.priority if given.priority is not None else config.priority,
             deadline_us=None if timeout is None else now_us + seconds_to_us(timeout),
             preferred_agent=given.preferred_agent,
+            schedule=given.schedule,
         )
     ]
 

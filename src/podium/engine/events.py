@@ -27,6 +27,7 @@ class ExecutionStarted(Struct, frozen=True, omit_defaults=True, tag_field="event
     priority: int = 50
     deadline_us: int | None = None
     preferred_agent: str = ""
+    schedule: str = ""
 
 
 class ExecutionPausing(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_pausing"):

@@ -47,6 +47,7 @@ def _started(state: State, event: ev.ExecutionStarted, now_us: int) -> None:
     state.bindings = event.bindings
     state.priority = event.priority
     state.preferred_agent = event.preferred_agent
+    state.schedule = event.schedule
     state.created_us = now_us
     state.timeout_us = None if event.deadline_us is None else event.deadline_us - now_us
     _set_deadline(state, event.deadline_us)

@@ -28,6 +28,7 @@ class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="star
     preferred_agent: str = ""  # gets the tasks where it is free
     submission: str = ""  # what the client calls it, when it is a single task that was submitted over the bus
     notify: str = ""  # a subject where its end is to be told
+    schedule: str = ""  # the schedule that has fired
 
 
 class Granted(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):

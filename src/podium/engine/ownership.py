@@ -81,6 +81,7 @@ class Ownership:
         self.reaches_bus: Callable[[], bool] = lambda: True
         self._bus_watch = BusWatch(settings.away_seconds)
         self._told_id = ""
+        self._store_us, self._answered_at = 0, 0.0  # its time, and by the loop's clock when it said so
         self._renewed_at = float("-inf")  # by the loop's clock: when the last renewal was asked for
         store.listen(self._told_of)
 
@@ -106,6 +107,12 @@ class Ownership:
     def lease_seconds(self) -> float:
         """How long the lease holds still, by what the store said last and our own clock since; at least 0."""
         return max(0.0, self._settings.lease_seconds - (asyncio.get_running_loop().time() - self._renewed_at))
+
+    @property
+    def store_us(self) -> int:
+        """The store's time, as it is set at the moment: by what it said last and our own clock since. It may jump."""
+        elapsed = asyncio.get_running_loop().time() - self._answered_at
+        return self._store_us + seconds_to_us(elapsed)
 
     @property
     def failure(self) -> BaseException | None:
@@ -192,6 +199,7 @@ class Ownership:
             self._clock.observe(cluster.now_us, asked_us, raw())
         if cluster is not None:
             self._renewed_at = asked_at
+            self._store_us, self._answered_at = cluster.now_us, asyncio.get_running_loop().time()
         self._current = moves == self._moves
         return cluster
 

@@ -73,6 +73,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     growths: list[GraphGrown] = []
     signals: list[tuple[str, int, _Value]] = []  # name, sequence, value
     awaiters: list[tuple[str, str, int]] = []
+    schedule: str = ""
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -90,6 +91,7 @@ def encode_state(state: State) -> bytes:
             state.timeout_us, state.preferred_agent, list(state.definition.growths),
             [(name, at, _pack(value)) for name, kept in state.signals.items() for at, value in kept.items()],
             [(execution, task, asked) for (execution, task), asked in state.awaiters.items()],
+            state.schedule,
         )
     )  # fmt: skip
 
@@ -104,7 +106,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     for name in (
         "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
         "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight", "timeout_us",
-        "preferred_agent",
+        "preferred_agent", "schedule",
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL

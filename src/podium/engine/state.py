@@ -102,6 +102,7 @@ class State:
         self.bindings: dict[str, str] = {}
         self.priority = 50
         self.preferred_agent = ""
+        self.schedule = ""  # that started it
         self.deadline_us: int | None = None
         self.timeout_us: int | None = None  # from the start, or from a retry, to the deadline
         self.created_us = self.updated_us = 0

@@ -14,6 +14,7 @@ from podium.clock import SECOND, Clock
 from podium.engine.admission import waiting_room
 from podium.engine.shards import ALL_SHARDS, EVERY_SHARD
 from podium.exceptions import StoreError
+from podium.scheduling.schedules import MOST_READ, SCHEDULES, decode_schedule
 from podium.store.protocol import Store
 from podium.telemetry.logs import get_logger
 
@@ -25,7 +26,8 @@ _log = get_logger("podium.engine")
 
 async def sweep(store: Store, now_us: int) -> int:
     """Delete the blobs older than a day that no row of the inbox or the log mentions; return how many."""
-    mentioned = await _mentioned_in_the_inbox(store)  # first: what leaves it meanwhile was seen here, or is in the log
+    mentioned = await _mentioned_by_schedules(store)  # first: what a schedule starts is in the inbox next
+    mentioned |= await _mentioned_in_the_inbox(store)  # what leaves it meanwhile was seen here, or is in the log
     async for row in store.mentions():
         if row.payload_blob:
             mentioned.add((row.tenant, row.payload_blob))
@@ -45,6 +47,18 @@ async def _mentioned_in_the_inbox(store: Store) -> set[tuple[str, str]]:
         for row in rows:
             mentioned.update((row.tenant, found.decode()) for found in _HASH.findall(row.payload))
         after = rows[-1].id
+    return mentioned
+
+
+async def _mentioned_by_schedules(store: Store) -> set[tuple[str, str]]:
+    """Return the blobs of what schedules will start."""
+    mentioned: set[tuple[str, str]] = set()
+    for row in await store.model(SCHEDULES, limit=MOST_READ):
+        schedule = decode_schedule(row.key, row.value or b"")
+        beginning = schedule.beginning
+        mentioned.add((schedule.tenant, beginning.definition))
+        if beginning.input_blob is not None:
+            mentioned.add((schedule.tenant, beginning.input_blob))
     return mentioned
 
 

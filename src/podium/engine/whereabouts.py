@@ -72,9 +72,10 @@ async def waiting_starts(store: Store, tenant: str) -> AsyncIterator[tuple[Inbox
 def row_of_start(row: InboxRow, start: inp.Start, definition: Definition) -> ExecutionRow:
     """Return the row that an execution would have at its beginning, before any event."""
     priority = definition.workflow.config.priority if start.priority is None else start.priority
+    by = {"schedule": start.schedule} if start.schedule else {}
     return ExecutionRow(
         id=row.execution, tenant=row.tenant, shard=shard_of(row.execution), workflow=start.workflow,
         version=start.version, definition=start.definition, status=ExecutionStatus.RUNNING, run=1, sequence=0,
         wake_at_us=None, active=False, created_us=row.posted_us, updated_us=row.posted_us, priority=priority,
-        summary=msgspec.json.encode({"total": len(definition.tasks)}),
+        summary=msgspec.json.encode({"total": len(definition.tasks), **by}),
     )  # fmt: skip

@@ -34,6 +34,10 @@ def measure(
     if (webhooks := podium.webhooks) is not None:
         metrics.watch("podium_webhooks_pending", lambda: webhooks.pending)
         metrics.watch("podium_webhook_tries_total", webhooks.outcomes)
+    if (timekeeper := podium.timekeeper) is not None:
+        metrics.watch("podium_schedules", lambda: timekeeper.held)
+        metrics.watch("podium_schedule_firings_total", lambda: {k: float(n) for k, n in timekeeper.outcomes.items()})
+        metrics.watch("podium_schedule_lag_seconds", lambda: timekeeper.overdue_seconds)
     if (reconciler := podium.reconciler) is not None:
         metrics.watch("podium_reconciler_finds_total", reconciler.counted)
     metrics.watch("podium_bus_lost_messages_total", lambda: {"agents": float(link.lost)})

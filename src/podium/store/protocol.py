@@ -361,14 +361,22 @@ class Views(Protocol):
         ...
 
     async def put_model(
-        self, name: str, shard: int, position: int, rows: Sequence[ModelRow], *, before: int | None = None
+        self,
+        name: str,
+        shard: int,
+        position: int,
+        rows: Sequence[ModelRow],
+        *,
+        before: int | None = None,
+        durable: bool = False,
     ) -> bool:
         """Change a read model's entries of one shard and save its place, in one transaction.
 
         The place is the cursor of that name. False, and nothing changed, when it is at `position` or beyond already, or
         anywhere else than at `before` where that is given: somebody else has done it, or what was written before is
-        lost. A key is there at most once. Not needed to be durable: entries and place are lost together, and made again
-        from the log; so who writes only what has changed since its last place must say which one that was.
+        lost. A key is there at most once. Unless it is to be `durable`, as an append is, entries and place may be lost,
+        though together, and are made again from the log; so who writes only what has changed since its last place must
+        say which one that was.
         """
         ...
 

@@ -280,7 +280,14 @@ class MemoryStore(MemoryMembership):
         return found
 
     async def put_model(
-        self, name: str, shard: int, position: int, rows: Sequence[ModelRow], *, before: int | None = None
+        self,
+        name: str,
+        shard: int,
+        position: int,
+        rows: Sequence[ModelRow],
+        *,
+        before: int | None = None,
+        durable: bool = False,
     ) -> bool:
         """Change a read model's entries and save its place."""
         data = self._writable()

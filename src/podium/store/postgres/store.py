@@ -307,13 +307,20 @@ class PostgresStore(PostgresMembership):
         return counted(await self._list(tuple, "counted", prefix))
 
     async def put_model(
-        self, name: str, shard: int, position: int, rows: Sequence[ModelRow], *, before: int | None = None
+        self,
+        name: str,
+        shard: int,
+        position: int,
+        rows: Sequence[ModelRow],
+        *,
+        before: int | None = None,
+        durable: bool = False,
     ) -> bool:
         """Change a read model's entries and save its place."""
         last = {row.key: row.value for row in rows}
         put = {key: value for key, value in last.items() if value is not None}
         drop = [key for key, value in last.items() if value is None]
-        arguments = (name, shard, before, position, list(put), list(put.values()), drop)
+        arguments = (name, shard, before, position, list(put), list(put.values()), drop, durable)
         row = await self._sessions.row(_SQL["put_model"], *arguments, again=False)
         return bool(row and row[0])
 

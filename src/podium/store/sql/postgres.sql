@@ -192,7 +192,7 @@ GROUP BY counters.tenant, counters.key, counters.value, executions.definition
 ORDER BY counters.tenant, counters.key, executions.definition;
 
 -- name: put_model
-SELECT podium_put_model_1($1, $2, $3, $4, $5, $6, $7);
+SELECT podium_put_model_1($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: model
 SELECT key, value FROM models

@@ -321,7 +321,14 @@ class SqliteStore:
         return counted(await self._list("counted", {"prefix": prefix}, tuple))
 
     async def put_model(
-        self, name: str, shard: int, position: int, rows: Sequence[ModelRow], *, before: int | None = None
+        self,
+        name: str,
+        shard: int,
+        position: int,
+        rows: Sequence[ModelRow],
+        *,
+        before: int | None = None,
+        durable: bool = False,
     ) -> bool:
         """Change a read model's entries and save its place."""
         place = {"name": name, "shard": shard, "before": before, "position": position}
@@ -338,7 +345,7 @@ class SqliteStore:
             connection.execute("COMMIT")
             return True
 
-        return await self._write(unsynced(work))
+        return await self._write(work if durable else unsynced(work))
 
     async def model(self, name: str, prefix: str = "", shard: int | None = None, limit: int = 10_000) -> list[ModelRow]:
         """Return a read model's entries in order of key."""

@@ -385,10 +385,13 @@ $$;
 -- A read model's entries and its place; false, and nothing changed, when the place is this far already, or isn't where
 -- it must have been before (null where that doesn't matter).
 CREATE FUNCTION podium_put_model_1(
-    p_name text, p_shard integer, p_before bigint, p_position bigint, put_key text[], put_value bytea[], dropped text[]
+    p_name text, p_shard integer, p_before bigint, p_position bigint, put_key text[], put_value bytea[], dropped text[],
+    p_durable boolean
 ) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);  -- it can be made again from the log
+    IF NOT p_durable THEN
+        PERFORM set_config('synchronous_commit', 'off', true);  -- it can be made again from the log
+    END IF;
     INSERT INTO cursors (name, shard, position) SELECT p_name, p_shard, p_position
     WHERE p_position > 0 AND (coalesce(p_before, 0) = 0 OR EXISTS (
         SELECT 1 FROM cursors WHERE cursors.name = p_name AND cursors.shard = p_shard))

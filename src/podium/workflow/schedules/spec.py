@@ -1,0 +1,143 @@
+"""What a person says of a schedule: when it fires, and what shall be done when a firing meets another one's execution,
+or comes late. Checked at the door; the times that follow are `recurrence`'s.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from podium.exceptions import InvalidInputError
+from podium.workflow.schedules.cron import parse_cron
+from podium.workflow.schedules.recurrence import SECOND_US, CronTimes, Every, Once, Recurrence
+from podium.workflow.schedules.zones import zone_named
+
+CATCH_UP_SECONDS = 3_600.0
+CATCH_UP_LIMIT = 100
+MOST_CAUGHT_UP = 1_000
+MOST_JITTER_SECONDS = 3_600.0
+MOST_SECONDS = 100 * 366 * 86_400.0
+
+
+class Overlap(StrEnum):
+    """What becomes of a firing while an earlier one's execution hasn't ended."""
+
+    SKIP = "skip"  # it is left out
+    BUFFER_ONE = "buffer_one"  # one waits for the end, further ones are left out
+    ALLOW = "allow"  # both go on side by side
+    CANCEL_PREVIOUS = "cancel_previous"  # the earlier one is cancelled, the newest begins when that has ended
+
+
+class ScheduleSpec(Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+    """When a schedule fires, and how: one of `cron`, `every_seconds`, `at`.
+
+    `time_zone` is that of `cron`. It fires from `starts_at` to `ends_at`, both included, and `max_firings` times at
+    most. A firing that is later than `catch_up_seconds` is missed (None: an hour; of `at`, never), and so are all but
+    the newest `catch_up_limit` of those that are late together. Each waits for a part of `jitter_seconds`, always the
+    same for the same firing.
+    """
+
+    cron: str = ""
+    every_seconds: float | None = None
+    at: datetime | None = None
+    time_zone: str = "UTC"
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    max_firings: int | None = None
+    overlap: Overlap = Overlap.SKIP
+    catch_up_seconds: float | None = None
+    catch_up_limit: int = CATCH_UP_LIMIT
+    jitter_seconds: float = 0.0
+
+    @property
+    def catch_up_us(self) -> int | None:
+        """How late a firing may be; None: however late."""
+        if self.catch_up_seconds is None:
+            return None if self.at is not None else round(CATCH_UP_SECONDS * SECOND_US)
+        return round(self.catch_up_seconds * SECOND_US)
+
+    @property
+    def jitter_us(self) -> int:
+        """How long a firing may wait at most."""
+        return round(self.jitter_seconds * SECOND_US)
+
+
+def checked(spec: ScheduleSpec) -> ScheduleSpec:
+    """Return a spec that can be kept. Raises InvalidInputError, naming the field, for one that can't."""
+    given = [bool(spec.cron), spec.every_seconds is not None, spec.at is not None]
+    if sum(given) != 1:
+        raise InvalidInputError(
+            "a schedule has one of cron, every and at, " + ("none" if not any(given) else "not two")
+        )
+    try:
+        zone_named(spec.time_zone)
+    except ValueError as error:
+        raise InvalidInputError(f"time_zone: {error}") from error
+    if spec.time_zone != "UTC" and not spec.cron:
+        raise InvalidInputError("time_zone is cron's; an interval knows none, and `at` has its own")
+    if spec.cron:
+        try:
+            parse_cron(spec.cron)
+        except ValueError as error:
+            raise InvalidInputError(f"cron: {error}") from error
+    if spec.every_seconds is not None:
+        _check_number("every", spec.every_seconds, 1.0, MOST_SECONDS, "a second")
+    _check_bounds(spec)
+    return spec
+
+
+def _check_bounds(spec: ScheduleSpec) -> None:
+    for name in ("at", "starts_at", "ends_at"):
+        moment = getattr(spec, name)
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidInputError(f"{name} has no time zone; end it with `Z` or with an offset such as `+02:00`")
+    if spec.at is not None and (spec.starts_at or spec.ends_at or spec.max_firings is not None):
+        raise InvalidInputError("starts_at, ends_at and max_firings are of what recurs; `at` fires once")
+    if spec.starts_at is not None and spec.ends_at is not None and spec.ends_at < spec.starts_at:
+        raise InvalidInputError("ends_at is before starts_at")
+    if spec.max_firings is not None and spec.max_firings < 1:
+        raise InvalidInputError("max_firings must be 1 or more")
+    if spec.catch_up_seconds is not None:
+        _check_number("catch_up", spec.catch_up_seconds, 0.0, MOST_SECONDS, "nothing")
+    if not 1 <= spec.catch_up_limit <= MOST_CAUGHT_UP:
+        raise InvalidInputError(f"catch_up_limit must be from 1 to {MOST_CAUGHT_UP:,}")
+    _check_number("jitter", spec.jitter_seconds, 0.0, MOST_JITTER_SECONDS, "nothing")
+    if spec.every_seconds is not None and spec.jitter_seconds >= spec.every_seconds:
+        raise InvalidInputError("jitter must be shorter than the interval")
+
+
+def _check_number(name: str, seconds: float, low: float, high: float, least: str) -> None:
+    if not low <= seconds <= high:
+        raise InvalidInputError(f"{name}: {seconds:g} s can't be used; it is from {least} to {high:,.0f} s")
+
+
+def recurrence_of(spec: ScheduleSpec, created_us: int) -> Recurrence:
+    """Return the times of a schedule that was made then, without regard to its end conditions."""
+    if spec.cron:
+        return CronTimes(spec.cron, spec.time_zone)
+    if spec.every_seconds is not None:
+        anchored = spec.starts_at is not None
+        anchor_us = created_us if spec.starts_at is None else micros(spec.starts_at)
+        return Every(round(spec.every_seconds * SECOND_US), anchor_us, anchored)
+    assert spec.at is not None
+    return Once(micros(spec.at))
+
+
+def micros(moment: datetime) -> int:
+    """Return a moment as microseconds since the epoch."""
+    whole = round(moment.timestamp() * 1_000)
+    return whole * 1_000
+
+
+def in_words(spec: ScheduleSpec) -> str:
+    """Return in a few words when it fires."""
+    from podium.workflow.units import format_duration
+
+    if spec.cron:
+        return f"{spec.cron} ({spec.time_zone})"
+    if spec.every_seconds is not None:
+        return f"every {format_duration(spec.every_seconds)}"
+    assert spec.at is not None
+    return f"at {spec.at.isoformat()}"

@@ -1,0 +1,253 @@
+"""Schedules of a process: made, fired by whoever owns the store, and what people say to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from podium.app import Podium
+from podium.clock import VirtualClock
+from podium.engine.sweeping import sweep
+from podium.exceptions import (
+    BackpressureError,
+    ConflictError,
+    CorruptHistoryError,
+    InvalidInputError,
+    ScheduleNotFoundError,
+)
+from podium.schedules.rows import change, read_all, read_one
+from podium.scheduling.schedules import SCHEDULES, Schedule
+from podium.settings import Settings
+from podium.store.memory import MemoryStore
+from podium.store.protocol import ModelRow
+from podium.workflow.schedules.spec import Overlap, ScheduleSpec
+from podium.workflow.yaml import load_workflow
+
+GREET = load_workflow(
+    "name: greet\n"
+    "inputs: {who: {type: string, default: you}}\n"
+    "tasks: [{id: say, agent: echo, input: {text: '${input.who}'}}]\n"
+)
+HOURLY = ScheduleSpec(every_seconds=3_600.0)
+
+
+def tomorrow() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+async def until(holds: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+    async with asyncio.timeout(seconds):
+        while not (found := await holds()):  # noqa: ASYNC110 - another process, or the loop's own second
+            await asyncio.sleep(0.01)
+        return found
+
+
+def in_podium(work: Callable[[Podium], Awaitable[None]], folder: Path | None = None, **options: Any) -> None:
+    async def whole() -> None:
+        settings = Settings(database=str(folder / "podium.db") if folder else ":memory:")
+        async with await Podium.open(settings, **options) as podium:
+            await work(podium)
+
+    asyncio.run(whole())
+
+
+def test_what_is_due_is_started_and_names_its_schedule() -> None:
+    async def work(podium: Podium) -> None:
+        at = datetime.now(UTC) + timedelta(seconds=0.2)
+        await podium.schedules.create("soon", GREET, ScheduleSpec(at=at), {"who": "me"})
+
+        async def begun() -> str:
+            return next((r.execution for r in (await podium.schedules.get("soon")).records), "")
+
+        execution = await until(begun)
+        result = await podium.result(execution)
+        assert (result.status, result.result) == ("completed", {"text": "me"})
+        row = await podium.find(execution)
+        assert msgspec.json.decode(row.summary)["schedule"] == "soon"
+        assert (await podium.follower(execution)).state.schedule == "soon"
+
+        async def over() -> bool:
+            return (await podium.schedules.get("soon")).over
+
+        await until(over)
+        assert await podium.schedules.status_of(await podium.schedules.get("soon"), execution) == "completed"
+        keeper = podium.timekeeper
+        assert keeper is not None
+        assert keeper.outcomes["started"] == 1
+        assert keeper.held == {"active": 0.0, "paused": 0.0, "over": 1.0}
+
+    in_podium(work)
+
+
+def test_a_guest_makes_and_triggers_what_the_next_owner_fires(tmp_path: Path) -> None:
+    executions = []
+
+    async def say(podium: Podium) -> None:
+        assert not podium.owner
+        await podium.schedules.create("hourly", GREET, HOURLY, {"who": "x" * 10_000})
+        executions.append(await podium.schedules.trigger("hourly"))
+
+    in_podium(say, tmp_path, own=False, may_own=False, works=False, elsewhere=True)
+
+    async def fire(podium: Podium) -> None:
+        async def there() -> bool:
+            return await podium.schedules.status_of(await podium.schedules.get("hourly"), executions[0]) == "completed"
+
+        await until(there)
+        assert (await podium.result(executions[0])).result == {"text": "x" * 10_000}
+
+    in_podium(fire, tmp_path)
+
+
+def test_an_owner_sees_within_a_second_what_another_process_says(tmp_path: Path) -> None:
+    async def work(podium: Podium) -> None:
+        guest = await Podium.open(
+            podium.settings, own=False, may_own=False, works=False, elsewhere=True
+        )  # fmt: skip
+        async with guest:
+            await guest.schedules.create("hourly", GREET, HOURLY)
+            execution = await guest.schedules.trigger("hourly")
+            await until(lambda: podium.store.execution(execution))
+            assert str(await guest.finished(execution)) == "completed"
+
+    in_podium(work, tmp_path)
+
+
+def test_names_and_times_are_checked_before_anything_is_kept() -> None:
+    async def work(podium: Podium) -> None:
+        schedules = podium.schedules
+        with pytest.raises(InvalidInputError, match="a schedule's name"):
+            await schedules.create("../x", GREET, HOURLY)
+        with pytest.raises(InvalidInputError, match="has passed"):
+            await schedules.create("x", GREET, ScheduleSpec(at=datetime(2020, 1, 1, tzinfo=UTC)))
+        with pytest.raises(InvalidInputError, match="who"):
+            await schedules.create("x", GREET, HOURLY, {"whom": 1})
+        assert await schedules.all() == []
+        await schedules.create("hourly", GREET, HOURLY)
+        with pytest.raises(ConflictError, match="already"):
+            await schedules.create("hourly", GREET, HOURLY)
+        with pytest.raises(ScheduleNotFoundError, match='did you mean "hourly"'):
+            await schedules.get("hourli")
+        with pytest.raises(ConflictError, match="isn't paused"):
+            await schedules.resume("hourly")
+        with pytest.raises(InvalidInputError, match="time zone"):
+            await schedules.backfill("hourly", datetime(2020, 1, 1), datetime(2020, 1, 2))  # noqa: DTZ001
+        with pytest.raises(InvalidInputError, match="in the past"):
+            await schedules.backfill("hourly", tomorrow(), tomorrow())
+
+    in_podium(work)
+
+
+def test_one_that_replaces_another_goes_on_where_that_was() -> None:
+    async def work(podium: Podium) -> None:
+        before = await podium.schedules.create("hourly", GREET, HOURLY)
+        after = await podium.schedules.create("hourly", GREET, ScheduleSpec(cron="@daily"), replaces=True)
+        assert (after.id, after.spec.cron) == (before.id, "@daily")
+        assert after.decided_us >= before.decided_us
+
+    in_podium(work)
+
+
+def test_pause_resume_and_delete() -> None:
+    async def work(podium: Podium) -> None:
+        await podium.schedules.create("often", GREET, ScheduleSpec(every_seconds=1.0, overlap=Overlap.ALLOW))
+        paused = await podium.schedules.pause("often", "a reason")
+        assert (paused.paused, paused.reason, paused.wake_us()) == (True, "a reason", None)
+        assert not (await podium.schedules.resume("often")).paused
+        await podium.schedules.delete("often")
+        assert await podium.schedules.all() == []
+        with pytest.raises(ScheduleNotFoundError):
+            await podium.schedules.delete("often")
+
+    in_podium(work)
+
+
+def test_a_backfill_runs_each_time_once_though_it_is_asked_for_twice() -> None:
+    async def work(podium: Podium) -> None:
+        await podium.schedules.create("daily", GREET, ScheduleSpec(cron="@daily"))
+        begin, end = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)
+        for _ in range(2):
+            assert await podium.schedules.backfill("daily", begin, end) == 3
+
+            async def done() -> bool:
+                one = await podium.schedules.get("daily")
+                return not one.backfills and not one.begun
+
+            await until(done)
+        rows = await podium.store.executions(None)
+        assert len(rows) == 3
+        await asyncio.gather(*(podium.finished(row.id) for row in rows))
+
+    in_podium(work)
+
+
+def test_too_much_that_waits_is_pushed_back(tmp_path: Path) -> None:
+    async def work(podium: Podium) -> None:
+        await podium.schedules.create("hourly", GREET, ScheduleSpec(cron="@hourly"))
+        begin = datetime(2026, 3, 1, tzinfo=UTC)
+        with pytest.raises(InvalidInputError, match="has more"):
+            await podium.schedules.backfill("hourly", datetime(1990, 1, 1, tzinfo=UTC), begin)
+        with pytest.raises(InvalidInputError, match="no times"):
+            await podium.schedules.backfill("hourly", begin + timedelta(minutes=1), begin + timedelta(minutes=2))
+        for _ in range(10):
+            await podium.schedules.backfill("hourly", begin, begin)
+        with pytest.raises(BackpressureError, match="backfills"):
+            await podium.schedules.backfill("hourly", begin, begin)
+        for _ in range(100):
+            await podium.schedules.trigger("hourly")
+        with pytest.raises(BackpressureError, match="triggers"):
+            await podium.schedules.trigger("hourly")
+
+    in_podium(work, tmp_path, own=False, may_own=False, works=False, elsewhere=True)
+
+
+def test_what_a_schedule_starts_isnt_swept_away() -> None:
+    async def work(podium: Podium) -> None:
+        await podium.schedules.create("hourly", GREET, HOURLY, {"who": "x" * 10_000})
+        assert await sweep(podium.store, 2**62) == 0
+        await podium.schedules.delete("hourly")
+        assert await sweep(podium.store, 2**62) == 2
+
+    in_podium(work, own=False, works=False, elsewhere=True)
+
+
+def test_a_schedule_that_cant_be_read_holds_up_no_other() -> None:
+    async def work() -> None:
+        store = MemoryStore(clock=VirtualClock())
+        await store.put_model(SCHEDULES, 5, 1, [ModelRow("default/bad", b"{}")])
+        assert await read_all(store) == []
+        with pytest.raises(CorruptHistoryError, match="default/bad"):
+            await sweep(store, 0)
+
+    asyncio.run(work())
+
+
+def test_who_writes_in_between_is_seen() -> None:
+    async def work() -> None:
+        store = MemoryStore(clock=VirtualClock())
+        asked = []
+
+        def becomes(before: Schedule | None) -> None:
+            asked.append(before)
+            for shard in range(64 if len(asked) < 3 else 0):
+                store._data.cursors[SCHEDULES, shard] = len(asked)
+
+        assert await change(store, "default", "x", becomes, 1) is None
+        assert len(asked) == 3
+        assert await read_one(store, "default", "x") is None
+        store._data.cursors.clear()
+
+        def always(before: Schedule | None) -> None:
+            for shard in range(64):
+                store._data.cursors[SCHEDULES, shard] = store._data.cursors.get((SCHEDULES, shard), 0) + 1
+
+        with pytest.raises(BackpressureError, match="too often"):
+            await change(store, "default", "x", always, 1)
+
+    asyncio.run(work())
