@@ -73,6 +73,16 @@ class ModelConformance:
             assert (await store.cursor(NAME, 1), await asked(store)) == (7, [("a", 1), ("b", 3)])
 
     @asynchronous
+    async def test_what_is_put_durably_is_put_by_the_same_rules(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe, reopened(store_factory, scribe.store) as other:
+            assert await scribe.store.put_model(NAME, 1, 1, entries({"a": 1, "b": 1}), before=0, durable=True)
+            assert not await other.put_model(NAME, 1, 1, entries({"a": 2}), before=0, durable=True)
+            assert not await other.put_model(NAME, 1, 2, entries({"a": 2}), before=0, durable=True)
+            assert await other.put_model(NAME, 1, 2, entries({"a": 3, "b": None}), before=1, durable=True)
+            assert await scribe.store.put_model(NAME, 1, 3, entries({"c": 4}), before=2)
+            assert (await other.cursor(NAME, 1), await asked(other)) == (3, [("a", 3), ("c", 4)])
+
+    @asynchronous
     async def test_what_was_done_up_to_a_place_isnt_done_again(self, store_factory: StoreFactory) -> None:
         async with opened(store_factory) as scribe:
             store = scribe.store
