@@ -72,5 +72,5 @@ def test_each_command_has_help_and_the_common_options(command: str, capsys: pyte
     assert main([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert "Usage" in text
-    if command not in ("example", "dlq", "import", "upgrade", "webhooks"):
+    if command not in ("example", "dlq", "import", "schedule", "upgrade", "webhooks"):
         assert all(option in text for option in ("--json", "--database", "--no-color", "--debug"))
