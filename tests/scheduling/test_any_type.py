@@ -153,7 +153,7 @@ def test_an_agent_that_is_preferred_again_and_again_leaves_no_stale_places_behin
         for slot in placement.place():
             assert slot.agent == "b"
             placement.release(slot.attempt)
-    assert len(placement._ranks["w"]) < 50
+    assert len(placement._ranking.lists["w"]) < 50
 
 
 # --- any sequence, against a search through all agents ---------------------------------------------------------------

@@ -398,9 +398,8 @@ def test_lists_dont_grow_with_use():
     for index in range(5_000):
         placement.enqueue(ready(f"u{index}"))
         placement.withdraw("e", f"u{index}")
-    for entries in (placement._ranks["w"], placement._queues["w"], placement._impossible.get("w", [])):
+    for entries in (placement._ranking.lists["w"], placement._queues["w"], placement._impossible.get("w", [])):
         assert len(entries) < 200
-    assert not placement._holds_of
     assert not placement._holds
 
 

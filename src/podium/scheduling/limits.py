@@ -17,68 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 
+from podium.scheduling.gates import FEW, Gate, Line, Name
 from podium.scheduling.ready import Bound, Entry, ReadyTask
 
 MOST_KEYS = 100_000  # of rates, whose latest starts are remembered; a task of a further one waits until one is idle
-_FEW = 64  # entries of withdrawn tasks that may lie in a line
-_Name = tuple[str, str, bool]  # tenant, key, whether it is a rate's
-_Place = tuple[str, Bound]  # a queue, and the bound by which its lines wait
-
-
-class _Line:
-    """Tasks of the same bounds for the same queue that are kept back, in order."""
-
-    __slots__ = ("at", "bounds", "entries", "listed", "queue", "waiting")
-
-    def __init__(self, bounds: tuple[Bound, ...], queue: str) -> None:
-        self.bounds = bounds
-        self.queue = queue
-        self.entries: list[Entry] = []
-        self.waiting = 0  # of the entries; the others were withdrawn
-        self.at: _Gate | None = None  # where it waits
-        self.listed = 0  # by which of its places there that is
-
-    def head(self) -> Entry | None:
-        """Return the first entry that waits."""
-        while self.entries and not self.entries[0][3].kept_back:
-            heappop(self.entries)
-        return self.entries[0] if self.entries else None
-
-    def withdrawn(self) -> None:
-        """One of its tasks waits no more."""
-        self.waiting -= 1
-        if len(self.entries) > 2 * self.waiting + _FEW:
-            self.entries = [entry for entry in self.entries if entry[3].kept_back]
-            heapify(self.entries)
-
-
-class _Gate:
-    """What is known of one key."""
-
-    __slots__ = ("alarm_us", "held", "idle_us", "lines", "longest_us", "name", "out", "times")
-
-    def __init__(self, name: _Name) -> None:
-        self.name = name
-        self.held: dict[str, None] = {}  # attempts; of a rate those of whose commit nothing was heard yet
-        self.times: list[int] = []  # when commits were heard of, as far back as counts
-        self.longest_us = 0  # that they count
-        self.out: dict[str, int] = {}  # tasks that were let out and aren't granted yet, by queue
-        self.lines: dict[_Place, list[tuple[int, int, int, int, _Line]]] = {}
-        self.alarm_us = 0  # when it is looked at again, since a time is over then
-        self.idle_us = 0  # when it is seen whether it may be forgotten
-
-    def used(self, bound: Bound, now_us: int) -> int:
-        """Return how many count towards a bound."""
-        if not bound.per_us:
-            return len(self.held)
-        return len(self.held) + len(self.times) - bisect_right(self.times, now_us - bound.per_us)
-
-    def began(self, now_us: int) -> None:
-        """A commit was heard of; those that count no more are forgotten now and then."""
-        self.times.append(now_us)
-        over = bisect_right(self.times, now_us - self.longest_us)
-        if over > _FEW:
-            del self.times[:over]
 
 
 class Limits:
@@ -91,13 +33,13 @@ class Limits:
         self._since_us: int | None = None
         self.unsure = False  # it isn't known yet up to when others may have granted something
         self.asks = False  # and a task waits for that
-        self._gates: dict[_Name, _Gate] = {}
-        self._lines: dict[tuple[tuple[Bound, ...], str], _Line] = {}
-        self._crowd = _Gate(("", "", True))  # where tasks of further keys wait
+        self._gates: dict[Name, Gate] = {}
+        self._lines: dict[tuple[tuple[Bound, ...], str], Line] = {}
+        self._crowd = Gate(("", "", True))  # where tasks of further keys wait
         self._rates = 0  # gates of rates
         self._begun: dict[str, tuple[Bound, ...]] = {}  # attempts whose commit was heard of since the last turn
-        self._alarms: list[tuple[int, _Name]] = []
-        self._idle: list[tuple[int, _Name]] = []
+        self._alarms: list[tuple[int, Name]] = []
+        self._idle: list[tuple[int, Name]] = []
         self._turns = count(1)
         self.looks = 0  # at tasks and lines, for tests
 
@@ -173,7 +115,7 @@ class Limits:
         """Forget everything: others place now."""
         for gates in (self._gates, self._lines, self._begun, self._alarms, self._idle):
             gates.clear()
-        self._crowd = _Gate(("", "", True))
+        self._crowd = Gate(("", "", True))
         self._rates, self._since_us = 0, None
         self.unsure = self.asks = False
 
@@ -190,7 +132,7 @@ class Limits:
         freed = self._no_longer_out(ready)
         line = self._lines.get((ready.bounds, ready.queue))
         if line is None:
-            line = self._lines[ready.bounds, ready.queue] = _Line(ready.bounds, ready.queue)
+            line = self._lines[ready.bounds, ready.queue] = Line(ready.bounds, ready.queue)
         ready.line, ready.kept_back = line, True
         heappush(line.entries, entry)
         line.waiting += 1
@@ -205,7 +147,7 @@ class Limits:
         """A task isn't queued any more: it was granted or withdrawn."""
         if ready.kept_back:
             line, ready.kept_back, ready.line = ready.line, False, None
-            assert isinstance(line, _Line)
+            assert isinstance(line, Line)
             line.withdrawn()
             if not line.waiting:
                 self._drop(line)
@@ -219,7 +161,7 @@ class Limits:
             if line.queue == queue:
                 yield from (entry[3] for entry in line.entries if entry[3].kept_back)
 
-    def _no_longer_out(self, ready: ReadyTask) -> list[_Gate]:
+    def _no_longer_out(self, ready: ReadyTask) -> list[Gate]:
         """Forget that a task was let out; return the gates where another one may be instead."""
         if ready.line is None:
             return []
@@ -235,7 +177,7 @@ class Limits:
 
     # --- lines and gates ---------------------------------------------------------------------------------------
 
-    def _blocker(self, bounds: tuple[Bound, ...], queue: str | None = None) -> tuple[_Gate, Bound] | None:
+    def _blocker(self, bounds: tuple[Bound, ...], queue: str | None = None) -> tuple[Gate, Bound] | None:
         """Return the first gate without room, and by which bound; of a line's, room beyond what is let out already."""
         for bound in bounds:
             gate = self._gates.get(_name_of(bound))
@@ -251,7 +193,7 @@ class Limits:
                 return gate, bound
         return None
 
-    def _room(self, gate: _Gate | None, bound: Bound) -> int:
+    def _room(self, gate: Gate | None, bound: Bound) -> int:
         if gate is self._crowd:
             return MOST_KEYS - self._rates
         if bound.per_us and self.unsure:
@@ -264,7 +206,7 @@ class Limits:
     def _assumed_until_us(self, bound: Bound) -> int:
         return self._since_us + bound.per_us if self._since_us is not None else 0
 
-    def _wait_at(self, line: _Line, gate: _Gate, bound: Bound) -> None:
+    def _wait_at(self, line: Line, gate: Gate, bound: Bound) -> None:
         """Have a line wait at a gate, by its first entry."""
         head = line.head()
         if head is None:
@@ -273,16 +215,16 @@ class Limits:
         line.at, line.listed = gate, next(self._turns)
         lines = gate.lines.setdefault((line.queue, bound), [])
         heappush(lines, (*head[:3], line.listed, line))
-        if len(lines) > _FEW and not len(lines) & (len(lines) - 1):  # now and then those that wait elsewhere go
+        if len(lines) > FEW and not len(lines) & (len(lines) - 1):  # now and then those that wait elsewhere go
             lines[:] = [each for each in lines if each[4].at is gate and each[4].listed == each[3]]
             heapify(lines)
         self._set_alarm(gate)
 
-    def _drop(self, line: _Line) -> None:
+    def _drop(self, line: Line) -> None:
         line.at = None
         self._lines.pop((line.bounds, line.queue), None)
 
-    def _serve(self, gate: _Gate) -> None:
+    def _serve(self, gate: Gate) -> None:
         """Let out of the lines at a gate as many as there is room for, or have them wait where there is none."""
         for place in list(gate.lines):
             queue, bound = place
@@ -310,7 +252,7 @@ class Limits:
         self._set_alarm(gate)
         self._forget_if_idle(gate)
 
-    def _let_one_out(self, line: _Line) -> None:
+    def _let_one_out(self, line: Line) -> None:
         entry = heappop(line.entries)
         line.waiting -= 1
         entry[3].kept_back = False
@@ -319,20 +261,20 @@ class Limits:
             out[line.queue] = out.get(line.queue, 0) + 1
         self._let_out(entry)
 
-    def _opened(self, bound: Bound) -> _Gate:
+    def _opened(self, bound: Bound) -> Gate:
         name = _name_of(bound)
         gate = self._gates.get(name)
         if gate is None:
-            gate = self._gates[name] = _Gate(name)
+            gate = self._gates[name] = Gate(name)
             self._rates += name[2]
         gate.longest_us = max(gate.longest_us, bound.per_us)
         return gate
 
-    def _gates_of(self, bounds: Iterable[Bound]) -> list[_Gate]:
+    def _gates_of(self, bounds: Iterable[Bound]) -> list[Gate]:
         names = (_name_of(bound) for bound in bounds)
         return [self._gates[name] for name in names if name in self._gates]
 
-    def _set_alarm(self, gate: _Gate) -> None:
+    def _set_alarm(self, gate: Gate) -> None:
         if not gate.name[2] or gate is self._crowd or not gate.lines:
             return
         due = min((at for _, bound in gate.lines if (at := self._room_at(gate, bound))), default=0)
@@ -340,7 +282,7 @@ class Limits:
             gate.alarm_us = due
             heappush(self._alarms, (due, gate.name))
 
-    def _room_at(self, gate: _Gate, bound: Bound) -> int:
+    def _room_at(self, gate: Gate, bound: Bound) -> int:
         """Return when a rate has room, if only time passes; 0 while that depends on what is on its way, or it has."""
         assumed_us = self._assumed_until_us(bound)
         if self.unsure:
@@ -354,7 +296,7 @@ class Limits:
 
     # --- forgetting --------------------------------------------------------------------------------------------
 
-    def _forget_if_idle(self, gate: _Gate) -> None:
+    def _forget_if_idle(self, gate: Gate) -> None:
         if gate.held or gate.lines or gate.out or gate is self._crowd:
             return
         if gate.times and gate.times[-1] + gate.longest_us > self._now_us:
@@ -405,7 +347,7 @@ class Limits:
         return f"{rate}, next in {max(at_us - max(now_us, self._now_us), 0) / 1e6:.1f} s"
 
 
-def _name_of(bound: Bound) -> _Name:
+def _name_of(bound: Bound) -> Name:
     return bound.tenant, bound.key, bound.per_us > 0
 
 

@@ -19,10 +19,12 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 
 from podium.scheduling import reasons
+from podium.scheduling.holds import Hold, Holds
 from podium.scheduling.limits import Limits
+from podium.scheduling.ranking import AgentChoice, LeastLoaded, Ranking
 from podium.scheduling.ready import ANY_TYPE, Bound, Entry, ReadyTask, Slot
 from podium.scheduling.resources import NOTHING, Capacity, Vector
-from podium.scheduling.slots import Agent, AgentChoice, Hold, LeastLoaded, Together
+from podium.scheduling.slots import Agent, Together
 
 __all__ = [
     "ANY_TYPE",
@@ -48,19 +50,15 @@ class Placement:
 
     def __init__(self, choice: AgentChoice | None = None, pool: Vector = NOTHING, most_here: int | None = None) -> None:
         """`pool` is what all agents share; `most_here` how many attempts those of this process hold at once."""
-        self._choice = choice or LeastLoaded()
         self.here = Together(most_here) if most_here is not None else None
         self.agents: dict[str, Agent] = {}
+        self._ranking = Ranking(choice or LeastLoaded(), self.agents)
         self.pool = Capacity(pool, devices_only_if_offered=False)
         self._queues: dict[str, list[Entry]] = {}
         self._impossible: dict[str, list[Entry]] = {}  # what no agent that is registered could ever take
         self._lengths: dict[str, int] = {}
-        self._ranks: dict[str, list[tuple[float, str]]] = {}
         self._ready: dict[str, dict[str, ReadyTask]] = {}  # by execution, by task
-        self._holds: dict[str, Hold] = {}
-        self._holds_of: dict[str, dict[str, None]] = {}  # attempts, by execution
-        self._holds_by: dict[str, dict[str, None]] = {}  # attempts, by agent
-        self._any_type = False  # whether a task of any type was ever queued: else nobody pays for that list
+        self._holds = Holds()
         self._functions: dict[str, str] = {}  # of tasks of any type that wait: the queue of each
         self._stirred: dict[str, None] = {}  # queues that something has changed for
         self._joined: set[str] = set()  # queues that an agent has come for, since that was last asked
@@ -77,8 +75,7 @@ class Placement:
         self.agents[agent.id] = agent
         if agent.together is not None:
             agent.together.agents[agent.id] = agent
-        for attempt in self._holds_by.get(agent.id, ()):
-            hold = self._holds[attempt]
+        for hold in self._holds.with_agent(agent.id):
             if hold.incarnation == agent.incarnation:
                 hold.count(agent)
         for name in self._queues_of(agent):
@@ -97,9 +94,9 @@ class Placement:
             return
         if gone.together is not None:
             gone.together.agents.pop(agent_id, None)
-        for attempt in self._holds_by.get(agent_id, ()):
-            if self._holds[attempt].counted_by is gone:
-                self._count_no_more(self._holds[attempt])
+        for hold in self._holds.with_agent(agent_id):
+            if hold.counted_by is gone:
+                self._count_no_more(hold)
         # What only it could take is found out now, and not at somebody's next word.
         self._stirred.update((name, None) for name in self._queues_of(gone) if self._lengths.get(name))
 
@@ -144,7 +141,7 @@ class Placement:
 
     def attempts_with(self, agent_id: str) -> frozenset[str]:
         """Return the attempts that hold an agent's slots."""
-        return frozenset(self._holds_by.get(agent_id, ()))
+        return frozenset(hold.attempt for hold in self._holds.with_agent(agent_id))
 
     # --- tasks -------------------------------------------------------------------------------------------------
 
@@ -167,10 +164,8 @@ class Placement:
         if ready.task in tasks:
             self._unqueue(tasks[ready.task])
         tasks[ready.task] = ready
-        if ready.agent_type == ANY_TYPE and not self._any_type:
-            self._any_type = True
-            for agent in self.agents.values():
-                self._list(agent)
+        if ready.agent_type == ANY_TYPE:
+            self._ranking.rank_for_any_type()
         entry = (-ready.priority, ready.ready_us, next(self._arrivals), ready)
         if ready.agent_type == ANY_TYPE:
             self._functions[ready.function] = ready.queue
@@ -213,17 +208,16 @@ class Placement:
         """
         if attempt in self._holds:
             return
-        hold = self._holds[attempt] = Hold(agent_id, incarnation, execution, needs, bounds)
+        hold = Hold(attempt, agent_id, incarnation, execution, needs, bounds)
+        self._holds.add(hold)
         if bounds:
             self.limits.take(attempt, bounds, begun)
-        self._holds_of.setdefault(execution, {})[attempt] = None
-        self._holds_by.setdefault(agent_id, {})[attempt] = None
         self.pool.take(needs)
         agent = self.agents.get(agent_id)
         if agent is not None and agent.incarnation == incarnation:
             hold.count(agent)
             if agent.open:
-                self._list(agent)
+                self._ranking.enlist(agent)
 
     def begin(self, attempt: str) -> None:
         """An attempt's grant is committed."""
@@ -233,14 +227,9 @@ class Placement:
 
     def release(self, attempt: str, unused: bool = False) -> None:
         """Give an attempt's slot back; `unused`: its grant came too late. Once more changes nothing."""
-        hold = self._holds.pop(attempt, None)
+        hold = self._holds.pop(attempt)
         if hold is None:
             return
-        for index, key in ((self._holds_of, hold.execution), (self._holds_by, hold.agent)):
-            attempts = index[key]
-            del attempts[attempt]
-            if not attempts:
-                del index[key]
         if hold.bounds:
             self.limits.give_back(attempt, hold.bounds, unused)
         if hold.needs:
@@ -276,9 +265,8 @@ class Placement:
 
     def held_as(self, agent_id: str) -> str:
         """Return the incarnation under which an agent holds slots, the latest; empty if it holds none."""
-        for attempt in reversed(self._holds_by.get(agent_id, {})):
-            return self._holds[attempt].incarnation
-        return ""
+        held = self._holds.latest_with(agent_id)
+        return held.incarnation if held is not None else ""
 
     def ready_task(self, execution: str, task: str) -> ReadyTask | None:
         """Return a task that is queued."""
@@ -290,15 +278,15 @@ class Placement:
 
     def attempts_of(self, execution: str) -> list[str]:
         """Return an execution's attempts that hold slots."""
-        return list(self._holds_of.get(execution, ()))
+        return self._holds.attempts_of(execution)
 
     def executions(self) -> set[str]:
         """Return the executions that have tasks queued or slots taken."""
-        return {*self._ready, *self._holds_of}
+        return {*self._ready, *self._holds.executions()}
 
     def miscounted(self) -> dict[str, tuple[int, int]]:
         """Return the agents whose count of taken slots is wrong: what they count, and how many are taken."""
-        taken = Counter(hold.counted_by.id for hold in self._holds.values() if hold.counted_by is not None)
+        taken = Counter(hold.counted_by.id for hold in self._holds if hold.counted_by is not None)
         return {a.id: (a.held, taken[a.id]) for a in self.agents.values() if a.held != taken[a.id]}
 
     def recount(self, agent_id: str) -> None:
@@ -316,7 +304,7 @@ class Placement:
     def forget(self, execution: str) -> None:
         """Forget an execution: queued tasks and held slots. Who reloads it enqueues and holds again."""
         self.withdraw_all(execution)
-        for attempt in list(self._holds_of.get(execution, ())):
+        for attempt in self._holds.attempts_of(execution):
             self.release(attempt)
 
     # --- the decision ------------------------------------------------------------------------------------------
@@ -349,7 +337,7 @@ class Placement:
             ready = entry[3]
             agent = self._choose(ready)
             if agent is not None and ready.bounds and not self.limits.admits(ready):
-                self._list(agent)
+                self._ranking.enlist(agent)
                 self.limits.keep_back(entry)
                 continue
             if agent is not None:
@@ -357,7 +345,7 @@ class Placement:
                 for waiting in passed:
                     waiting[3].passed_by += 1
                 continue
-            if not self._has_open_agent(ready):
+            if not self._ranking.has_open(ready):
                 passed.append(entry)
                 break
             if not self._could_ever_fit(ready):
@@ -383,37 +371,12 @@ class Placement:
 
     def _choose(self, ready: ReadyTask) -> Agent | None:
         """Return the best ranked open agent that fits."""
-        ranks = self._ranks.get(ready.agent_type)
-        if not ranks or (ready.needs and self.pool.lacking(ready.needs)):
+        if ready.needs and self.pool.lacking(ready.needs):
             return None
         preferred = self.agents.get(ready.preferred)
-        if preferred is not None and preferred.open and preferred.serves(ready) and self._fits(preferred, ready):
+        if preferred is not None and preferred.open and preferred.serves(ready) and preferred.fits(ready):
             return preferred  # its place in the list is stale now, and passed over when it comes up
-        aside: list[Agent] = []
-        chosen = None
-        while ranks and chosen is None:
-            rank, agent_id = heappop(ranks)
-            agent = self.agents.get(agent_id)
-            if agent is None or ready.agent_type not in (agent.type, ANY_TYPE):
-                continue  # it has gone, or came back as another type
-            agent.offers.discard((ready.agent_type, rank))
-            if not agent.open or rank != self._choice.rank(agent):
-                continue  # stale: its true rank was offered when it changed
-            if agent.serves(ready) and self._fits(agent, ready):
-                chosen = agent
-            else:
-                aside.append(agent)
-        for other in aside:
-            self._list(other)
-        return chosen
-
-    @staticmethod
-    def _fits(agent: Agent, ready: ReadyTask) -> bool:
-        if not agent.suits(ready):
-            return False
-        if agent.circuit is not None and not agent.circuit.admits(ready.circuit):
-            return False
-        return not ready.needs or not agent.capacity.lacking(ready.needs)
+        return self._ranking.best(ready)
 
     def _could_ever_fit(self, ready: ReadyTask) -> bool:
         """Whether some registered agent would do, if nothing else ran."""
@@ -422,13 +385,9 @@ class Placement:
             for agent in self.agents.values()
         )
 
-    def _has_open_agent(self, ready: ReadyTask) -> bool:
-        listed = (self.agents.get(agent_id) for _, agent_id in self._ranks.get(ready.agent_type, ()))
-        return any(agent is not None and agent.open and agent.serves(ready) for agent in listed)
-
     def _offer(self, agent: Agent) -> None:
         if agent.open:
-            self._list(agent)
+            self._ranking.enlist(agent)
             for name in self._queues_of(agent):
                 if self._lengths.get(name):
                     self._stirred[name] = None
@@ -439,14 +398,6 @@ class Placement:
             return [agent.type]
         functions = (f for f in agent.functions if f in self._functions) if agent.functions else self._functions
         return [agent.type, *(self._functions[function] for function in functions)]
-
-    def _list(self, agent: Agent) -> None:
-        """Put an agent into its type's list, and that of all, under its present rank, once for each rank."""
-        rank = self._choice.rank(agent)
-        for agent_type in (agent.type, ANY_TYPE) if self._any_type else (agent.type,):
-            if (agent_type, rank) not in agent.offers:
-                agent.offers.add((agent_type, rank))
-                heappush(self._ranks.setdefault(agent_type, []), (rank, agent.id))
 
     def _unqueue(self, ready: ReadyTask) -> None:
         if not ready.queued:

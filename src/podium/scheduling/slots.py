@@ -1,15 +1,9 @@
-"""Agents as placement sees them: their slots, what holds these, and which of several is chosen first.
-
-An attempt's hold is kept until the attempt has ended, whatever becomes of its agent meanwhile: it counts while the
-incarnation that it was given to is registered.
-"""
+"""Agents as placement sees them: their slots and resources, what they are, and which tasks may go there."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from podium.fleet.breaker import Circuit
-from podium.scheduling.ready import ANY_TYPE, Bound, ReadyTask
+from podium.scheduling.ready import ANY_TYPE, ReadyTask
 from podium.scheduling.resources import NOTHING, Capacity, Vector
 from podium.workflow.versions import satisfies
 
@@ -78,53 +72,16 @@ class Agent:
             return not self.functions or ready.function in self.functions
         return ready.agent_type == self.type
 
+    def fits(self, ready: ReadyTask) -> bool:
+        """Whether a task of its kind may go to it now, if it has a slot."""
+        if not self.suits(ready):
+            return False
+        if self.circuit is not None and not self.circuit.admits(ready.circuit):
+            return False
+        return not ready.needs or not self.capacity.lacking(ready.needs)
+
     def suits(self, ready: ReadyTask) -> bool:
         """Whether it has the capabilities and the version that a task asks for."""
         if ready.capabilities and not ready.capabilities <= self.capabilities:
             return False
         return not ready.version or satisfies(self.version, ready.version)
-
-
-class AgentChoice(Protocol):
-    """Ranks agents for a task: the smallest rank that fits gets it."""
-
-    def rank(self, agent: Agent) -> float:
-        """Return the agent's rank now."""
-        ...
-
-
-class LeastLoaded:
-    """The agent with the smallest share of its slots taken."""
-
-    def rank(self, agent: Agent) -> float:
-        """Return the share of slots taken."""
-        return agent.load
-
-
-class Hold:
-    """A slot that an attempt holds. `counted_by` is the agent that counts it, None while that isn't registered."""
-
-    __slots__ = ("agent", "bounds", "counted_by", "execution", "incarnation", "needs")
-
-    def __init__(
-        self, agent: str, incarnation: str, execution: str, needs: Vector, bounds: tuple[Bound, ...] = ()
-    ) -> None:
-        self.bounds = bounds
-        self.agent = agent
-        self.incarnation = incarnation
-        self.execution = execution
-        self.needs = needs
-        self.counted_by: Agent | None = None
-
-    def count(self, agent: Agent) -> None:
-        """Count it against the agent's slots."""
-        before, self.counted_by = self.counted_by, agent
-        if before is not None and before.together is not None:  # the agent told something new of itself
-            before.together.held -= 1
-        agent.held += 1
-        if agent.together is not None:
-            agent.together.held += 1
-        agent.capacity.take(self.needs)
-
-
-_Entry = tuple[int, int, int, ReadyTask]
