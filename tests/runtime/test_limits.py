@@ -11,7 +11,8 @@ from podium.engine.codec import decode_facts
 from podium.testing.oracle import unreturned
 from podium.testing.virtual import virtual_loop
 from podium.workflow.model import ConcurrencyLimit, ExecutionStatus, RateLimit, Task
-from tests.runtime.support import Hand, UnreliableStore, start, virtual, workflow
+from tests.runtime.replicas import Cluster
+from tests.runtime.support import Hand, UnreliableStore, start, until, virtual, workflow
 
 RATED = workflow(Task(id="a", agent="hand", for_each=[1] * 6, rate_limit=RateLimit(2, 10.0, "k")))
 RATED_ONE = workflow(Task(id="a", agent="hand", rate_limit=RateLimit(1, 10.0, "k")))
@@ -102,3 +103,23 @@ async def test_an_append_that_takes_long_lets_no_more_begin():
     begun = await begun_seconds(store)
     assert all(later - earlier >= 10 for earlier, later in zip(begun, begun[2:], strict=False))
     await engine.stop()
+
+
+@virtual
+async def test_limits_hold_before_during_and_after_a_take_over_of_placement():
+    both = workflow(Task(id="a", agent="hand", rate_limit=RateLimit(3, 5.0, "k"), concurrency=ConcurrencyLimit(2, "k")))
+    async with Cluster() as cluster:
+        for _ in range(3):
+            await cluster.start()
+        await cluster.balanced()
+        member = cluster.join("hand-1", slots=9)
+        executions = await cluster.submit(both, 18)
+        await until(lambda: len(member.done) >= 5)
+        await cluster.kill(cluster.leader)
+        await until(lambda: len(member.done) >= 10)
+        await cluster.stop(cluster.leader)
+        await cluster.ended(executions)
+        assert member.most <= 2
+        begun = await begun_seconds(cluster.store)
+        assert len(begun) >= 18
+        assert all(later - earlier >= 5 * 0.998 for earlier, later in zip(begun, begun[3:], strict=False))

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from podium.testing.simulation import Report, simulate
 
+LIMITED = 0.25  # the share of workflows that get limits by key; to see a seed again, simulate it with that
 CHUNK = 25  # runs that a process does before it tells
 SAY_SECONDS = 30.0
 
@@ -78,7 +79,7 @@ def swarm(base: int, seconds: float, most: int | None = None) -> Swarm:
     found = Swarm(base, faults=Counter(), ended=Counter())
     began = time.perf_counter()
     while found.seconds < seconds and (most is None or found.runs < most):
-        found.add(simulate(seed=base + found.runs))
+        found.add(simulate(seed=base + found.runs, limits=LIMITED))
         found.seconds = time.perf_counter() - began
     return found
 
