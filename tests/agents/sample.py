@@ -67,6 +67,7 @@ def unsendable() -> object:
 def speak(context: Context) -> dict[str, object]:
     context.progress(0.5, "half way")
     context.checkpoint({"page": 7})
+    context.publish({"pages": 7})
     context.logger.info("read", pages=7)
     logging.getLogger("a.library").warning("careful")
     return {

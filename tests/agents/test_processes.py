@@ -9,7 +9,7 @@ import pytest
 
 from podium.agents.processes import how_it_ended
 from podium.agents.sdk import AgentDefinition, function_agent
-from podium.fleet.messages import Cancel, HandedBack, Progress, Saved
+from podium.fleet.messages import Cancel, HandedBack, Progress, Published, Saved
 from tests.agents import sample
 from tests.agents.support import AWAIT_SECONDS, hosting
 
@@ -127,6 +127,7 @@ def test_a_workers_context_speaks_to_the_orchestrator():
             }
             assert rig.mailbox.of(Progress)[0].message == "half way"
             assert bytes(rig.mailbox.of(Saved)[0].checkpoint) == b'{"page":7}'
+            assert bytes(rig.mailbox.of(Published)[0].value) == b'{"pages":7}'
             assert rig.lines.texts == ["info: read pages=7", "warning: careful"]
 
     asyncio.run(main())

@@ -130,6 +130,8 @@ def _input(play: Play, word: str, words: list[str], line: str) -> inp.Input:
             return inp.Skip(words[0], " ".join(words[1:]), "maren")
         case "complete":
             return inp.Complete(words[0], _value(line.split(maxsplit=2)[2]), by="maren")
+        case "published":
+            return inp.Published(words[0], int(words[1]), int(words[2]), _value(line.split(maxsplit=4)[4]))
         case "answer":
             return inp.Answer(words[0], _value(" ".join(words[2:]) or "null"), words[1])
         case "await":

@@ -219,6 +219,8 @@ def _about(draw: st.DataObject, play: Play, task: str, number: int) -> inp.Input
             return inp.Lost(task, number, draw.draw(st.sampled_from(["gone", "owner_died"])))
         case 5:
             return inp.Saved(task, number, 1, json_value({"at": 1}))
+        case 6:
+            return inp.Published(task, number, draw.draw(st.integers(1, 3)), json_value({"at": 1}))
         case _:
             value = json_value(draw.draw(st.sampled_from([None, 1, [], [1, 2, 3], {"a": 1}])))
             known = play.state.tasks.get(task)

@@ -388,6 +388,9 @@ class Recorder:
     def save(self, checkpoint: msgspec.Raw) -> None:
         raise AssertionError("the example saves no checkpoint")
 
+    def publish(self, value: msgspec.Raw) -> None:
+        """Takes it."""
+
     def log(self, level: str, text: str) -> None:
         self.lines.append(f"{level} {text}")
 

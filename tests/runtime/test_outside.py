@@ -9,13 +9,18 @@ import pytest
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.following import Follower
+from podium.engine.posting import Posting
 from podium.engine.reconciliation import contradictions
 from podium.engine.runtime import Engine
 from podium.engine.state import State
 from podium.engine.values import Value, value_of
 from podium.exceptions import InvalidInputError
+from podium.fleet import messages as msg
 from podium.store.protocol import DEFAULT_TENANT, Blob
+from podium.testing.virtual import virtual_loop
 from podium.workflow.model import Escalation, ExecutionStatus, FailureAction, OnFailure, Task, TaskType, Workflow
+from tests.runtime.replicas import Cluster
 from tests.runtime.support import Hand, UnreliableStore, crash, sound, start, until, virtual
 
 COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
@@ -260,3 +265,76 @@ async def test_a_wait_that_fails_gives_way_to_its_fallback():
     assert len(hand.told) >= 1
     await sound(store, engine)
     await engine.stop()
+
+
+# --- a status for queries --------------------------------------------------------------------------------------------
+
+
+@virtual
+async def test_what_a_task_publishes_is_shown_by_any_process_and_survives_a_kill():
+    engine, hand, store = await start()
+    execution = await engine.submit(waits(Task(id="a", agent_type="hand")))
+    given = await hand.assigned()
+    for nth, value in ((1, b'{"phase":1}'), (2, b'{"phase":2}'), (1, b'{"phase":1}')):
+        hand.say(msg.Published(hand.agent, given.attempt, nth, msgspec.Raw(value)))
+    hand.say(msg.Published(hand.agent, given.attempt, 3, msgspec.Raw(b'"' + b"x" * 5_000 + b'"')))
+    hand.succeed(given.attempt)
+    assert await engine.finished(execution) is COMPLETED
+    await crash(engine)
+    follower = await Follower.of(store.reopen(), engine.definitions, execution)
+    assert await follower.published() == {"phase": 2}
+    await sound(store)
+
+
+@virtual
+async def test_what_a_workflow_publishes_is_made_when_somebody_asks():
+    shown = {"go": "${tasks.go.status}", "n": "${tasks.go.result.n}"}
+    engine, _, store = await start()
+    execution = await engine.submit(waits(*SIGNAL.tasks, publish=shown))
+    state = await waiting(engine, execution)
+    follower = Follower(store, engine.definitions, state)
+    assert "error" in await follower.published()
+    await engine.command(execution, inp.Signal("go", json_value({"n": 7})))
+    assert await engine.finished(execution) is COMPLETED
+    await follower.catch_up()
+    assert await follower.published() == {"go": "completed", "n": 7}
+    await engine.stop()
+
+
+# --- several replicas ------------------------------------------------------------------------------------------------
+
+
+@virtual
+async def test_executions_of_different_replicas_wait_for_each_other_also_after_a_kill():
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        two = await cluster.start()
+        await cluster.balanced()
+        other = await one.engine.submit(SIGNAL, execution=one.engine.new_execution_id())
+        execution = await two.engine.submit(after(other), execution=two.engine.new_execution_id())
+        await until(lambda: other in one.engine.residency.states and one.engine.residency.states[other].awaiters)
+        await cluster.kill(one)
+        await cluster.balanced()
+        posting = Posting(cluster.store, DEFAULT_TENANT, virtual_loop().clock)
+        await posting.write(other, "person:1", inp.Signal("go", json_value({"n": 4})))
+        assert await two.engine.finished(execution) is COMPLETED
+        assert await result_of(two.engine, execution, "other") == {"n": 4}
+        await cluster.quiet()
+
+
+@virtual
+async def test_the_first_answer_counts_whichever_replicas_people_speak_to():
+    async with Cluster() as cluster:
+        one = await cluster.start()
+        await cluster.start()
+        await cluster.balanced()
+        executions = [await one.engine.submit(ASK, execution=one.engine.new_execution_id()) for _ in range(3)]
+        posting = Posting(cluster.store, DEFAULT_TENANT, virtual_loop().clock)
+        for execution in executions:
+            await asyncio.gather(
+                posting.write(execution, "answer:bob", inp.Answer("ask", json_value(2), "bob")),
+                one.engine.command(execution, inp.Answer("ask", json_value(1), "ann"), "answer:ann"),
+            )
+            assert await one.engine.finished(execution) is COMPLETED
+        await until(lambda: not cluster.store._data.inbox)
+        await cluster.quiet()

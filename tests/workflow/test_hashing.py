@@ -165,6 +165,7 @@ WORKFLOW_CHANGES: dict[str, Any] = {
     "agents": {"a": AgentGroup(name="a", type="b")},
     "inputs": (InputParameter(name="a"),),
     "output": "${input.a}",
+    "publish": "${input.a}",
     "config": WorkflowConfig(max_parallel_tasks=1),
     "coordination": Coordination(),
     "fault_tolerance": FaultTolerance(circuit_breaker=CircuitBreaker(), saga_pattern=SagaPattern()),

@@ -22,7 +22,17 @@ from podium.agents.outbox import Outbox, Timer
 from podium.agents.sdk import Kind
 from podium.clock import Clock, seconds_to_us
 from podium.exceptions import TaskCancelledError
-from podium.fleet.messages import Assignment, ErrorInfo, Failed, HandedBack, LogLine, LogSink, Progress, Saved
+from podium.fleet.messages import (
+    Assignment,
+    ErrorInfo,
+    Failed,
+    HandedBack,
+    LogLine,
+    LogSink,
+    Progress,
+    Published,
+    Saved,
+)
 
 if TYPE_CHECKING:
     from podium.agents.processes import WorkerProcess
@@ -88,6 +98,7 @@ class LiveAttempt:
 
     __slots__ = (
         "_newest",
+        "_published",
         "_saved",
         "assignment",
         "attempt",
@@ -122,7 +133,8 @@ class LiveAttempt:
         self.timer: Timer | None = None
         self.worker: WorkerProcess | None = None
         self._saved = 0
-        self._newest: dict[type, Progress | Saved] | None = None
+        self._published = 0
+        self._newest: dict[type, Progress | Saved | Published] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what the function is called with, its context included; raises ArgumentError."""
@@ -184,13 +196,18 @@ class LiveAttempt:
         self._saved += 1
         self._say(Saved(self.voice.agent, self.attempt, self._saved, checkpoint))
 
+    def publish(self, value: Raw) -> None:
+        """Show a value as the execution's status."""
+        self._published += 1
+        self._say(Published(self.voice.agent, self.attempt, self._published, value))
+
     def log(self, level: str, text: str) -> None:
         """Keep a line of the attempt's log."""
         assignment, voice = self.assignment, self.voice
         line = LogLine(assignment.execution, assignment.task, self.attempt, voice.clock.now_us(), level, text)
         voice.logs.write(line, voice.at_home())
 
-    def _say(self, message: Progress | Saved) -> None:
+    def _say(self, message: Progress | Saved | Published) -> None:
         """Say it now if this is the loop's thread, else soon; of what waits to be said only the newest."""
         if self.voice.at_home():
             if not self.reported:

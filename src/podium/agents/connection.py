@@ -37,7 +37,10 @@ REGISTER_SECONDS = 2.0
 PAUSE_SECONDS = 0.1
 _FRAME_HEADERS = {"Content-Type": CONTENT_TYPE}
 _JSON_HEADERS = {"Content-Type": wire.CONTENT_TYPE}
-_KEPT = (msg.Succeeded, msg.Failed, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed, msg.Left)
+_KEPT = (
+    *(msg.Succeeded, msg.Failed, msg.Saved, msg.Published),
+    *(msg.HandedBack, msg.Refused, msg.Freed, msg.Left),
+)
 _FOR_ALL = (msg.Progress, msg.Leaving, msg.Left)  # what every replica must hear: one alone gets what is kept
 _log = get_logger("podium.agents")
 

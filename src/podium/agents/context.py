@@ -18,6 +18,7 @@ from podium.exceptions import TaskCancelledError
 
 LOG_LINE_LIMIT = 8 * 1024
 PROGRESS_MESSAGE_LIMIT = 1024
+PUBLISHED_LIMIT = 4096  # bytes of JSON
 
 
 class Outlet(Protocol):
@@ -29,6 +30,10 @@ class Outlet(Protocol):
 
     def save(self, checkpoint: Raw) -> None:
         """Keep a checkpoint for the next attempt."""
+        ...
+
+    def publish(self, value: Raw) -> None:
+        """Show a value as the execution's status."""
         ...
 
     def log(self, level: str, text: str) -> None:
@@ -109,6 +114,19 @@ class Context:
         encoded = Raw(msgspec.json.encode(value))
         self._restored = encoded
         self._outlet.save(encoded)
+
+    def publish(self, value: Any) -> None:
+        """Show a value (JSON of at most 4,096 bytes) as the execution's status from now on; the latest counts.
+
+        `podium status` and the API show it, and it stays when the execution has ended. Of many in a row only the last
+        need arrive. Raises ValueError for one that is too large.
+        """
+        encoded = Raw(msgspec.json.encode(value))
+        if len(bytes(encoded)) > PUBLISHED_LIMIT:
+            raise ValueError(
+                f"a published value has at most {PUBLISHED_LIMIT:,} bytes of JSON, this one {len(bytes(encoded)):,}"
+            )
+        self._outlet.publish(encoded)
 
     @property
     def restored(self) -> Any:

@@ -65,6 +65,12 @@ class Kept(Struct, frozen=True, tag="checkpoint"):
     checkpoint: bytes
 
 
+class Shown(Struct, frozen=True, tag="published"):
+    """What the execution shows as its status, as JSON."""
+
+    value: bytes
+
+
 class Logged(Struct, frozen=True, tag="log"):
     """A line of the attempt's log."""
 
@@ -86,7 +92,7 @@ class Raised(Struct, frozen=True, tag="raised"):
 
 
 ToWorker = Job | Flag
-FromWorker = Began | Went | Kept | Logged | Returned | Raised
+FromWorker = Began | Went | Kept | Shown | Logged | Returned | Raised
 
 _encoder = msgspec.msgpack.Encoder()
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

@@ -24,6 +24,7 @@ from podium.agents.frames import (
     Logged,
     Raised,
     Returned,
+    Shown,
     ToWorker,
     Went,
     decode_from_worker,
@@ -104,6 +105,8 @@ class WorkerProcess:
                         live.progress(fraction, message)
                     case Kept(checkpoint):
                         live.save(Raw(checkpoint))
+                    case Shown(value):
+                        live.publish(Raw(value))
                     case Logged(level, text):
                         live.log(level, text)
                     case Returned() | Raised() as end:

@@ -30,6 +30,7 @@ from podium.agents.frames import (
     Logged,
     Raised,
     Returned,
+    Shown,
     Source,
     Went,
     decode_to_worker,
@@ -78,6 +79,10 @@ class Worker:
     def save(self, checkpoint: Raw) -> None:
         """Hand the task's checkpoint to the host."""
         self._send(Kept(bytes(checkpoint)))
+
+    def publish(self, value: Raw) -> None:
+        """Hand what the execution shows as its status to the host."""
+        self._send(Shown(bytes(value)))
 
     def log(self, level: str, text: str) -> None:
         """Hand a log line to the host."""

@@ -71,6 +71,7 @@ class WorkflowStatus(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     error: str | None = None
     partial: bool = False
+    published: Any = None  # what it shows as its status
 
 
 class Orchestrator:
@@ -341,7 +342,7 @@ class Orchestrator:
     async def get_workflow_status(self, workflow_id: str) -> WorkflowStatus:
         """Return an execution's status as committed."""
         follower = await self._opened().follower(await self._execution(workflow_id))
-        return _status_of(follower.state)
+        return _status_of(follower.state, await follower.published())
 
     async def _commanded(self, workflow_id: str, given: inp.Input) -> bool:
         try:
@@ -393,7 +394,7 @@ def as_definitions(agent: AgentDefinition | type | str | Callable[..., Any]) -> 
     return [function_agent(function.__name__, [function]).bound(function.__name__, definitions[0].spec)]
 
 
-def _status_of(state: State) -> WorkflowStatus:
+def _status_of(state: State, published: Any) -> WorkflowStatus:
     return WorkflowStatus(
         workflow_id=state.definition.workflow.id,
         execution_id=state.id,
@@ -407,6 +408,7 @@ def _status_of(state: State) -> WorkflowStatus:
         finished_at=None if state.finished_us is None else _time(state.finished_us),
         error=f"{state.error.type}: {state.error.message}" if state.error else None,
         partial=state.partial,
+        published=published,
     )
 
 

@@ -44,6 +44,7 @@ async def document_of(follower: Follower) -> dict[str, Any]:
         "counts": {str(status): count for status, count in state.counts.items() if count},
         "total": state.total,
         "result": result.result,
+        "published": await follower.published(),
         "error": result.error,
         "tasks": {
             task.task_id: {
@@ -78,6 +79,12 @@ def ending_text(state: State, result: WorkflowResult) -> str:
     if status != "completed":
         lines.append(f"  next       podium retry {state.id} tries again")
     return "\n".join(lines)
+
+
+def published_text(published: Any) -> str:
+    """Return in a line what an execution shows as its status."""
+    text = published if isinstance(published, str) else msgspec.json.encode(published).decode()
+    return cut_right(f"published: {' '.join(text.split())}")
 
 
 def _result_lines(result: Any) -> list[str]:

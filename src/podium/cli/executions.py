@@ -234,7 +234,7 @@ def _row_document(row: ExecutionRow, shown: str) -> dict[str, Any]:
 
 
 async def _print_status(follower: Follower, activity: dict[str, dict[str, Any]], holder: str) -> None:
-    from podium.cli.ending import ending_text
+    from podium.cli.ending import ending_text, published_text
     from podium.cli.printing import say, wrapped
     from podium.cli.progress import hint, how_far
     from podium.cli.rows import TITLES, rows_of
@@ -251,6 +251,9 @@ async def _print_status(follower: Follower, activity: dict[str, dict[str, Any]],
     by = f" by the schedule {state.schedule}" if state.schedule else ""
     say(wrapped(f"begun {date_and_time(state.created_us)}{by}"))
     say(table(TITLES, [row.cells for row in rows_of(state, now_us, activity, _ROWS)], right=frozenset({3, 4})))
+    published = await follower.published()
+    if published is not None:
+        say(published_text(published))
     if state.final:
         say(ending_text(state, await follower.result()))
         return

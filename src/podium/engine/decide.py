@@ -17,6 +17,7 @@ from podium.engine import inputs as inp
 from podium.engine import outside, steering
 from podium.engine.growing import GrowthRefused, growth_of
 from podium.engine.state import WAIT_TIMERS, State, TaskState, unfinished_instances
+from podium.engine.values import INLINE_LIMIT
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, TaskStatus
 
@@ -195,6 +196,19 @@ def _saved(state: State, given: inp.Saved, now_us: int) -> list[ev.Event]:
     return [ev.CheckpointSaved(given.task, given.number, given.checkpoint, given.nth)]
 
 
+def _published(state: State, given: inp.Published, now_us: int) -> list[ev.Event]:
+    task = _live_task(state, given.task, given.number)
+    if task is None:
+        return _late(state, given.task, given.number)
+    if given.value.blob is not None:
+        text = f"a published value has at most {INLINE_LIMIT:,} bytes, this one {given.value.size:,}"
+        return [ev.InputIgnored(text, given.task, given.number)]
+    shown = state.published
+    if shown is not None and (shown.task, shown.number) == (given.task, given.number) and given.nth <= shown.nth:
+        return [ev.InputIgnored("a newer status is published", given.task, given.number)]
+    return [ev.StatusPublished(given.task, given.number, given.value, given.nth)]
+
+
 def _after_failure(
     state: State, task: TaskState, number: int, error: ErrorInfo, how: str, now_us: int
 ) -> list[ev.Event]:
@@ -327,6 +341,7 @@ _DECIDE: dict[type, Callable[[State, Any, int], list[ev.Event]]] = {
     inp.Refused: _refused,
     inp.Lost: _lost,
     inp.Saved: _saved,
+    inp.Published: _published,
     inp.Tick: _tick,
     inp.Pause: _pause,
     inp.Resume: _resume,

@@ -103,6 +103,7 @@ class Definition:
             if compiled.fallback:
                 self.tasks[compiled.fallback].stands_in_for = compiled.id
         self.output = compile_template(workflow.output) if workflow.output is not None else None
+        self.publish = compile_template(workflow.publish) if workflow.publish is not None else None
         self.hot: Set[str] = self.with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
         self.listeners: dict[str, tuple[str, ...]] = {}  # tasks by the signal that they wait for
         for task in workflow.tasks:

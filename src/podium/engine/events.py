@@ -96,6 +96,15 @@ class EndAwaited(Struct, frozen=True, omit_defaults=True, tag_field="event", tag
     asked: int
 
 
+class StatusPublished(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="status_published"):
+    """A task shows a value as the execution's status; the latest one counts. `nth` counts those of the attempt."""
+
+    task: str
+    number: int
+    value: Value
+    nth: int = 0
+
+
 class InputIgnored(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="input_ignored"):
     """The row's input changed nothing, and why: a late result, a grant for a task that isn't ready any more."""
 
@@ -271,6 +280,7 @@ Event = (
     | ExecutionRetried
     | SignalReceived
     | EndAwaited
+    | StatusPublished
     | InputIgnored
     | TasksReady
     | FanOutOpened

@@ -262,6 +262,10 @@ def _signal_received(state: State, event: ev.SignalReceived, now_us: int) -> Non
         state.signals.setdefault(event.name, {})[state.sequence + 1] = event.value
 
 
+def _status_published(state: State, event: ev.StatusPublished, now_us: int) -> None:
+    state.published = event
+
+
 def _end_awaited(state: State, event: ev.EndAwaited, now_us: int) -> None:
     state.awaiters[event.execution, event.task] = event.asked
 
@@ -569,6 +573,7 @@ _EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
     ev.ExecutionRetried: _retried,
     ev.SignalReceived: _signal_received,
     ev.EndAwaited: _end_awaited,
+    ev.StatusPublished: _status_published,
     ev.InputIgnored: _nothing,
     ev.TasksReady: _ready,
     ev.FanOutOpened: _fan_out_opened,

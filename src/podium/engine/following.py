@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -19,7 +19,7 @@ from podium.engine.events import Event
 from podium.engine.evolve import evolve
 from podium.engine.inputs import Start
 from podium.engine.recovery import Definitions, load_texts, restore
-from podium.engine.scope import BlobMissing, result_text
+from podium.engine.scope import BlobMissing, result_text, scope_for
 from podium.engine.state import State, TaskState
 from podium.engine.whereabouts import recorded_or_posted
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, ExpressionError
@@ -27,6 +27,7 @@ from podium.store.protocol import InboxRow, Store
 from podium.workflow.model import ExecutionStatus, TaskResult, TaskStatus, WorkflowResult
 
 _PAGE = 1_000
+T = TypeVar("T")
 
 
 class Follower:
@@ -95,6 +96,19 @@ class Follower:
             duration_seconds=((state.finished_us or state.updated_us) - state.created_us) / 1e6,
         )
 
+    async def published(self) -> Any:
+        """Return what the execution shows as its status: the workflow's `publish`, else what a task published last.
+
+        None where neither says anything; a template that can't be made yet gives {"error": …}.
+        """
+        state, template = self.state, self.state.definition.publish
+        if template is None or not state.tasks:
+            return None if state.published is None else msgspec.json.decode(state.published.value.json)
+        try:
+            return await self._loading(lambda: template.render(scope_for(state, template.references)))
+        except ExpressionError as error:
+            return {"error": str(error)}
+
     async def output(self) -> bytes:
         """Return the execution's result as JSON. Raises ExpressionError if it has none."""
         return await self._text(None)
@@ -111,12 +125,18 @@ class Follower:
         )
 
     async def _text(self, task: TaskState | None) -> bytes:
-        """Return a task's result, or the execution's, as JSON; large values are loaded and let go again."""
+        """Return a task's result, or the execution's, as JSON."""
+        return await self._loading(
+            lambda: execution_result(self.state) if task is None else result_text(self.state, task)
+        )
+
+    async def _loading(self, read: Callable[[], T]) -> T:
+        """Return what is read of the state; large values are loaded and let go again."""
         before = set(self.state.loaded)
         try:
             while True:
                 try:
-                    return execution_result(self.state) if task is None else result_text(self.state, task)
+                    return read()
                 except BlobMissing as missing:
                     await load_texts(self._store, self.state, missing.digests)
         finally:

@@ -25,6 +25,7 @@ class GrownDefinition(Definition):
         self.workflow = ungrown.workflow
         self.digest = ungrown.digest
         self.output = ungrown.output
+        self.publish = ungrown.publish
         self.max_parallel = ungrown.max_parallel
         self.circuit = ungrown.circuit
         self.listeners = dict(ungrown.listeners)

@@ -103,6 +103,15 @@ class Saved(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="save
     checkpoint: Value
 
 
+class Published(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="published"):
+    """An attempt shows a value as the execution's status; `nth` counts those of the attempt."""
+
+    task: str
+    number: int
+    nth: int
+    value: Value
+
+
 class Tick(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tick"):
     """A timer is due: whatever is due at the row's time fires."""
 
@@ -192,6 +201,7 @@ Input = (
     | Refused
     | Lost
     | Saved
+    | Published
     | Tick
     | Pause
     | Resume

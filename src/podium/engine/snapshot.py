@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from podium.engine.definition import Definition
-from podium.engine.events import GraphGrown, TaskWaiting
+from podium.engine.events import GraphGrown, StatusPublished, TaskWaiting
 from podium.engine.grown import regrown
 from podium.engine.state import Attempt, FanOut, State, TaskState
 from podium.engine.values import NULL, Value
@@ -74,6 +74,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     signals: list[tuple[str, int, _Value]] = []  # name, sequence, value
     awaiters: list[tuple[str, str, int]] = []
     schedule: str = ""
+    published: tuple[str, int, int, _Value] | None = None  # task, number, nth, value
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -92,6 +93,7 @@ def encode_state(state: State) -> bytes:
             [(name, at, _pack(value)) for name, kept in state.signals.items() for at, value in kept.items()],
             [(execution, task, asked) for (execution, task), asked in state.awaiters.items()],
             state.schedule,
+            _pack_published(state.published),
         )
     )  # fmt: skip
 
@@ -119,8 +121,15 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
         state.wait_for(task, packed.wait)
     for name, at, value in kept.signals:
         state.signals.setdefault(name, {})[at] = _unpack(value) or NULL
+    if kept.published is not None:
+        path, number, nth, value = kept.published
+        state.published = StatusPublished(path, number, _unpack(value) or NULL, nth)
     state.awaiters = {(execution, task): asked for execution, task, asked in kept.awaiters}
     return state
+
+
+def _pack_published(shown: StatusPublished | None) -> tuple[str, int, int, _Value] | None:
+    return None if shown is None else (shown.task, shown.number, shown.nth, _pack(shown.value))
 
 
 def _pack(value: Value) -> _Value:

@@ -228,7 +228,7 @@ class Staffing:
         else:
             self.placement.heard_of(message.agent)
         match message:
-            case msg.Succeeded() | msg.Failed() | msg.Refused() | msg.HandedBack() | msg.Saved():
+            case msg.Succeeded() | msg.Failed() | msg.Refused() | msg.HandedBack() | msg.Saved() | msg.Published():
                 return _input_of(message)
             case msg.Leaving():
                 self.placement.leave(message.agent)
@@ -439,7 +439,10 @@ def _how(given: inp.Input) -> How:
             return How.BY_AGENT
 
 
-def _input_of(message: msg.Succeeded | msg.Failed | msg.Refused | msg.HandedBack | msg.Saved) -> Arrival:
+_Says = msg.Succeeded | msg.Failed | msg.Refused | msg.HandedBack | msg.Saved | msg.Published
+
+
+def _input_of(message: _Says) -> Arrival:
     attempt = message.attempt
     execution, task, number = split_attempt(attempt)
     blobs: tuple[tuple[str, bytes], ...] = ()
@@ -469,6 +472,13 @@ def _input_of(message: msg.Succeeded | msg.Failed | msg.Refused | msg.HandedBack
             value, content = value_of(bytes(message.checkpoint))
             blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
             input_id, given = f"saved:{attempt}:{message.number}", inp.Saved(task, number, message.number, value)
+        case msg.Published():
+            value, content = value_of(bytes(message.value))
+            blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
+            input_id, given = (
+                f"published:{attempt}:{message.number}",
+                inp.Published(task, number, message.number, value),
+            )
         case _:
             assert_never(message)
     return Arrival(execution, input_id, given, blobs=blobs, agent=message.agent, attempt=attempt)

@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from podium.engine.definition import CompiledTask, Definition
-from podium.engine.events import TaskWaiting
+from podium.engine.events import StatusPublished, TaskWaiting
 from podium.engine.transitions import check_execution_move, check_task_move
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
@@ -126,6 +126,7 @@ class State:
         self.items: dict[str, list[Any]] = {}  # fan-outs' lists, once evaluated
         self.waiting: dict[tuple[str, str], dict[str, None]] = {}  # who waits outside, by what for and its name
         self.signals: dict[str, dict[int, Value]] = {}  # kept for tasks to come: by name, then by sequence
+        self.published: StatusPublished | None = None  # what it shows as its status
         self.awaiters: dict[tuple[str, str], int] = {}  # executions and tasks of theirs that wait for our end
 
     @property

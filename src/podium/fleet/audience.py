@@ -12,7 +12,7 @@ from typing import Any
 from podium.fleet import messages as msg
 
 _INPUTS = (msg.Refused, msg.HandedBack, msg.Succeeded, msg.Failed)
-_OF_ONE = (*_INPUTS, msg.Saved, msg.LogLine)
+_OF_ONE = (*_INPUTS, msg.Saved, msg.Published, msg.LogLine)
 
 
 class Audience:

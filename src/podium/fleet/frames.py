@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Struct)
 
 _SPOKEN = (
     *(msg.Accepted, msg.Refused, msg.Progress, msg.Saved, msg.Renewal, msg.Succeeded, msg.Failed, msg.Freed),
-    *(msg.HandedBack, msg.Leaving, msg.Left, msg.LogLine),
+    *(msg.HandedBack, msg.Leaving, msg.Left, msg.LogLine, msg.Published),
 )
 _HEARD = (msg.Assignment, msg.Cancel, msg.Confirmation, msg.Drain)
 
@@ -123,6 +123,7 @@ _TAGS: dict[type, int] = {
     msg.Left: 20,
     msg.LogLine: 21,
     msg.Leaving: 22,
+    msg.Published: 23,
 }
 
 

@@ -72,6 +72,8 @@ def heard_frame(delivery: Delivery) -> Heard:
             _check_json(message.value)
         elif isinstance(message, msg.Saved):
             _check_json(message.checkpoint)
+        elif isinstance(message, msg.Published):
+            _check_json(message.value)
         elif isinstance(message, msg.LogLine):
             _check_line(message)
     return Heard(agent, msg.REMOTE + frame.speaker, frame.messages, is_frame=True)

@@ -125,6 +125,15 @@ class Saved(Struct, frozen=True, tag_field="kind", tag="saved"):
     checkpoint: Raw
 
 
+class Published(Struct, frozen=True, tag_field="kind", tag="published"):
+    """Show this as the execution's status from now on; `number` counts those of the attempt, `value` is JSON."""
+
+    agent: str
+    attempt: str
+    number: int
+    value: Raw
+
+
 class Renewal(Struct, frozen=True, tag_field="kind", tag="renewal"):
     """I am alive, and all of these still have a slot here: whether they work, or their thread can't be stopped."""
 
@@ -185,6 +194,7 @@ FromAgent = (
     | Refused
     | Progress
     | Saved
+    | Published
     | Renewal
     | Succeeded
     | Failed

@@ -22,7 +22,7 @@ from podium.fleet.registry import FleetRegistry, Known
 
 FULL_PAUSE_SECONDS = 0.05
 _RESULTS = (msg.Succeeded, msg.Failed)
-_FACTS = (*_RESULTS, msg.Saved, msg.HandedBack, msg.Refused, msg.Freed)
+_FACTS = (*_RESULTS, msg.Saved, msg.Published, msg.HandedBack, msg.Refused, msg.Freed)
 
 
 class Taking:

@@ -118,7 +118,7 @@ class Outlet:
         self._given = given
         self._say = say
         self._tell = tell
-        self._saved = 0
+        self._saved = self._published = 0
 
     def progress(self, fraction: float, message: str) -> None:
         """Say how far the attempt is."""
@@ -128,6 +128,11 @@ class Outlet:
         """Keep a checkpoint for the next attempt."""
         self._saved += 1
         self._say(msg.Saved(self._given.agent, self._given.attempt, self._saved, checkpoint))
+
+    def publish(self, value: Raw) -> None:
+        """Show a value as the execution's status."""
+        self._published += 1
+        self._say(msg.Published(self._given.agent, self._given.attempt, self._published, value))
 
     def log(self, level: str, text: str) -> None:
         """Put a line of the attempt's log into the transcript."""

@@ -67,6 +67,7 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
     "version": "",
     "orchestration_pattern": "it is recorded with the execution",
     "output": "",
+    "publish": "",
     "config": "",
     "coordination": "it is recorded with the execution",
     "fault_tolerance": "",

@@ -334,6 +334,7 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     created_at: datetime | None = None
     scheduled_at: datetime | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
+    publish: Any = None  # a template: what an execution shows of itself, at any time
 
     def __post_init__(self) -> None:
         setattr_ = msgspec.structs.force_setattr

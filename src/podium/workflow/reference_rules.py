@@ -40,6 +40,8 @@ def reference_problems(workflow: Workflow, order: Order, problems: Problems) -> 
                 checker.template(None, f"the role {quoted(role)}", limited.key, at_key, _OF_A_ROLE)
     for path, text in _templates(workflow.output, ("output",)):
         checker.template(None, "the output", text, path, _EVERYWHERE)
+    for path, text in _templates(workflow.publish, ("publish",)):
+        checker.template(None, "what is published", text, path, _EVERYWHERE)
     checker.finish(workflow)
 
 

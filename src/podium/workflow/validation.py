@@ -117,6 +117,7 @@ def _path_of(where: str) -> Path:
 def _free_values(workflow: Workflow) -> Iterable[tuple[Path, Any]]:
     yield ("metadata",), workflow.metadata
     yield ("output",), workflow.output
+    yield ("publish",), workflow.publish
     for parameter in workflow.inputs:
         yield ("inputs", parameter.name, "default"), parameter.default
     for at, task in enumerate(workflow.tasks):

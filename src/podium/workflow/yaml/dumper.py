@@ -20,7 +20,7 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NOT_AS_IT_IS: Final = frozenset(
     {"name", "id", "version", "tasks", "inputs", "agents", "dependencies", "created_at", "checkpoints"}
 )
-_FREE: Final = frozenset({"payload", "for_each", "output", "metadata", "form"})  # 3.0 stays 3.0 there
+_FREE: Final = frozenset({"payload", "for_each", "output", "metadata", "form", "publish"})  # 3.0 stays 3.0 there
 _LARGEST_TIDY: Final = 2**53
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*", re.ASCII)
 _MAX_PLAIN: Final = 80

@@ -16,6 +16,7 @@ WORKFLOW: Final = {
     "orchestration_pattern": "orchestration_pattern: graph",
     "inputs": "inputs: {question: string, papers: array, limit: 10}",
     "output": 'output: {text: "${tasks.write.result}"}',
+    "publish": 'publish: {writing: "${tasks.write.status}"}',
     "agents": "agents:\n  writer: {type: writer_agent, count: 2}",
     "tasks": "tasks:\n  - {id: write, agent: writer}",
     "config": "config: {timeout: 1h, max_parallel_tasks: 8}",

@@ -403,6 +403,7 @@ WORKFLOW: Final = Table(
         ),
         Field("inputs", inputs, "what an execution is given"),
         Field("output", v.anything, "what an execution gives, a template with ${…}"),
+        Field("publish", v.anything, "what an execution shows of itself at any time, a template with ${…}"),
         Field("agents", agents_later, "roles and the agents that fill them"),
         Field("tasks", tasks_later, "what is to be done"),
         Field("config", config, "how an execution runs"),
