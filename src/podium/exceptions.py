@@ -122,6 +122,10 @@ class NonRetryableError(AgentError):
     """Raise this (or a subclass) in a task to say that another attempt would not help."""
 
 
+class SecretError(NonRetryableError):
+    """A secret that the task needs isn't known where its agent runs, or can't be used."""
+
+
 class TaskCancelledError(AgentError):
     """The attempt was cancelled; raised inside a task that asks its context."""
 

@@ -153,6 +153,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     http_allow_unauthenticated: bool = False  # may answer strangers on addresses that other machines reach
     metrics_allow_unauthenticated: bool = False
     nats_authentication: bool = False  # the embedded server knows each agent by its credentials
+    secrets_folder: str = "/run/secrets"  # where this process finds the files of secrets
 
     # The fleet.
     max_concurrent_agents: int = 10_000
@@ -207,7 +208,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be 0 (without it) or more, at most {most:.15g}")
         if any(not 0 <= amount < math.inf for amount in self.capacity.values()):
             raise ValueError("capacity must be finite amounts, none of them negative")
-        for name in ("database", "data"):
+        for name in ("database", "data", "secrets_folder"):
             if not getattr(self, name).strip():
                 raise ValueError(f"{name} must be a path{_OTHER_DATABASES if name == 'database' else ''}")
         if "://" in self.database and not self.on_postgres:

@@ -44,6 +44,23 @@ def worker_pid() -> int:
 
 
 @task(cpu=True)
+def variable(name: str, context: Context) -> list[str | None]:
+    print("the value isn't printed")
+    return [os.environ.get(name), context.env.get(name), str(os.getpid())]
+
+
+@task(cpu=True)
+def repeat_aloud(text: str, context: Context) -> str:
+    context.logger.info("given", header=text)
+    context.progress(0.5, text)
+    context.checkpoint({"text": text})
+    context.publish({"text": text})
+    if text.startswith("raise "):
+        raise ValueError(text)
+    return text
+
+
+@task(cpu=True)
 def die(how: str) -> None:
     print("a task's output")
     if how == "exit":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from podium.workflow.yaml import check_workflow
+from podium.workflow.yaml import Opened, check_workflow
 from podium.workflow.yaml.examples import file_around
 from podium.workflow.yaml.reference import BLOCKS, language_reference
 from tests.docs_pages.markdown import page
@@ -19,7 +19,8 @@ def test_each_field_has_an_example_that_is_valid_and_says_it(block, field):
     lines = block.examples[field.name]
     assert any(f"{name}:" in lines for name in (field.name, *field.also))
     text = file_around(block.name, lines)
-    workflow, problems = check_workflow(text, "example.yaml")
+    included = b"tasks:\n  - {id: included, agent: writer}\n"
+    workflow, problems = check_workflow(text, "example.yaml", opener=lambda path, within: Opened(path, path, included))
     assert workflow is not None, f"{text}\n{problems}"
 
 

@@ -18,7 +18,7 @@ from tests.docs_pages.wire_fields import TYPES, lines_of
 PAGE = page("protocol.md")
 _EXAMPLE = re.compile(r"^<!-- example: (\w+) -->\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES: list[tuple[str, str]] = _EXAMPLE.findall(PAGE)
-_OF_ASSIGNMENTS = {"executionId", "taskName", "attempt", "idempotencyKey", "leaseMs", "checkpoint"}
+_OF_ASSIGNMENTS = {"executionId", "taskName", "attempt", "idempotencyKey", "leaseMs", "checkpoint", "secrets"}
 
 
 def test_each_json_block_says_what_it_is() -> None:
@@ -48,7 +48,7 @@ def test_each_field_is_listed_with_its_type_and_default(name: str) -> None:
 
 
 def test_the_fields_of_an_assignment_are_listed_where_it_is_told() -> None:
-    rows = tables(section(PAGE, "Assignments"))[-1]
+    (rows,) = (table for table in tables(section(PAGE, "Assignments")) if table[0]["field"] == "taskId")
     assert {row["field"] for row in rows} == _OF_ASSIGNMENTS | {"taskId", "taskType", "payload", "timeoutMs"}
 
 

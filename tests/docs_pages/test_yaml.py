@@ -8,7 +8,7 @@ from podium.workflow.expressions.methods import METHODS
 from podium.workflow.expressions.operations import FUNCTIONS
 from podium.workflow.model import NAMED_RETRY_POLICIES
 from podium.workflow.validation import INPUT_TYPES, MAX_EDGES, MAX_TASKS
-from podium.workflow.yaml import language, limits
+from podium.workflow.yaml import declarations, language, limits
 from podium.workflow.yaml.fields import Table
 from tests.docs_pages.markdown import page, section, tables
 
@@ -19,7 +19,9 @@ PAGE = page("yaml.md")
     ("title", "at", "block"),
     [
         ("Workflow", 0, language.WORKFLOW),
-        ("Inputs", 0, language.INPUT),
+        ("Inputs", 0, declarations.INPUT),
+        ("Several files", 0, language.INCLUDED),
+        ("Secrets", 0, declarations.SECRET),
         ("Agents", 0, language.AGENT),
         ("Tasks", 0, language.TASK),
         ("Waiting", 0, language.ESCALATION),
@@ -30,6 +32,8 @@ PAGE = page("yaml.md")
         ("Limits by key", 1, limits.CONCURRENCY),
         ("Config", 0, language.CONFIG),
         ("Constraints", 0, language.CONSTRAINT),
+        ("Cache", 0, declarations.CACHE),
+        ("Compensation", 0, declarations.COMPENSATION),
         ("Recorded only", 0, language.COORDINATION),
         ("Recorded only", 1, language.FAULT_TOLERANCE),
         ("Recorded only", 2, language.CIRCUIT_BREAKER),

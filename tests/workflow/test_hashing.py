@@ -14,8 +14,10 @@ from podium.exceptions import WorkflowInvalidError
 from podium.workflow.hashing import content_hash, decode_workflow, encode_workflow
 from podium.workflow.model import (
     AgentGroup,
+    CachePolicy,
     Checkpoint,
     CircuitBreaker,
+    Compensation,
     ConcurrencyLimit,
     Constraint,
     ConstraintType,
@@ -31,6 +33,7 @@ from podium.workflow.model import (
     RetryPolicy,
     RunIf,
     SagaPattern,
+    Secret,
     Task,
     TaskStatus,
     TaskType,
@@ -124,6 +127,9 @@ def test_the_order_of_tasks_dependencies_and_keys_is_no_meaning(workflow):
 
 
 TASK_CHANGES: dict[str, Any] = {
+    "idempotent": False,
+    "cache": CachePolicy("k"),
+    "compensation": Compensation(task="b"),
     "id": "other",
     "name": "a name",
     "type": TaskType.IO,
@@ -159,6 +165,7 @@ TASK_CHANGES: dict[str, Any] = {
 }
 WORKFLOW_CHANGES: dict[str, Any] = {
     "name": "other",
+    "secrets": (Secret("token"),),
     "tasks": (Task(id="a"),),
     "version": "2",
     "orchestration_pattern": OrchestrationPattern.SUPERVISOR,

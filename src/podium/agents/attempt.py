@@ -20,6 +20,7 @@ from podium.agents.errors import WorkerDied, cancelled, describe_error, timed_ou
 from podium.agents.logs import LogRelay
 from podium.agents.outbox import Outbox, Timer
 from podium.agents.sdk import Kind
+from podium.agents.secrets import Given, Secrets
 from podium.clock import Clock, seconds_to_us
 from podium.exceptions import TaskCancelledError
 from podium.fleet.messages import (
@@ -71,11 +72,18 @@ class Voice:
     """How the attempts of one agent are heard, from whatever thread they speak."""
 
     def __init__(
-        self, agent: str, clock: Clock, outbox: Outbox, sink: LogSink, loop: asyncio.AbstractEventLoop
+        self,
+        agent: str,
+        clock: Clock,
+        outbox: Outbox,
+        sink: LogSink,
+        loop: asyncio.AbstractEventLoop,
+        secrets: Secrets | None = None,
     ) -> None:
         self.agent = agent
         self.clock = clock
         self.outbox = outbox
+        self.secrets = secrets or Secrets()
         self.lock = threading.Lock()
         self.logs = LogRelay(sink, self.post)
         self._loop = loop
@@ -97,6 +105,7 @@ class LiveAttempt:
     """An attempt from its acceptance until its slot is free."""
 
     __slots__ = (
+        "_given",
         "_newest",
         "_published",
         "_saved",
@@ -132,14 +141,21 @@ class LiveAttempt:
         self.task: asyncio.Task[None] | None = None
         self.timer: Timer | None = None
         self.worker: WorkerProcess | None = None
+        self._given: Given | None = None
         self._saved = 0
         self._published = 0
         self._newest: dict[type, Progress | Saved | Published] | None = None
 
+    def given(self) -> Given:
+        """Return the arguments and variables with the values of secrets in them; raises SecretError."""
+        if self._given is None:
+            self._given = self.voice.secrets.given(self.assignment)
+        return self._given
+
     def arguments(self) -> dict[str, Any]:
-        """Return what the function is called with, its context included; raises ArgumentError."""
+        """Return what the function is called with, its context included; raises ArgumentError, SecretError."""
         call = self.bound.call
-        arguments = call.arguments(self.assignment.arguments, self.assignment.lenient)
+        arguments = call.arguments(self.given().arguments, self.assignment.lenient)
         if call.context is not None:
             arguments[call.context] = self._context()
         return arguments
@@ -163,8 +179,14 @@ class LiveAttempt:
         """Return what is said of an attempt whose task has raised this in a worker process."""
         return self._failed(error, by_cancel)
 
+    def result(self, value: Raw) -> Raw:
+        """Return a value as it may be told: without secrets."""
+        return self.voice.secrets.conceal_json(value)
+
     def _failed(self, error: ErrorInfo, by_cancel: bool, crashed: bool = False) -> Failed | HandedBack:
         agent, attempt = self.voice.agent, self.attempt
+        conceal = self.voice.secrets.conceal
+        error = ErrorInfo(error.type, conceal(error.message), conceal(error.traceback), error.retryable)
         match self.ending:
             case None:
                 return Failed(agent, attempt, error, crashed=crashed)
@@ -189,21 +211,25 @@ class LiveAttempt:
 
     def progress(self, fraction: float, message: str) -> None:
         """Say how far the attempt is."""
-        self._say(Progress(self.voice.agent, self.attempt, fraction, message))
+        self._say(Progress(self.voice.agent, self.attempt, fraction, self.conceal(message)))
 
     def save(self, checkpoint: Raw) -> None:
         """Keep a checkpoint for the next attempt."""
         self._saved += 1
-        self._say(Saved(self.voice.agent, self.attempt, self._saved, checkpoint))
+        self._say(Saved(self.voice.agent, self.attempt, self._saved, self.voice.secrets.conceal_json(checkpoint)))
+
+    def conceal(self, text: str) -> str:
+        """Return a text without the secrets that this process knows."""
+        return self.voice.secrets.conceal(text)
 
     def publish(self, value: Raw) -> None:
         """Show a value as the execution's status."""
         self._published += 1
-        self._say(Published(self.voice.agent, self.attempt, self._published, value))
+        self._say(Published(self.voice.agent, self.attempt, self._published, self.result(value)))
 
     def log(self, level: str, text: str) -> None:
         """Keep a line of the attempt's log."""
-        assignment, voice = self.assignment, self.voice
+        assignment, voice, text = self.assignment, self.voice, self.conceal(text)
         line = LogLine(assignment.execution, assignment.task, self.attempt, voice.clock.now_us(), level, text)
         voice.logs.write(line, voice.at_home())
 
@@ -237,6 +263,7 @@ class LiveAttempt:
             function=assignment.function,
             idempotency_key=assignment.idempotency_key,
             deadline_us=self.deadline_us,
+            env=self.given().env,
             checkpoint=assignment.checkpoint if bytes(assignment.checkpoint) != b"null" else None,
         )
         self._show_ending()  # it may have been asked to end before its thread came this far

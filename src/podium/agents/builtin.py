@@ -88,7 +88,7 @@ class Shell:
         check: bool = True,
     ) -> Output:
         """Run a program to its end; a non-zero exit code fails the attempt unless `check` is false."""
-        environment = {**os.environ, **(env or {}), "PODIUM_IDEMPOTENCY_KEY": context.idempotency_key}
+        environment = {**os.environ, **context.env, **(env or {}), "PODIUM_IDEMPOTENCY_KEY": context.idempotency_key}
         try:
             process = await _started(command, cwd, environment)
         except (OSError, ValueError) as error:

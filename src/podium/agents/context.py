@@ -7,6 +7,7 @@ thread. It decides nothing: what a task says goes to its `Outlet`.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -44,8 +45,8 @@ class Outlet(Protocol):
 class Context:
     """What a task may ask about its attempt and tell about its work; a parameter annotated `Context` gets it.
 
-    `attempt` counts from 1; `idempotency_key` is the same for every attempt of the same piece of work, so hand it to
-    whatever must not happen twice.
+    `env` are the variables of the agent's role in the workflow. `attempt` counts from 1; `idempotency_key` is the same
+    for every attempt of the same piece of work, so hand it to whatever must not happen twice.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Context:
         "attempt_id",
         "cancel_reason",
         "cancelled",
+        "env",
         "execution",
         "function",
         "idempotency_key",
@@ -77,6 +79,7 @@ class Context:
         idempotency_key: str,
         deadline_us: int | None = None,
         checkpoint: Raw | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._outlet = outlet
         self._clock = clock
@@ -86,6 +89,7 @@ class Context:
         self.attempt_id = attempt_id
         self.cancel_reason = ""
         self.cancelled = False
+        self.env: Mapping[str, str] = env or {}
         self.execution = execution
         self.function = function
         self.idempotency_key = idempotency_key

@@ -25,7 +25,10 @@ class Source(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True, tag="job"):
-    """Run this function. `path` is the host's `sys.path`; arguments and checkpoint are JSON."""
+    """Run this function. `path` is the host's `sys.path`; arguments and checkpoint are JSON.
+
+    `env` are the variables that the child was started with, for its tasks to see in their context too.
+    """
 
     source: Source
     path: list[str]
@@ -39,6 +42,7 @@ class Job(Struct, frozen=True, tag="job"):
     idempotency_key: str
     remaining_seconds: float | None
     checkpoint: bytes | None
+    env: dict[str, str] = {}
 
 
 class Flag(Struct, frozen=True, tag="flag"):

@@ -24,6 +24,7 @@ from podium.agents.outbox import Outbox, Timers
 from podium.agents.renewal import Renewer
 from podium.agents.running import End, Running
 from podium.agents.sdk import ANY_FUNCTION, AgentDefinition, Kind, task_of
+from podium.agents.secrets import Secrets
 from podium.clock import Clock, seconds_to_us
 from podium.exceptions import AgentError
 from podium.fleet.messages import (
@@ -67,6 +68,7 @@ class AgentHost:
 
     `timers` keep time-outs and resends (default: the running loop); `renewer` has its attempts' leases renewed (None:
     nobody does). With both given and no plain or cpu functions a host uses no thread and reads no system clock.
+    `secrets` are those that its tasks may be given (default: the usual places).
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class AgentHost:
         timers: Timers | None = None,
         renewer: Renewer | None = None,
         limits: HostLimits = HostLimits(),
+        secrets: Secrets | None = None,
     ) -> None:
         self.definition = definition
         self.agent_id = agent_id
@@ -91,6 +94,7 @@ class AgentHost:
         self._given_timers = timers
         self._renewer = renewer
         self._limits = limits
+        self._secrets = secrets
         self._slots = definition.slots
         self._live: dict[str, LiveAttempt] = {}
         self._bound: dict[str, BoundFunction] = {}
@@ -122,7 +126,7 @@ class AgentHost:
             retry_seconds=self._limits.retry_seconds,
             confirm_seconds=self._limits.confirm_seconds,
         )
-        self._voice = Voice(self.agent_id, self._clock, self._outbox, self._logs, self._loop)
+        self._voice = Voice(self.agent_id, self._clock, self._outbox, self._logs, self._loop, self._secrets)
         self._running = Running(self.agent_id, self.definition, self._loop, self._ended)
         try:
             if self.definition.factory is not None:

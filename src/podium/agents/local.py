@@ -16,6 +16,7 @@ from podium.agents.host import AgentHost, HostLimits
 from podium.agents.outbox import Timers
 from podium.agents.renewal import Renewer, process_renewer
 from podium.agents.sdk import AgentDefinition
+from podium.agents.secrets import Secrets
 from podium.clock import Clock, SystemClock
 from podium.exceptions import AgentBindingError
 from podium.fleet.messages import LogSink, Receiver, ToAgent
@@ -44,6 +45,7 @@ class LocalAgents:
         renewer: Renewer | None = None,
         renews: bool = True,
         limits: HostLimits = HostLimits(),
+        secrets: Secrets | None = None,
     ) -> None:
         self._bindings = dict(bindings)
         self._receiver = receiver
@@ -53,6 +55,7 @@ class LocalAgents:
         self._timers = timers
         self._renewer = (renewer or process_renewer()) if renews else None
         self._limits = limits
+        self._secrets = secrets or Secrets()
         self._hosts: dict[str, AgentHost] = {}
         self._counts: dict[str, int] = {}
         self._in_advance: dict[str, int] = {}  # agents by type that were here before a workflow said what they need
@@ -121,6 +124,7 @@ class LocalAgents:
             timers=self._timers,
             renewer=self._renewer,
             limits=self._limits,
+            secrets=self._secrets,
         )
         await host.start()
         self._hosts[agent_id] = host
@@ -139,6 +143,7 @@ class LocalAgents:
             timers=self._timers,
             renewer=self._renewer,
             limits=self._limits,
+            secrets=self._secrets,
         )
         self._hosts[agent_id] = host
         await host.start()

@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from msgspec import Raw
 
@@ -46,7 +48,9 @@ class WorkerProcess:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        env: Mapping[str, str],
     ) -> None:
+        self.env = env  # what it was started with beyond the host's own
         self._process = process
         self._reader = reader
         self._writer = writer
@@ -64,8 +68,8 @@ class WorkerProcess:
         return self._process.returncode is not None or self._reader.at_eof()
 
     @classmethod
-    async def spawn(cls) -> WorkerProcess:
-        """Start a child. Raises WorkerUnavailable."""
+    async def spawn(cls, env: Mapping[str, str] = MappingProxyType({})) -> WorkerProcess:
+        """Start a child, with more variables in its environment. Raises WorkerUnavailable."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -77,14 +81,15 @@ class WorkerProcess:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=2,  # what a task prints must not mix with the command's own output
                     pass_fds=(theirs.fileno(),),
+                    env={**os.environ, **env},
                     start_new_session=True,
                 )
             ours.setblocking(False)
             reader, writer = await asyncio.open_connection(sock=ours)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # also a variable that no environment can hold
             ours.close()
             raise WorkerUnavailable(f"no worker process could be started: {error}") from error
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, env)
 
     def say(self, message: ToWorker) -> None:
         """Send a message; to a dead child it is lost."""
@@ -145,16 +150,21 @@ class Processes:
         self._all: set[WorkerProcess] = set()
 
     async def run(self, live: LiveAttempt) -> Returned | Raised:
-        """Run an attempt in an idle child or a new one; an idle one that turns out to be dead is replaced."""
+        """Run an attempt in an idle child or a new one; an idle one that turns out to be dead is replaced.
+
+        A child has the variables of its attempts from its start on: for other ones there is another child.
+        """
         function = self._definition.functions[live.bound.name]
         job = _job(live, self._definition, function.name)
-        while (worker := await self._idle_one()) is not None:
+        env = live.given().env
+        while (worker := await self._idle_one(env)) is not None:
             try:
                 return await self._run_in(worker, job, live)
             except WorkerDied:
                 if worker.began or live.ending is not None:
                     raise
-        worker = await WorkerProcess.spawn()
+        await self._make_room()
+        worker = await WorkerProcess.spawn(env)
         self._all.add(worker)
         return await self._run_in(worker, job, live)
 
@@ -186,14 +196,22 @@ class Processes:
             self._all.discard(worker)
             await worker.ended()
 
-    async def _idle_one(self) -> WorkerProcess | None:
-        while self._idle:
-            worker = self._idle.pop()
+    async def _idle_one(self, env: Mapping[str, str]) -> WorkerProcess | None:
+        """Return the idle child with these variables that was busy last."""
+        while (worker := next((idle for idle in reversed(self._idle) if idle.env == env), None)) is not None:
+            self._idle.remove(worker)
             if not worker.gone:
                 return worker
             self._all.discard(worker)
             await worker.ended()
         return None
+
+    async def _make_room(self) -> None:
+        """End idle children, the oldest first, while there are as many as the agent has slots."""
+        while self._idle and len(self._all) >= self._definition.slots:
+            worker = self._idle.pop(0)
+            self._all.discard(worker)
+            await worker.ended()
 
 
 def how_it_ended(code: int) -> str:
@@ -214,7 +232,7 @@ def _job(live: LiveAttempt, definition: AgentDefinition, name: str) -> Job:
     return Job(
         source=source_of(definition, definition.functions[name]),
         path=list(sys.path),
-        arguments=bytes(assignment.arguments),
+        arguments=bytes(live.given().arguments),
         lenient=assignment.lenient,
         attempt=assignment.attempt,
         number=assignment.number,
@@ -224,4 +242,5 @@ def _job(live: LiveAttempt, definition: AgentDefinition, name: str) -> Job:
         idempotency_key=assignment.idempotency_key,
         remaining_seconds=remaining,
         checkpoint=bytes(assignment.checkpoint) or None,
+        env=live.given().env,
     )

@@ -116,4 +116,4 @@ class Running:
         """The result, unless the attempt's time was over before it came."""
         if live.ending is Ending.TIMED_OUT:
             return live.time_out()
-        return Succeeded(self._agent, live.attempt, value)
+        return Succeeded(self._agent, live.attempt, live.result(value))

@@ -14,6 +14,7 @@ from podium.agents.connection import MakeTransport
 from podium.agents.host import AgentHost, HostLimits
 from podium.agents.renewal import Renewer, process_renewer
 from podium.agents.sdk import AgentDefinition
+from podium.agents.secrets import Secrets
 from podium.agents.wire import AgentLines, AgentWire
 from podium.bus.names import check_agent_id
 from podium.clock import Clock, SystemClock
@@ -40,6 +41,7 @@ class ServedAgents:
         limits: HostLimits = HostLimits(),
         register_on_own_subject: bool = False,
         incarnation: str = "",
+        secrets: Secrets | None = None,
     ) -> None:
         """`make` makes the transport; agents with credentials of their own register on subjects of their own.
 
@@ -50,6 +52,7 @@ class ServedAgents:
         self._ids = ids or IdSource(self._clock)
         self._renewer = renewer or process_renewer()
         self._limits = limits
+        self._secrets = secrets or Secrets()
         self.incarnation = incarnation or self._ids.token()
         self.wire = AgentWire(
             make,
@@ -112,6 +115,7 @@ class ServedAgents:
             AgentLines(self.wire, agent),
             renewer=self._renewer,
             limits=self._limits,
+            secrets=self._secrets,
         )
         self.hosts[agent] = host
         await self.wire.attach(agent, host.deliver, **more)

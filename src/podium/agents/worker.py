@@ -118,6 +118,7 @@ class Worker:
             idempotency_key=job.idempotency_key,
             deadline_us=None if remaining is None else self._clock.now_us() + seconds_to_us(remaining),
             checkpoint=raw(job.checkpoint),
+            env=job.env,
         )
         self._show_cancel()
         return self._context

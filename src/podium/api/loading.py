@@ -21,6 +21,7 @@ def workflow_from(source: Source) -> Workflow:
         return source
     if not isinstance(source, (str, PathLike)):
         return source.build()
+    from podium.api.including import ProjectFiles
     from podium.workflow.yaml import load_workflow
 
     if isinstance(source, str) and "\n" in source:
@@ -30,4 +31,4 @@ def workflow_from(source: Source) -> Workflow:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidInputError(f"{path} can't be read: {error.strerror or error}") from error
-    return load_workflow(content, str(path))
+    return load_workflow(content, str(path), opener=ProjectFiles(path))

@@ -187,6 +187,7 @@ class Owning:
     async def _start(self, clock: Clock) -> Engine:
         from podium.agents.local import LocalAgents
         from podium.agents.renewal import INTERVAL_SECONDS, ThreadRenewer
+        from podium.agents.secrets import Secrets
         from podium.agents.shared import SharedAgents
         from podium.scheduling.resources import vector_of_amounts
 
@@ -206,8 +207,9 @@ class Owning:
             engine.staffing.reachable = lambda: carrier.elsewhere is not None
         have_agents = SharedAgents if self._part.agents_are_shared else LocalAgents
         self.agents = carrier.agents = have_agents(
-            {}, engine, self.logs, clock=self._clock, ids=self._ids, renewer=renewer
-        )
+            {}, engine, self.logs, clock=self._clock, ids=self._ids, renewer=renewer,
+            secrets=Secrets(self._settings.secrets_folder),
+        )  # fmt: skip
         self._crew.lead(self.agents)
         self.definitions = engine.definitions
         await engine.start()

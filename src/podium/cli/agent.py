@@ -69,6 +69,7 @@ async def _serve(
     manners: Manners, settings: Settings, specs: list[str], count: int, concurrency: int | None, name: str | None,
     credentials: str | None, location: str, tags: tuple[str, ...],
 ) -> int:  # fmt: skip
+    from podium.agents.secrets import Secrets
     from podium.agents.serving import ServedAgents
     from podium.bus.opening import transport_for
     from podium.cli.printing import complain, print_json, say, wrapped
@@ -93,6 +94,7 @@ async def _serve(
                 partial(transport_for, url, own, name=connection_name(incarnation)),
                 incarnation=incarnation,
                 register_on_own_subject=bool(own.nats_credentials),
+                secrets=Secrets(settings.secrets_folder),
             )
             if await _try(served, definitions, count, concurrency, names, location, tags):
                 return served

@@ -96,6 +96,7 @@ def _typed(manners: Manners, specs: list[str]) -> Callable[[Workflow], Iterable[
 
 
 def _checked(file: str, further: Callable[[Workflow], Iterable[Problem]]) -> tuple[Workflow | None, list[Problem]]:
+    from podium.api.including import ProjectFiles
     from podium.workflow.problems import Problem
     from podium.workflow.yaml import check_workflow
 
@@ -104,7 +105,7 @@ def _checked(file: str, further: Callable[[Workflow], Iterable[Problem]]) -> tup
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return None, [Problem("unreadable", f"the file can't be read: {reason}", file=file)]
-    return check_workflow(content, file, further)
+    return check_workflow(content, file, further, ProjectFiles(file))
 
 
 def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]) -> dict[str, Any]:

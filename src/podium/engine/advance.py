@@ -76,6 +76,8 @@ def _what_becomes_of(state: State, task: TaskState) -> ev.Event | None:
         return ev.FallbackStarted(task.path, compiled.fallback or "")
     if compiled.stands_in_for is not None and state.tasks[compiled.stands_in_for].substitute != task.path:
         return ev.TaskSkipped(task.path, f"not needed: {compiled.stands_in_for} didn't fail")
+    if compiled.undoes is not None:
+        return ev.TaskSkipped(task.path, f"it compensates {compiled.undoes}, and isn't called for")
     reason = _unsuccessful_dependency(state, task)
     if reason:
         return ev.TaskSkipped(task.path, reason)

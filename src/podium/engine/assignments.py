@@ -14,7 +14,7 @@ from msgspec import Raw
 from podium.engine.limiting import check_keys
 from podium.engine.scope import effective_input, result_text, scope_for, text_of
 from podium.engine.state import State, TaskState
-from podium.fleet.messages import Assignment
+from podium.fleet.messages import Assignment, SecretPlace
 from podium.workflow.expressions import Reference
 
 _INSTANCE = (Reference("item"),)
@@ -41,6 +41,26 @@ def assignment_for(state: State, task: TaskState, number: int, agent: str, lease
         timeout_seconds=compiled.spec.timeout,
         lease_seconds=lease_seconds,
         checkpoint=_NOTHING_SAVED if task.checkpoint is None else Raw(text_of(state, task.checkpoint)),
+        env=compiled.env,
+        secrets=_secret_places(state, task),
+    )
+
+
+def _secret_places(state: State, task: TaskState) -> tuple[SecretPlace, ...]:
+    """Return where in arguments and variables secrets belong, by reference: nobody here knows their values."""
+    compiled = task.compiled
+    if not compiled.secret_texts and not compiled.secret_env:
+        return ()
+    known = state.definition.secrets
+    references = compiled.arguments.references if compiled.arguments is not None else ()
+    scope = scope_for(state, references, task)
+    return tuple(
+        SecretPlace(
+            (where, *text.path),
+            tuple(part if isinstance(part, str) else known[part.name] for part in text.parts(scope)),
+        )
+        for where, texts in (("input", compiled.secret_texts), ("env", compiled.secret_env))
+        for text in texts
     )
 
 

@@ -24,6 +24,7 @@ from podium.workflow.model import ExecutionStatus, TaskStatus
 NO_SUCH_ATTEMPT = "no such attempt"
 MAX_INTERRUPTIONS = 10  # attempts of one task that may die with their orchestrator
 _CRASHES = frozenset({"crash", "lost"})
+_OUTCOME_UNKNOWN = frozenset({"crash", "lost", "interrupted", "timeout"})
 _REPORTED = frozenset({"error", "timeout", "crash", "cancelled"})  # how an agent may say that an attempt ended
 
 
@@ -169,8 +170,15 @@ def _refused(state: State, given: inp.Refused, now_us: int) -> list[ev.Event]:
     if task is None:
         return _late(state, given.task, given.number)
     returned = ev.AttemptReturned(given.task, given.number, given.reason)
-    if _gave_way(task) and len(task.live or ()) == 1 and not task.final:
+    alone = len(task.live or ()) == 1 and not task.final
+    if _gave_way(task) and alone:
         return [returned, ev.TaskCancelled(task.path)]
+    if given.reason == inp.HANDED_BACK and alone and task.compiled.spec.idempotent is False:
+        why = ErrorInfo("Interrupted", "its agent has left before it was done")
+        failed = ev.AttemptFailed(task.path, given.number, why, "interrupted")
+        if state.status is ExecutionStatus.CANCELLING:
+            return [failed, ev.TaskCancelled(task.path)]
+        return [failed, _what_next(state, task, given.number, why, "interrupted", now_us)]
     return [returned]
 
 
@@ -234,6 +242,9 @@ def _gave_way(task: TaskState) -> bool:
 
 def _what_next(state: State, task: TaskState, number: int, error: ErrorInfo, how: str, now_us: int) -> ev.Event:
     policy = task.compiled.policy
+    if how in _OUTCOME_UNKNOWN and task.compiled.spec.idempotent is False:
+        text = f"nobody knows whether it was done, and it isn't idempotent, so it isn't begun again: {error.message}"
+        return ev.TaskFailed(task.path, ErrorInfo("OutcomeUnknown", text, error.traceback, retryable=False))
     if how in _CRASHES:
         crashes, limit = task.crashes + 1, state.definition.workflow.config.max_crashes
         if crashes >= limit:

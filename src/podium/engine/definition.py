@@ -13,8 +13,16 @@ import msgspec
 
 from podium.engine.bounds import compiled_bounds, key_templates
 from podium.engine.events import GraphGrown
+from podium.fleet.messages import SecretReference
 from podium.scheduling.resources import vector_of
-from podium.workflow.expressions import Expression, Reference, Template, compile_condition, compile_template
+from podium.workflow.expressions import (
+    Expression,
+    Reference,
+    Template,
+    compile_condition,
+    compile_template,
+    without_secrets,
+)
 from podium.workflow.model import FailureAction, RetryPolicy, Task, Workflow
 
 FAN_OUT_WINDOW = 1_000  # instances of one task in flight at once, where `max_parallel` says nothing
@@ -24,9 +32,9 @@ class CompiledTask:
     """One task with what the engine asks of it again and again."""
 
     __slots__ = (
-        "agent_type", "arguments", "bounds", "capabilities", "condition", "constant_arguments", "dependents",
-        "fallback", "function",
-        "id", "items", "needs", "outside", "policy", "priority", "reads", "spec", "stands_in_for", "version", "window",
+        "agent_type", "arguments", "bounds", "capabilities", "condition", "constant_arguments", "dependents", "env",
+        "fallback", "function", "id", "items", "needs", "outside", "policy", "priority", "reads", "secret_env",
+        "secret_texts", "spec", "stands_in_for", "undoes", "version", "window",
     )  # fmt: skip
 
     def __init__(self, task: Task, workflow: Workflow) -> None:
@@ -49,19 +57,28 @@ class CompiledTask:
         elif task.parallel:
             count = group.count if group else 1
             self.items = compile_template([{"index": i, "count": count} for i in range(count)])
-        self.arguments: Template | None = compile_template(task.payload) if task.payload is not None else None
+        payload, self.secret_texts = without_secrets(task.payload)
+        self.arguments: Template | None = compile_template(payload) if payload is not None else None
         self.constant_arguments: bytes | None = None
         if self.arguments is not None and self.arguments.constant:
             self.constant_arguments = msgspec.json.encode(self.arguments.render({}))
         self.window = min(task.max_parallel or FAN_OUT_WINDOW, FAN_OUT_WINDOW)
+        env, self.secret_env = without_secrets(group.env if group else {})
+        self.env: tuple[tuple[str, str], ...] = tuple(compile_template(env).render({}).items()) if env else ()
         self.dependents: Sequence[str] = ()
         self.fallback = task.on_failure.task if task.on_failure.action == FailureAction.FALLBACK else None
         self.stands_in_for: str | None = None
+        self.undoes: str | None = None  # the task that it compensates: it doesn't run by itself
         self.outside = None if task.needs_agent else Outside(task)
         read = [*(self.condition.references if self.condition else ())]
         read += [reference for key in key_templates(self.bounds) for reference in key.references]
         read += self.outside.references if self.outside else ()
         self.reads = _tasks_read(read, self.items)
+
+    @property
+    def spare(self) -> bool:
+        """Whether the task doesn't run in the course of things: it stands in for another one, or undoes it."""
+        return self.stands_in_for is not None or self.undoes is not None
 
 
 class Outside:
@@ -102,6 +119,12 @@ class Definition:
         for compiled in self.tasks.values():
             if compiled.fallback:
                 self.tasks[compiled.fallback].stands_in_for = compiled.id
+            undo = compiled.spec.compensation
+            if undo is not None and undo.task is not None:
+                self.tasks[undo.task].undoes = compiled.id
+        self.secrets = {
+            secret.name: SecretReference(secret.name, secret.env, secret.file) for secret in workflow.secrets
+        }
         self.output = compile_template(workflow.output) if workflow.output is not None else None
         self.publish = compile_template(workflow.publish) if workflow.publish is not None else None
         self.hot: Set[str] = self.with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
@@ -131,8 +154,8 @@ class Definition:
 
     @property
     def last_tasks(self) -> list[str]:
-        """The tasks that nothing waits for, fallbacks left out: their results are the execution's."""
-        return [c.id for c in self.tasks.values() if not c.dependents and c.stands_in_for is None]
+        """The tasks whose results are the execution's: those that no other waits for, but what stands in or undoes."""
+        return [c.id for c in self.tasks.values() if not c.spare and all(self.tasks[d].undoes for d in c.dependents)]
 
 
 def _stripped(items: Any) -> Any:

@@ -209,9 +209,18 @@ def _check_names(definition: Definition, tasks: tuple[Task, ...], edges: Edges) 
 
     for task in tasks:
         what = f"task {quoted(task.id)}"
+        if task.cache is not None or task.compensation is not None:
+            raise GrowthRefused(
+                f"{what} has a {'cache' if task.cache else 'compensation'}, which only the file's tasks have"
+            )
         for name in task.dependencies:
             check(name, f"{what} depends on {quoted(name)}")
+            if name in known and known[name].undoes:
+                raise GrowthRefused(f"{what} depends on {quoted(name)}, which only compensates {known[name].undoes}")
         for reference in _references(task):
+            if reference.root == "secret":
+                hint = "a role's env may have it"
+                raise GrowthRefused(f"{what} asks for {reference}, which only the file's tasks may; {hint}")
             if reference.root == "tasks" and reference.path:
                 check(str(reference.path[0]), f"{what} reads {reference}, of {quoted(reference.path[0])}")
         fallback = task.on_failure.task if task.on_failure.action is FailureAction.FALLBACK else None
@@ -240,6 +249,7 @@ def _check_rules(definition: Definition, tasks: tuple[Task, ...], edges: Edges) 
         name="grown",
         agents=definition.workflow.agents,
         inputs=definition.workflow.inputs,
+        secrets=definition.workflow.secrets,
         tasks=(*(_bare(definition.tasks[name], before, edges.get(name, ())) for name in before), *tasks),
     )
     problems = Problems()

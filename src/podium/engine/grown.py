@@ -29,6 +29,7 @@ class GrownDefinition(Definition):
         self.max_parallel = ungrown.max_parallel
         self.circuit = ungrown.circuit
         self.listeners = dict(ungrown.listeners)
+        self.secrets = ungrown.secrets
         self.agent_types = ungrown.agent_types
         self.tasks = dict(ungrown.tasks)
         self.added: dict[str, str] = {}  # tasks that were added, and by which task or instance

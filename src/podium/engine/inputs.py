@@ -12,6 +12,7 @@ from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import Task
 
 UNPLACED = "unplaced"  # how an attempt has failed for which no agent was found
+HANDED_BACK = "handed back by its agent"  # why an attempt that had begun came back
 
 
 class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="start"):

@@ -467,7 +467,7 @@ def _input_of(message: _Says) -> Arrival:
         case msg.Refused():
             input_id, given = f"refused:{attempt}", inp.Refused(task, number, message.reason[:1_000])
         case msg.HandedBack():
-            input_id, given = f"handed_back:{attempt}", inp.Refused(task, number, "handed back by its agent")
+            input_id, given = f"handed_back:{attempt}", inp.Refused(task, number, inp.HANDED_BACK)
         case msg.Saved():
             value, content = value_of(bytes(message.checkpoint))
             blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()

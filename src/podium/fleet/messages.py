@@ -27,13 +27,32 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
     retryable: bool = True
 
 
+class SecretReference(Struct, frozen=True, omit_defaults=True):
+    """A secret, and where its value is found: in this variable, in this file; neither said: where its name leads."""
+
+    name: str
+    env: str = ""
+    file: str = ""
+
+
+class SecretPlace(Struct, frozen=True):
+    """A text with secrets in it: the path to it, and the parts that it is put together of.
+
+    The path begins with `input` (then the keys and indices in the arguments) or with `env` (then a variable's name).
+    """
+
+    path: tuple[str | int, ...]
+    parts: tuple[str | SecretReference, ...]
+
+
 # --- to an agent -------------------------------------------------------------------------------------------------
 
 
 class Assignment(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="assignment"):
     """Do this. `arguments` is a JSON object; `timeout_seconds` counts from the acceptance.
 
-    `lenient` arguments (a task without `input:`) may hold more than the function takes; the rest is left out.
+    `lenient` arguments (a task without `input:`) may hold more than the function takes; the rest is left out. Where
+    `secrets` leads, arguments and variables say `${secret.NAME}`: nobody but the agent's process puts the value in.
     """
 
     attempt: str
@@ -49,6 +68,8 @@ class Assignment(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=
     timeout_seconds: float | None = None
     lease_seconds: float = 15.0
     checkpoint: Raw = Raw(b"null")  # what the attempt before saved last
+    env: tuple[tuple[str, str], ...] = ()  # environment variables of the task
+    secrets: tuple[SecretPlace, ...] = ()
 
 
 class Cancel(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="cancel"):

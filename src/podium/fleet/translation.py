@@ -133,7 +133,15 @@ def wire_task(given: msg.Assignment) -> wire.AgentTask:
         idempotency_key=given.idempotency_key,
         lease_ms=round(given.lease_seconds * 1_000),
         checkpoint=None if bytes(given.checkpoint) == b"null" else given.checkpoint,
+        secrets=tuple(_wire_place(place) for place in given.secrets if place.path[0] == "input"),
     )
+
+
+def _wire_place(place: msg.SecretPlace) -> wire.SecretPlace:
+    parts = (
+        part if isinstance(part, str) else wire.SecretReference(part.name, part.env, part.file) for part in place.parts
+    )
+    return wire.SecretPlace(place.path[1:], tuple(parts))
 
 
 def notice_of(given: msg.Cancel | msg.Confirmation | msg.Drain) -> dict[str, Any]:

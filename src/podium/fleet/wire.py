@@ -195,6 +195,24 @@ class TaskPriority(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+class SecretReference(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A secret: its value is the variable `env`, or the file `file` of the folder of secrets, where the agent runs.
+
+    With neither, it is the variable `PODIUM_SECRET_NAME`, else the file of its name.
+    """
+
+    name: Name
+    env: Annotated[str, Meta(max_length=256)] = ""
+    file: Annotated[str, Meta(max_length=1_024)] = ""
+
+
+class SecretPlace(Struct, frozen=True, rename="camel"):
+    """Where secrets belong in a task's payload: the path to a text, and the parts it is put together of."""
+
+    path: tuple[str | int, ...]
+    parts: tuple[str | SecretReference, ...]
+
+
 class AgentTask(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """A task as it is submitted, and as it is assigned.
 
@@ -219,6 +237,7 @@ class AgentTask(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only
     idempotency_key: str = ""
     lease_ms: int | None = None
     checkpoint: Any = None
+    secrets: Annotated[tuple[SecretPlace, ...], Meta(max_length=1_000)] = ()
 
 
 class TaskAssignmentMessage(NatsMessage, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Self
 
 from podium.agents.sdk import AgentDefinition
+from podium.agents.secrets import Secrets
 from podium.agents.serving import ServedAgents
 from podium.agents.shared import SharedAgents
 from podium.app import Podium
@@ -192,7 +193,8 @@ class Service:
     async def _have_agents(self, agents: SharedAgents) -> None:
         """Have the agents that were given here on a connection of their own, since they work for all replicas."""
         connect = partial(transport_for, self.url, self.settings, name=connection_name(self._incarnation))
-        await agents.board(ServedAgents(connect, incarnation=self._incarnation))
+        secrets = Secrets(self.settings.secrets_folder)
+        await agents.board(ServedAgents(connect, incarnation=self._incarnation, secrets=secrets))
         await self.podium.hire()
 
     def _make_parts(self) -> None:

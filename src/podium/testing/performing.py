@@ -77,6 +77,7 @@ class Performer:
             task=given.task, function=given.function, idempotency_key=given.idempotency_key,
             deadline_us=None if timeout is None else self._clock.now_us() + seconds_to_us(timeout),
             checkpoint=given.checkpoint if bytes(given.checkpoint) != b"null" else None,
+            env=dict(given.env),
         )  # fmt: skip
 
 

@@ -74,6 +74,7 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
     "metadata": "",
     "constraints": "",
     "scheduled_at": "",
+    "secrets": "",
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {
     "name": "",
@@ -106,6 +107,9 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
     "form": "a person may be answering the former form",
     "assignee": "somebody may have been asked already",
     "escalation": "somebody may have been asked already",
+    "idempotent": "",
+    "cache": "",
+    "compensation": "",
 }
 AGENT_FIELDS: Final[Mapping[str, str]] = {
     "type": _SENT_OTHERWISE,
@@ -115,12 +119,16 @@ AGENT_FIELDS: Final[Mapping[str, str]] = {
     "version": "",
     "rate_limit": "",
     "concurrency": "",
+    "env": _MAY_HAVE_RUN,
 }
 INPUT_FIELDS: Final[Mapping[str, str]] = {
     "type": "an execution may have been started with a value of the former type",
     "required": "",
     "default": "tasks that have run may have read the former default",
     "description": "",
+    "enum": "an execution may have been started with a value that isn't one of them",
+    "minimum": "an execution may have been started with a value beyond it",
+    "maximum": "an execution may have been started with a value beyond it",
 }
 WRITTEN: Final[Mapping[str, str]] = {"payload": "input", "wait_for": "for"}
 """Fields that a file calls otherwise than the model."""

@@ -179,7 +179,10 @@ class ConcurrencyLimit(Struct, frozen=True, omit_defaults=True):
 
 
 class AgentGroup(Struct, frozen=True, omit_defaults=True):
-    """A role of the workflow and the agents that fill it (document 004's `agents` block)."""
+    """A role of the workflow and the agents that fill it (document 004's `agents` block).
+
+    `env` are environment variables of its tasks, by name; a text may have `${secret.NAME}` in it.
+    """
 
     name: str
     type: str
@@ -189,6 +192,38 @@ class AgentGroup(Struct, frozen=True, omit_defaults=True):
     version: str = ""  # which versions of agents may fill the role, as `workflow.versions` reads it; empty: any
     rate_limit: RateLimit | None = None  # of its tasks together, unless they say their own
     concurrency: ConcurrencyLimit | None = None  # likewise
+    env: dict[str, str] = {}
+
+
+class Secret(Struct, frozen=True, omit_defaults=True):
+    """A value that only the process of the agent knows, by reference: `${secret.NAME}`.
+
+    There it is the variable's value, or the file's in the folder of secrets; neither named: the variable
+    `PODIUM_SECRET_NAME`, else the file NAME.
+    """
+
+    name: str
+    env: str = ""
+    file: str = ""
+    description: str = ""
+
+
+class CachePolicy(Struct, frozen=True, omit_defaults=True):
+    """Under which key a task's result may stand for a later one's, and for how long (None: for ever)."""
+
+    key: str  # a template with `${…}`
+    ttl_seconds: float | None = None
+
+
+class Compensation(Struct, frozen=True, omit_defaults=True):
+    """What undoes a finished task: another task of the workflow by id, or a call of its own."""
+
+    task: str | None = None
+    agent: str = ""
+    agent_type: str = ""
+    function: str = ""
+    payload: dict[str, Any] | None = None
+    timeout: float | None = None
 
 
 class Coordination(Struct, frozen=True, omit_defaults=True):
@@ -228,6 +263,9 @@ class InputParameter(Struct, frozen=True, omit_defaults=True):
     required: bool = True
     default: Any = None
     description: str = ""
+    enum: tuple[Any, ...] = ()  # what it may be; empty: anything
+    minimum: float | None = None  # of a number; of a text or a list, its length
+    maximum: float | None = None
 
     def __post_init__(self) -> None:
         if self.default is not None:
@@ -249,7 +287,8 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     task's, retries included; both in seconds. `estimated_duration` is what one instance is expected to take, in
     seconds: plans and simulations reckon with it, nothing is limited by it. `for_each` (a list or a `${…}` reference)
     makes an instance for each item, `parallel` one for each agent of the group. The result of a task that `grows` may
-    add tasks and dependencies to the running graph.
+    add tasks and dependencies to the running graph. `idempotent` false: an attempt whose outcome nobody knows is not
+    begun again. `cache` and `compensation` are recorded.
 
     Of the type `wait` it has one of `signal` (a name; `accept` is an expression over `signal.value`), `wait_for`
     (seconds), `until` (a time with its zone), `execution` (an id). Of the type `human` it may have `form` (a JSON
@@ -290,6 +329,9 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     form: dict[str, Any] | None = None
     assignee: str = ""
     escalation: Escalation | None = None
+    idempotent: bool | None = None
+    cache: CachePolicy | None = None
+    compensation: Compensation | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -335,6 +377,7 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     scheduled_at: datetime | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
     publish: Any = None  # a template: what an execution shows of itself, at any time
+    secrets: tuple[Secret, ...] = ()
 
     def __post_init__(self) -> None:
         setattr_ = msgspec.structs.force_setattr

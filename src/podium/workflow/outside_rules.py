@@ -24,6 +24,9 @@ OF_AGENTS: Final = (
         "parallel",
         "max_parallel",
         "grows",
+        "idempotent",
+        "cache",
+        "compensation",
     ),
 )
 MAX_SECONDS: Final = 10 * 366 * 86_400.0  # ten years

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from podium.exceptions import ExpressionError
-from podium.workflow.expressions import Reference, compile_condition, compile_template
+from podium.workflow.expressions import Reference, compile_condition, compile_template, secrets_in
 from podium.workflow.graph_rules import Order
 from podium.workflow.model import Task, Workflow
 from podium.workflow.problems import Path, Problem, Problems, quoted
@@ -22,6 +22,7 @@ PARTS: Final = ("result", "status", "error")  # of a task, to be read by others
 
 _EVERYWHERE: Final = frozenset({"input", "tasks", "execution"})
 _OF_A_ROLE: Final = frozenset({"input", "execution"})  # its tasks are several
+_SECRETS: Final = frozenset({"secret"})
 _BLOCK: Final = 8_192  # targets whose descendants are followed at once, one bit each
 
 Query = tuple[int, int, Path]  # the reading task, the task that is read, where
@@ -30,7 +31,10 @@ Query = tuple[int, int, Path]  # the reading task, the task that is read, where
 def reference_problems(workflow: Workflow, order: Order, problems: Problems) -> None:
     """Note expressions that don't compile, and references to what isn't there, or not in time."""
     declared = {parameter.name for parameter in workflow.inputs}
-    checker = _Checker(order, declared, problems)
+    checker = _Checker(order, declared, {secret.name for secret in workflow.secrets}, problems)
+    for role, group in workflow.agents.items():
+        for variable, text in _templates(group.env, ("agents", role, "env")):
+            checker.template(None, f"the role {quoted(role)}", text, variable, _SECRETS)
     for at, task in enumerate(workflow.tasks):
         _check_task(checker, at, task)
     for role, group in workflow.agents.items():
@@ -50,7 +54,8 @@ def _check_task(checker: _Checker, at: int, task: Task) -> None:
         _check_outside(checker, at, task)
     limits = (("rate_limit", task.rate_limit), ("concurrency", task.concurrency))
     keys = [(name, limited.key) for name, limited in limits if limited is not None and "${" in limited.key]
-    if task.payload is None and task.when is None and task.for_each is None and not keys:
+    said = (task.payload, task.when, task.for_each, task.cache, task.compensation)
+    if not keys and all(one is None for one in said):
         return
     what = f"task {quoted(task.id)}"
     path: Path = ("tasks", at)
@@ -61,8 +66,6 @@ def _check_task(checker: _Checker, at: int, task: Task) -> None:
     elif task.for_each is not None:
         for place, text in _templates(task.for_each, (*path, "for_each")):
             checker.template(at, what, text, place, _EVERYWHERE)
-    if task.payload is None and not keys:
-        return
     roots = set(_EVERYWHERE)
     if task.for_each is not None:
         roots |= {"item", "index"}
@@ -71,7 +74,12 @@ def _check_task(checker: _Checker, at: int, task: Task) -> None:
     for name, key in keys:
         checker.template(at, what, key, (*path, name, "key"), frozenset(roots))
     for place, text in _templates(task.payload, (*path, "payload")):
-        checker.template(at, what, text, place, frozenset(roots))
+        checker.template(at, what, text, place, frozenset(roots | _SECRETS if task.needs_agent else roots))
+    if task.cache is not None:
+        checker.template(at, what, task.cache.key, (*path, "cache", "key"), frozenset(roots))
+    if task.compensation is not None:  # the task itself has ended by then
+        for place, text in _templates(task.compensation.payload, (*path, "compensation", "payload")):
+            checker.template(at, what, text, place, frozenset(roots | _SECRETS), itself=True)
 
 
 def _check_outside(checker: _Checker, at: int, task: Task) -> None:
@@ -90,9 +98,10 @@ def _check_outside(checker: _Checker, at: int, task: Task) -> None:
 class _Checker:
     """Checks one expression after the other, and collects the questions about ancestors for the end."""
 
-    def __init__(self, order: Order, declared: set[str], problems: Problems) -> None:
+    def __init__(self, order: Order, declared: set[str], secrets: set[str], problems: Problems) -> None:
         self._order = order
         self._declared = declared
+        self._secrets = secrets
         self._problems = problems
         self._queries: list[Query] = []
         self._reader = -1  # whose direct predecessors are in `_before`
@@ -120,16 +129,20 @@ class _Checker:
             self._problems.add(Problem("for-each", message, path, "write ${tasks.TASK.result} or a list"))
         self._check(reader, what, references, path, roots)
 
-    def template(self, reader: int | None, what: str, text: str, path: Path, roots: frozenset[str]) -> None:
-        """Check a text with `${…}` in it."""
+    def template(
+        self, reader: int | None, what: str, text: str, path: Path, roots: frozenset[str], itself: bool = False
+    ) -> None:
+        """Check a text with `${…}` in it; `itself` says that it may read the result of its own task."""
         if self._problems.full:
             return
         try:
             references = compile_template(text).references
+            if "secret" in roots:
+                secrets_in(text)
         except ExpressionError as error:
             self._problems.add(Problem("expression", f"{what}: {error}", path, self._hint(text)))
             return
-        self._check(reader, what, references, path, roots)
+        self._check(reader, what, references, path, roots, itself)
 
     def finish(self, workflow: Workflow) -> None:
         """Answer the questions about ancestors, all together."""
@@ -144,13 +157,21 @@ class _Checker:
                 self._problems.add(Problem("reference-without-dependency", message, path, hint))
 
     def _check(
-        self, reader: int | None, what: str, references: Iterable[Reference], path: Path, roots: frozenset[str]
+        self,
+        reader: int | None,
+        what: str,
+        references: Iterable[Reference],
+        path: Path,
+        roots: frozenset[str],
+        itself: bool = False,
     ) -> None:
         for reference in references:
             if reference.root not in roots:
-                self._note_root(what, reference.root, path)
+                self._note_root(what, reference.root, path, roots)
+            elif reference.root == "secret":
+                self._check_secret(what, reference, path)
             elif reference.root == "tasks":
-                self._check_task_reference(reader, what, reference, path)
+                self._check_task_reference(reader, what, reference, path, itself)
             elif reference.root == "input" and self._declared and reference.path:
                 name = reference.path[0]
                 if name not in self._declared:
@@ -158,7 +179,26 @@ class _Checker:
                     hint = self._problems.suggest(str(name), self._declared) or "declare it under inputs"
                     self._problems.add(Problem("undeclared-input", message, path, hint))
 
-    def _note_root(self, what: str, root: str, path: Path) -> None:
+    def _check_secret(self, what: str, reference: Reference, path: Path) -> None:
+        name = str(reference.path[0]) if reference.path else ""
+        if name not in self._secrets:
+            message = f"{what} reads {reference}, but the secret {quoted(name)} isn't declared"
+            hint = self._problems.suggest(name, self._secrets) or "declare it under secrets"
+            self._problems.add(Problem("undeclared-secret", message, path, hint))
+
+    def _note_root(self, what: str, root: str, path: Path, roots: frozenset[str]) -> None:
+        if root == "secret":
+            message = f"{what} reads a secret, which only the agent's process knows"
+            hint = "secrets have their place in a task's input and in the env of agents"
+            self._problems.add(Problem("secret-place", message, path, hint))
+            return
+        if roots == _SECRETS:
+            message, hint = (
+                f"{what} reads {root}, which the env of agents can't have",
+                "write ${secret.NAME}, or a text",
+            )
+            self._problems.add(Problem("unknown-reference", message, path, hint))
+            return
         where = {"item": "for_each", "index": "for_each", "shard": "parallel or for_each"}.get(root)
         if where is None:
             message, hint = f"{what}: there is no {quoted(root)} here", "known are input, tasks, execution"
@@ -169,7 +209,9 @@ class _Checker:
             message, hint = f"{what} reads {root}, but isn't a task with {where}", f"{root} is what {where} gives"
         self._problems.add(Problem("unknown-reference", message, path, hint))
 
-    def _check_task_reference(self, reader: int | None, what: str, reference: Reference, path: Path) -> None:
+    def _check_task_reference(
+        self, reader: int | None, what: str, reference: Reference, path: Path, itself: bool = False
+    ) -> None:
         name, part = (*reference.path, None, None)[:2]
         target = self._order.index.get(name) if isinstance(name, str) else None
         if target is None:
@@ -182,6 +224,8 @@ class _Checker:
                 hint = self._problems.suggest(str(part), PARTS) or hint
             message = f"{what} reads {reference}; what can be read of a task is {', '.join(PARTS)}"
             self._problems.add(Problem("unknown-reference", message, path, hint))
+        elif itself and target == reader:
+            return
         elif reader is not None and target == reader:
             message = f"{what} reads its own {part}"
             self._problems.add(Problem("unknown-reference", message, path))

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from podium.workflow.declaration_rules import check_bounds, check_declarations
 from podium.workflow.graph_rules import order_problems
 from podium.workflow.limit_rules import limit_problems, version_problems
 from podium.workflow.model import AgentGroup, FailureAction, InputParameter, ResourceRequirements, Task, Workflow
@@ -77,6 +78,7 @@ def rule_problems(workflow: Workflow, problems: Problems) -> None:
     _check_inputs(workflow.inputs, problems)
     for at, task in enumerate(workflow.tasks):
         _check_task(workflow, task, ("tasks", at), problems)
+    check_declarations(workflow, problems)
     order = order_problems(workflow, problems)
     reference_problems(workflow, order, problems)
 
@@ -120,11 +122,14 @@ def _free_values(workflow: Workflow) -> Iterable[tuple[Path, Any]]:
     yield ("publish",), workflow.publish
     for parameter in workflow.inputs:
         yield ("inputs", parameter.name, "default"), parameter.default
+        yield ("inputs", parameter.name, "enum"), parameter.enum
     for at, task in enumerate(workflow.tasks):
         yield ("tasks", at, "payload"), task.payload
         yield ("tasks", at, "for_each"), task.for_each
         if task.form is not None:
             yield ("tasks", at, "form"), task.form
+        if task.compensation is not None:
+            yield ("tasks", at, "compensation", "payload"), task.compensation.payload
 
 
 def _too_large(workflow: Workflow, problems: Problems) -> bool:
@@ -188,6 +193,8 @@ def _check_inputs(inputs: tuple[InputParameter, ...], problems: Problems) -> Non
         elif parameter.default is not None and not is_of_type(parameter.default, parameter.type):
             message = f"the default of the input {quoted(parameter.name)} is no {parameter.type}"
             problems.add(Problem("wrong-default", message, (*path, "default")))
+        else:
+            check_bounds(parameter, problems)
 
 
 def is_of_type(value: Any, kind: str) -> bool:

@@ -12,6 +12,7 @@ or mappings; results that JSON can't hold (infinities, complex numbers, huge int
 from podium.workflow.expressions.compiler import Expression, compile_expression
 from podium.workflow.expressions.problems import ExpressionProblem
 from podium.workflow.expressions.references import ROOTS, Reference
+from podium.workflow.expressions.secrets import SecretName, SecretText, secrets_in, without_secrets
 from podium.workflow.expressions.templates import Template, compile_condition, compile_template
 
 __all__ = [
@@ -19,8 +20,12 @@ __all__ = [
     "Expression",
     "ExpressionProblem",
     "Reference",
+    "SecretName",
+    "SecretText",
     "Template",
     "compile_condition",
     "compile_expression",
     "compile_template",
+    "secrets_in",
+    "without_secrets",
 ]

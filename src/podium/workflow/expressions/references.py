@@ -16,7 +16,7 @@ from podium.workflow.expressions.problems import ExpressionProblem, did_you_mean
 Scope = Mapping[str, Any]
 Run = Callable[[Scope, Meter], Any]
 
-ROOTS: tuple[str, ...] = ("input", "tasks", "item", "index", "shard", "execution", "signal")
+ROOTS: tuple[str, ...] = ("input", "tasks", "item", "index", "shard", "execution", "signal", "secret")
 
 _MISSING = (KeyError, IndexError, TypeError)
 

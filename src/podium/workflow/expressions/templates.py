@@ -93,7 +93,7 @@ def _compound(source: Any, parts: list[Template], render: Render) -> Template:
 
 @lru_cache(maxsize=_COMPILED)
 def _compile_text(text: str) -> Template:
-    pieces = _pieces(text)
+    pieces = pieces_of(text)
     expressions = [piece for piece in pieces if isinstance(piece, Expression)]
     references = frozenset(reference for expression in expressions for reference in expression.references)
     if not expressions:
@@ -102,7 +102,7 @@ def _compile_text(text: str) -> Template:
         return Template(text, references, False, expressions[0].evaluate)
 
     def render(scope: Scope) -> str:
-        parts = [piece if isinstance(piece, str) else _formatted(text, piece, scope) for piece in pieces]
+        parts = [piece if isinstance(piece, str) else formatted(text, piece, scope) for piece in pieces]
         size = sum(map(len, parts))
         if size > MAX_RENDERED:
             raise ExpressionProblem(text, 1, f"the text would have {size:,} characters; the limit is {MAX_RENDERED:,}")
@@ -111,7 +111,7 @@ def _compile_text(text: str) -> Template:
     return Template(text, references, False, render)
 
 
-def _pieces(text: str) -> list[str | Expression]:
+def pieces_of(text: str) -> list[str | Expression]:
     """Return a text's plain pieces and its expressions, in order; plain pieces that are empty are left out."""
     pieces: list[str | Expression] = []
     plain = ""
@@ -146,7 +146,8 @@ def _expression(text: str, start: int, end: int) -> Expression:
         raise ExpressionProblem(text, start + problem.column, problem.rule) from None
 
 
-def _formatted(text: str, expression: Expression, scope: Scope) -> str:
+def formatted(text: str, expression: Expression, scope: Scope) -> str:
+    """Return an expression's value as it is put into a text."""
     value = expression.evaluate(scope)
     if isinstance(value, str):
         return value

@@ -18,7 +18,7 @@ from podium.workflow.yaml.nodes import resolved
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _NOT_AS_IT_IS: Final = frozenset(
-    {"name", "id", "version", "tasks", "inputs", "agents", "dependencies", "created_at", "checkpoints"}
+    {"name", "id", "version", "tasks", "inputs", "secrets", "agents", "dependencies", "created_at", "checkpoints"}
 )
 _FREE: Final = frozenset({"payload", "for_each", "output", "metadata", "form", "publish"})  # 3.0 stays 3.0 there
 _LARGEST_TIDY: Final = 2**53
@@ -43,12 +43,16 @@ def as_written(workflow: Workflow) -> dict[str, Any]:
     written.update({name: value for name, value in plain.items() if name not in _NOT_AS_IT_IS})
     if workflow.inputs:
         written["inputs"] = {parameter.name: _parameter(parameter) for parameter in workflow.inputs}
+    if workflow.secrets:
+        written["secrets"] = {secret.name: _without_name(secret) for secret in workflow.secrets}
     if workflow.agents:
-        written["agents"] = {role: _said(group) for role, group in workflow.agents.items()}
-        for group in written["agents"].values():
-            del group["name"]
+        written["agents"] = {role: _without_name(group) for role, group in workflow.agents.items()}
     written["tasks"] = [task_block(workflow, task) for task in workflow.tasks]
     return written
+
+
+def _without_name(block: msgspec.Struct) -> dict[str, Any]:
+    return {name: value for name, value in _said(block).items() if name != "name"}
 
 
 def _parameter(parameter: InputParameter) -> dict[str, Any]:
@@ -57,6 +61,11 @@ def _parameter(parameter: InputParameter) -> dict[str, Any]:
         written["default"] = msgspec.to_builtins(parameter.default)
     if parameter.description:
         written["description"] = parameter.description
+    if parameter.enum:
+        written["enum"] = msgspec.to_builtins(parameter.enum)
+    for bound in ("minimum", "maximum"):
+        if (value := getattr(parameter, bound)) is not None:
+            written[bound] = _tidied(value)
     return written
 
 
@@ -79,6 +88,9 @@ def task_block(workflow: Workflow, task: Task) -> dict[str, Any]:
         written["retry"] = {"max_attempts": task.retry.max_attempts} | _said(task.retry)
     if task.on_failure != OnFailure():
         written["on_failure"] = _on_failure(task.on_failure)
+    if task.compensation is not None:
+        undo = _said(task.compensation)
+        written["compensation"] = {renamed.get(name, name): value for name, value in undo.items()}
     return written
 
 

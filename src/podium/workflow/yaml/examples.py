@@ -14,10 +14,13 @@ WORKFLOW: Final = {
     "version": 'version: "2.1"',
     "description": "description: Reads what is new and writes a page about it.",
     "orchestration_pattern": "orchestration_pattern: graph",
+    "include": "include: [{file: search.yaml, prefix: web_}]",
     "inputs": "inputs: {question: string, papers: array, limit: 10}",
+    "secrets": "secrets: [token]",
     "output": 'output: {text: "${tasks.write.result}"}',
     "publish": 'publish: {writing: "${tasks.write.status}"}',
     "agents": "agents:\n  writer: {type: writer_agent, count: 2}",
+    "defaults": "defaults: {agent: writer, retries: 2, timeout: 1m}",
     "tasks": "tasks:\n  - {id: write, agent: writer}",
     "config": "config: {timeout: 1h, max_parallel_tasks: 8}",
     "timeout": "timeout: 1h30m",
@@ -34,6 +37,20 @@ INPUT: Final = {
     "default": "default: What is new?",
     "required": "type: string\nrequired: false",
     "description": "type: string\ndescription: What the report answers.",
+    "enum": "type: string\nenum: [short, long]",
+    "minimum": "type: integer\nmin: 1",
+    "maximum": "type: string\nmax: 200",
+}
+
+INCLUDED: Final = {
+    "file": "file: search.yaml",
+    "prefix": "file: search.yaml\nprefix: web_",
+}
+
+SECRET: Final = {
+    "env": "env: SEARCH_TOKEN",
+    "file": "file: search/token",
+    "description": "description: Of the search service.",
 }
 
 AGENT: Final = {
@@ -44,6 +61,7 @@ AGENT: Final = {
     "version": 'type: writer_agent\nversion: ">=1.2,<2"',
     "rate_limit": "type: writer_agent\nrate_limit: 100/m",
     "concurrency": "type: writer_agent\nconcurrency: 10",
+    "env": 'type: writer_agent\nenv: {OMP_NUM_THREADS: 4, TOKEN: "${secret.token}"}',
 }
 
 TASK: Final = {
@@ -80,6 +98,9 @@ TASK: Final = {
     "form": "type: human\nform: {type: object, required: [ok], properties: {ok: {type: boolean}}}",
     "assignee": "type: human\nassignee: ann",
     "escalation": "type: human\nassignee: ann\nescalation: {after: 1d, to: bob}",
+    "idempotent": "idempotent: false",
+    "cache": 'cache: {key: "report ${input.question}", ttl: 1h}',
+    "compensation": "compensation: {agent: writer, function: withdraw}",
 }
 
 ESCALATION: Final = {
@@ -96,6 +117,20 @@ RATE_LIMIT: Final = {
 CONCURRENCY: Final = {
     "limit": "limit: 3",
     "key": "limit: 3\nkey: mailbox",
+}
+
+CACHE: Final = {
+    "key": "key: report ${input.question}",
+    "ttl": "key: report ${input.question}\nttl: 1h",
+}
+
+COMPENSATION: Final = {
+    "task": "task: search",
+    "agent": "agent: writer",
+    "agent_type": "agent_type: writer_agent",
+    "function": "agent: writer\nfunction: withdraw",
+    "input": 'agent: writer\ninput: {report: "${tasks.write.result}"}',
+    "timeout": "agent: writer\ntimeout: 1m",
 }
 
 RETRY: Final = {
@@ -159,6 +194,7 @@ SAGA: Final = {
 _AROUND: Final = {
     "name": "name: example",
     "inputs": "inputs: {question: string, papers: array}",
+    "secrets": "secrets: {token: {env: SEARCH_TOKEN}}",
     "agents": "agents:\n  writer: {type: writer_agent, count: 2}",
     "tasks": "tasks:\n  - {id: search, agent: writer}\n  - {id: write, agent: writer}",
 }
@@ -168,10 +204,14 @@ _IN_TASK: Final = {"task": "", "retry": "retry", "failure": "on_failure", "resou
     "rate_limit": "rate_limit",
     "concurrency": "concurrency",
     "escalation": "escalation",
+    "cache": "cache",
+    "compensation": "compensation",
 }
 _IN_WORKFLOW: Final = {
     "workflow": (),
+    "included": ("include",),
     "input": ("inputs", "question"),
+    "secret": ("secrets", "token"),
     "agent": ("agents", "writer"),
     "config": ("config",),
     "constraint": ("constraints", "-"),
@@ -190,7 +230,7 @@ def file_around(block: str, lines: str) -> str:
         of_nobody = block == "escalation" or said.startswith(("type: wait", "type: human"))
         around = _ASK if of_nobody else _WRITE
         task = _merged({} if "agent_type:" in said else around, said) if key == "" else _merged(around, said)
-        if "agent_type:" in said:
+        if "agent_type:" in said and not key:
             task = f"id: write\n{said}"
         tasks = f"tasks:\n  - {{id: search, agent: writer}}\n  -\n{indent(task, '    ')}"
         return _merged(_AROUND, tasks)

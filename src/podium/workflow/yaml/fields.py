@@ -34,10 +34,14 @@ class Field(Struct, frozen=True):
 
 
 class Table:
-    """The fields of one kind of block, and the names that a later version has."""
+    """The fields of one kind of block, and the names that a later version has.
 
-    def __init__(self, fields: Iterable[Field], later: Iterable[str] = ()) -> None:
+    In a `free` one what begins with `x-` is anybody's own: a place for anchors.
+    """
+
+    def __init__(self, fields: Iterable[Field], later: Iterable[str] = (), free: bool = False) -> None:
         self.fields = tuple(fields)
+        self.free = free
         self.later = frozenset(later)
         self.by_name = {name: field for field in self.fields for name in (field.name, *field.also)}
 
@@ -59,7 +63,8 @@ def read_block(reading: Reading, node: Node, path: Path, table: Table) -> dict[s
     for name, (key, value) in node.entries.items():
         field = by_name.get(name)
         if field is None:
-            _unknown(reading, name, key, path, table)
+            if not (table.free and name.startswith("x-")):
+                note_unknown(reading, name, key, path, table)
             continue
         target = field.target
         if target in given:
@@ -77,7 +82,8 @@ def read_block(reading: Reading, node: Node, path: Path, table: Table) -> dict[s
     return values
 
 
-def _unknown(reading: Reading, name: str, key: Scalar, path: Path, table: Table) -> None:
+def note_unknown(reading: Reading, name: str, key: Scalar, path: Path, table: Table) -> None:
+    """Note a name that a block doesn't have: one of a later version, or the nearest that it has."""
     if name in table.later:
         not_in_this_version(reading, f"{shown_path(path)}: {quoted(name)}", key, (*path, name))
         return

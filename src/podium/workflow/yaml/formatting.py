@@ -13,7 +13,7 @@ from typing import Final
 import yaml
 
 from podium.workflow.problems import Problem, Problems
-from podium.workflow.yaml import language
+from podium.workflow.yaml import declarations, language
 from podium.workflow.yaml.decoding import decoded
 from podium.workflow.yaml.fields import Table
 from podium.workflow.yaml.nodes import Mapping, Scalar, Sequence
@@ -35,7 +35,12 @@ _INSIDE: Final[dict[object, Order]] = {
     language.resources: language.RESOURCES,
     language.retry: language.RETRY,
     language.on_failure: language.FAILURE,
-    language.inputs: Each(language.INPUT),
+    language.included_later: Each(language.INCLUDED),
+    language.defaults_later: language.DEFAULTS,
+    declarations.inputs: Each(declarations.INPUT),
+    declarations.secrets: Each(declarations.SECRET),
+    declarations.cache: declarations.CACHE,
+    declarations.compensation: declarations.COMPENSATION,
     language.agents_later: Each(language.AGENT),
     language.tasks_later: Each(language.TASK),
     language.config: language.CONFIG,
@@ -234,7 +239,12 @@ class _Writing:
             return written
         ranks = {name: at for at, field in enumerate(order.fields) for name in (field.name, *field.also)}
         ranks["<<"] = -1
-        return sorted(written, key=lambda one: ranks.get(self._name(one[0]), len(ranks)))
+        free = -1 if order.free else len(ranks)  # anchors stand above their aliases
+
+        def rank(name: str) -> int:
+            return ranks.get(name, free if name.startswith("x-") else len(ranks))
+
+        return sorted(written, key=lambda one: rank(self._name(one[0])))
 
     # --- comments ----------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from podium.workflow.model import (
     Escalation,
     FailureAction,
     FaultTolerance,
-    InputParameter,
     OnFailure,
     OrchestrationPattern,
     ResourceRequirements,
@@ -25,8 +24,9 @@ from podium.workflow.model import (
     SagaPattern,
     TaskType,
 )
-from podium.workflow.problems import Path, did_you_mean, quoted, shown_path
-from podium.workflow.validation import COORDINATION_TYPES, INPUT_TYPES, MAX_INPUTS
+from podium.workflow.problems import Path, quoted, shown_path
+from podium.workflow.validation import COORDINATION_TYPES
+from podium.workflow.yaml import declarations as d
 from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table, read_block
 from podium.workflow.yaml.limits import CONCURRENCY, RATE_LIMIT, concurrency, rate_limit
@@ -197,17 +197,13 @@ TASK: Final = Table(
         Field("form", v.any_mapping, "of type human: a JSON Schema of the answer"),
         Field("assignee", v.text, "of type human: who is asked"),
         Field("escalation", escalation, "of type human: who is asked instead, and after how long"),
+        Field("idempotent", v.boolean, "false: it isn't begun again where nobody knows whether it was done"),
+        Field("cache", d.cache, "under which key and how long a result may stand for later ones; recorded only"),
+        Field("compensation", d.compensation, "what undoes it: a task's id, or a call; recorded only"),
     ),
     later=(
-        *(
-            "cache",
-            "capabilities",
-            "children",
-            "compensate",
-            "compensation",
-            "concurrency_key",
-        ),
-        *("constraints", "env", "environment", "event", "human", "idempotent", "include"),
+        *("capabilities", "children", "compensate", "concurrency_key"),
+        *("constraints", "env", "environment", "event", "human", "include"),
         *("output", "outputs", "parent_close_policy", "requires", "schedule", "scheduled_at", "secrets"),
         *("speculative", "steps", "tags", "wait", "wait_for", "workflow"),
     ),
@@ -222,62 +218,38 @@ AGENT: Final = Table(
         Field("version", v.text_as_written, 'which versions of agents may fill it: ">=1.2,<2"'),
         Field("rate_limit", rate_limit, "a rate limit for its tasks that have none of their own"),
         Field("concurrency", concurrency, "likewise, so many attempts at once"),
+        Field("env", d.variables, "environment variables of its tasks", also=("environment",)),
     ),
-    later=("env", "environment", "image", "replicas", "secrets"),
+    later=("image", "replicas", "secrets"),
 )
+
+_DEFAULTED: Final = frozenset(
+    {"type", "agent", "agent_type", "retry", "retry_policy", "retries", "timeout", "deadline", "estimated_duration"}
+    | {"priority", "resources", "on_failure", "run_if", "idempotent"}
+)
+DEFAULTS: Final = Table(field for field in TASK.fields if field.name in _DEFAULTED)
+"""What `defaults` may say of the tasks of its file that don't say it themselves."""
+
+INCLUDED: Final = Table(
+    (
+        Field("file", v.text, "a path seen from the file that it is written in", also=("path",)),
+        Field("prefix", v.text, "what the ids of its tasks begin with here"),
+    ),
+    later=("only", "with", "inputs"),
+)
+
+
+def included_later(reading: Reading, node: Node, path: Path) -> Any:
+    """Hand on what is included: `including` has read it before."""
+    return node
+
+
+def defaults_later(reading: Reading, node: Node, path: Path) -> Any:
+    """Hand the defaults on: `including` has read them before."""
+    return node
+
 
 # --- the workflow ----------------------------------------------------------------------------------------------------
-
-INPUT: Final = Table(
-    (
-        Field("type", v.text, ", ".join(sorted(INPUT_TYPES)), among=INPUT_TYPES),
-        Field("default", v.anything, "what it is when nobody gives it", keeps_null=True),
-        Field("required", v.boolean, "whether it must be given; true unless there is a default"),
-        Field("description", v.text, "a sentence for people"),
-    ),
-    later=("enum", "format", "maximum", "minimum", "pattern", "schema", "secret"),
-)
-
-
-def inputs(reading: Reading, node: Node, path: Path) -> Any:
-    """Read the declared inputs: name to declaration, to type, or to default."""
-    if type(node) is not Mapping:
-        return reading.wrong_type("a mapping of names", node, path)
-    if len(node.entries) > MAX_INPUTS:
-        message = f"there are {len(node.entries):,} inputs; at most {MAX_INPUTS:,} are allowed"
-        reading.note("too-many-names", message, node, path)
-        return INVALID
-    return tuple(_parameter(reading, name, value, (*path, name)) for name, (_, value) in node.entries.items())
-
-
-def _parameter(reading: Reading, name: str, node: Node, path: Path) -> InputParameter:
-    if type(node) is Mapping:
-        said = read_block(reading, node, path, INPUT)
-        said.setdefault("required", "default" not in said)
-        return InputParameter(name=name, **said)
-    if type(node) is Scalar and node.value is None:
-        return InputParameter(name=name)
-    if type(node) is Scalar and isinstance(node.value, str):
-        if node.value in INPUT_TYPES:
-            return InputParameter(name=name, type=node.value)
-        if hint := did_you_mean(node.value, INPUT_TYPES):
-            message = f"{shown_path(path)}: there is no type {quoted(node.value)}"
-            reading.note("wrong-value", message, node, path, f"{hint} (a default is written {{default: …}})")
-    default = plain_value(node)
-    return InputParameter(name=name, type=_type_of(default), required=False, default=default)
-
-
-def _type_of(value: Any) -> str:
-    match value:
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"  # 0 is a default of seconds as much as of a count; `type: integer` says which
-        case list():
-            return "array"
-        case _:
-            return "string"
-
 
 CONFIG: Final = Table(
     (
@@ -401,10 +373,13 @@ WORKFLOW: Final = Table(
             v.choice(OrchestrationPattern, "orchestration pattern", rule="unsupported-pattern"),
             f"one of {', '.join(OrchestrationPattern)}",
         ),
-        Field("inputs", inputs, "what an execution is given"),
+        Field("include", included_later, "other files whose tasks, agents, inputs and secrets are added"),
+        Field("inputs", d.inputs, "what an execution is given"),
+        Field("secrets", d.secrets, "values by reference, which only agents' processes know"),
         Field("output", v.anything, "what an execution gives, a template with ${…}"),
         Field("publish", v.anything, "what an execution shows of itself at any time, a template with ${…}"),
         Field("agents", agents_later, "roles and the agents that fill them"),
+        Field("defaults", defaults_later, "what tasks of this file get that don't say it"),
         Field("tasks", tasks_later, "what is to be done"),
         Field("config", config, "how an execution runs"),
         Field("timeout", v.duration, "config.timeout, in short", also=("deadline",)),
@@ -416,15 +391,17 @@ WORKFLOW: Final = Table(
         Field("scheduled_at", v.moment, "not before this time"),
     ),
     later=(
-        *("cache", "compensation", "concurrency", "defaults", "env", "environment", "extends", "imports", "include"),
+        *("cache", "compensation", "concurrency", "env", "environment", "extends", "imports"),
         *("on", "on_failure", "parameters", "params", "rate_limit", "retry", "retry_policy", "schedule", "schedules"),
-        *("secrets", "signals", "tags", "triggers", "variables", "vars"),
+        *("signals", "tags", "triggers", "variables", "vars"),
     ),
+    free=True,
 )
 
 _TABLES: Final = (
-    *(WORKFLOW, CONFIG, AGENT, TASK, RESOURCES, RETRY, FAILURE, INPUT, CIRCUIT_BREAKER, FAULT_TOLERANCE),
-    *(RATE_LIMIT, CONCURRENCY),
+    *(WORKFLOW, CONFIG, AGENT, TASK, RESOURCES, RETRY, FAILURE, CIRCUIT_BREAKER, FAULT_TOLERANCE),
+    *(RATE_LIMIT, CONCURRENCY, INCLUDED),
+    *(d.INPUT, d.CACHE, d.COMPENSATION, d.SECRET),
 )
 WRITTEN_AS: Final[dict[str, tuple[str, ...]]] = {
     field.target: tuple(name for name in (field.name, *field.also)) for table in _TABLES for field in table.fields

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
+from msgspec.structs import replace
+
 from podium.workflow.model import NAMED_RETRY_POLICIES, AgentGroup, RetryPolicy, Task, Workflow, WorkflowConfig
 from podium.workflow.problems import Path, Problem, Problems, quoted, raise_problems, shown_path
 from podium.workflow.validation import MAX_TASKS, rule_problems
 from podium.workflow.yaml.fields import read_block
+from podium.workflow.yaml.including import Opener, Whole, whole_of, with_defaults
 from podium.workflow.yaml.language import AGENT, TASK, WORKFLOW, WRITTEN_AS
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence
 from podium.workflow.yaml.reader import read_tree
@@ -22,37 +25,46 @@ from podium.workflow.yaml.values import Reading
 _OF_CONFIG = ("timeout", "priority")  # may stand at the workflow's own level too
 
 
-def load_workflow(text: str | bytes, file: str = "<text>") -> Workflow:
+def load_workflow(text: str | bytes, file: str = "<text>", opener: Opener | None = None) -> Workflow:
     """Return the workflow that a YAML text describes; `file` is what problems call it.
+
+    What it includes is opened by `opener`; without one an `include:` is refused.
 
     Raises WorkflowSyntaxError if the text can't be parsed, WorkflowInvalidError if what it says is invalid; the
     exception's `problems` lists everything that is wrong.
     """
-    workflow, problems = check_workflow(text, file)
+    workflow, problems = check_workflow(text, file, opener=opener)
     if workflow is None:
         raise_problems(problems)
     return workflow
 
 
 def check_workflow(
-    text: str | bytes, file: str = "<text>", further: Callable[[Workflow], Iterable[Problem]] | None = None
+    text: str | bytes,
+    file: str = "<text>",
+    further: Callable[[Workflow], Iterable[Problem]] | None = None,
+    opener: Opener | None = None,
 ) -> tuple[Workflow | None, list[Problem]]:
-    """Return the workflow and no problems, or None and every problem, in the order of the file.
+    """Return the workflow and no problems, or None and every problem, in the order of the files.
 
-    `further` is asked what else is wrong with a workflow that is valid by itself.
+    `further` is asked what else is wrong with a workflow that is valid by itself; `opener` opens what is included.
     """
     problems = Problems()
     root = read_tree(text, file, problems)
     body = None if root is None else _body(Reading(file, problems), root)
+    reading = Reading(file, problems)
     workflow = None
     if body is not None:
-        reading = Reading(file, problems)
-        workflow = read_workflow(reading, body)
+        whole = whole_of(reading, body, opener)
+        body = body if whole is None else whole.body
+        workflow = read_workflow(reading, body, whole)
         if not _too_many_tasks(reading, body):
-            _validate(reading, body, workflow)
+            _validate(reading, body, workflow, whole)
         if further is not None and not len(problems):
-            _note(reading, body, further(workflow))
-    return (workflow, []) if workflow is not None and not len(problems) else (None, problems.listed())
+            _note(reading, body, further(workflow), whole)
+    if workflow is not None and not len(problems):
+        return workflow, []
+    return None, sorted(problems.listed(), key=lambda problem: (problem.rule == "more", reading.rank(problem.file)))
 
 
 def _body(reading: Reading, root: Node) -> Mapping | None:
@@ -74,7 +86,7 @@ def _body(reading: Reading, root: Node) -> Mapping | None:
     return inner
 
 
-def read_workflow(reading: Reading, body: Mapping) -> Workflow:
+def read_workflow(reading: Reading, body: Mapping, whole: Whole | None = None) -> Workflow:
     """Return the workflow that a mapping of fields says, not yet validated; what can't be read is noted."""
     values = read_block(reading, body, (), WORKFLOW)
     if "name" not in values and ("name",) not in reading.excused:
@@ -83,7 +95,7 @@ def read_workflow(reading: Reading, body: Mapping) -> Workflow:
         reading.excused.add(("name",))
     _move_description(reading, body, values)
     agents = _agents(reading, values.pop("agents", None))
-    tasks = _tasks(reading, values.pop("tasks", None), agents)
+    tasks = _tasks(reading, values.pop("tasks", None), agents, whole)
     config = _config(reading, body, values)
     return Workflow(name=values.pop("name", "unnamed"), agents=agents, tasks=tasks, config=config, **values)
 
@@ -129,9 +141,17 @@ def _agents(reading: Reading, node: Node | None) -> dict[str, AgentGroup]:
     return groups
 
 
-def _tasks(reading: Reading, node: Node | None, agents: dict[str, AgentGroup]) -> tuple[Task, ...]:
+def _tasks(reading: Reading, node: Node | None, agents: dict[str, AgentGroup], whole: Whole | None) -> tuple[Task, ...]:
     if node is None:
         return ()
+    if whole is not None and type(node) is Sequence:
+        if len(whole.entries) > MAX_TASKS:
+            return ()
+        read = (
+            read_task(reading, entry.node, ("tasks", at), agents, entry.key, entry.document.defaults)
+            for at, entry in enumerate(whole.entries)
+        )
+        return whole.with_prefixes(tuple(read))
     if type(node) is Mapping:
         if len(node.entries) > MAX_TASKS:
             return ()
@@ -158,16 +178,27 @@ def _too_many_tasks(reading: Reading, body: Mapping) -> bool:
 
 
 def read_task(
-    reading: Reading, node: Node, path: Path, agents: dict[str, AgentGroup] | None, key: Scalar | None = None
+    reading: Reading,
+    node: Node,
+    path: Path,
+    agents: dict[str, AgentGroup] | None,
+    key: Scalar | None = None,
+    defaults: dict[str, Any] = {},  # noqa: B006 - only read
 ) -> Task:
-    """Return the task that a block describes; without `agents`, its agent stays as it is written."""
+    """Return the task that a block describes; without `agents`, its agent stays as it is written.
+
+    `key` is its id where tasks are a mapping, `defaults` are what it gets that it doesn't say.
+    """
     values = read_block(reading, node, path, TASK)
+    if defaults:
+        with_defaults(reading, path, values, defaults)
     if type(node) is Scalar and key is None and node.value is None:
         reading.wrong_type("a mapping of fields", node, path)
         reading.excused.update((*path, field.target) for field in TASK.fields)
     _name_task(reading, node, path, values, key)
     if agents is not None:
         resolve_agent(values, agents)
+        _resolve_compensation(values, agents)
     _resolve_retry(reading, node, path, values)
     return Task(**values)
 
@@ -198,10 +229,20 @@ def resolve_agent(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None
         values["agent_type"] = values.pop("agent")
 
 
+def _resolve_compensation(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None:
+    undo = values.get("compensation")
+    if undo is None or not undo.agent:
+        return
+    called = {"agent": undo.agent} | ({"agent_type": undo.agent_type} if undo.agent_type else {})
+    resolve_agent(called, agents)
+    values["compensation"] = replace(undo, agent=called.get("agent", ""), agent_type=called.get("agent_type", ""))
+
+
 def _resolve_retry(reading: Reading, node: Node, path: Path, values: dict[str, Any]) -> None:
     """A `retry` block wins over a policy's name, that over `retries`; a block may fill itself up from the others."""
     policy = NAMED_RETRY_POLICIES.get(values.pop("retry_policy", ""))
     block = values.pop("retry", None)
+    block = None if block is None else dict(block)  # the defaults' one is every task's
     if block is None:
         if policy is not None:
             values["retry"] = policy
@@ -220,16 +261,24 @@ def _resolve_retry(reading: Reading, node: Node, path: Path, values: dict[str, A
 # --- places ----------------------------------------------------------------------------------------------------------
 
 
-def _validate(reading: Reading, body: Mapping, workflow: Workflow) -> None:
+def _validate(reading: Reading, body: Mapping, workflow: Workflow, whole: Whole | None = None) -> None:
     found = Problems(reading.excused)
     rule_problems(workflow, found)
     reading.problems.left_out += found.left_out
-    _note(reading, body, found.noted())
+    _note(reading, body, found.noted(), whole)
 
 
-def _note(reading: Reading, body: Mapping, found: Iterable[Problem]) -> None:
+def _note(reading: Reading, body: Mapping, found: Iterable[Problem], whole: Whole | None) -> None:
+    said: set[tuple[str, int]] = set()
     for problem in found:
         node = _node_at(body, problem.path)
+        if whole is not None and node is _node_at(body, problem.path[:2]):
+            defaults = whole.defaults_at(problem.path)
+            if isinstance(defaults, Mapping):  # what is wrong with them is said once, not for each task
+                node = _node_at(defaults, problem.path[2:])
+                if (problem.rule, id(node)) in said:
+                    continue
+                said.add((problem.rule, id(node)))
         reading.note(problem.rule, problem.message, node, problem.path, problem.hint)
 
 

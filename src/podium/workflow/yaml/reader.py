@@ -76,12 +76,15 @@ class _Frame:
         self.merged: list[Mapping] | None = None
 
 
-def read_tree(source: str | bytes, file: str, problems: Problems) -> Node | None:
-    """Return the tree of a YAML text, or None if there is none; what is wrong with it goes to `problems`."""
+def read_tree(source: str | bytes, file: str, problems: Problems, first_line: int = 0) -> Node | None:
+    """Return the tree of a YAML text, or None if there is none; what is wrong with it goes to `problems`.
+
+    Its nodes' lines are counted on from `first_line`.
+    """
     text = decoded(source, file, problems)
     if text is None:
         return None
-    builder = _TreeBuilder(file, problems)
+    builder = _TreeBuilder(file, problems, first_line)
     try:
         return builder.build(text)
     except _Refused:
@@ -100,8 +103,9 @@ def _one_line(text: str) -> str:
 class _TreeBuilder:
     """Builds the tree from events; `_stack` holds what is open."""
 
-    def __init__(self, file: str, problems: Problems) -> None:
+    def __init__(self, file: str, problems: Problems, first_line: int = 0) -> None:
         self._file = file
+        self._before = first_line
         self._problems = problems
         self._stack: list[_Frame] = []
         self._root: Node | None = None
@@ -135,7 +139,7 @@ class _TreeBuilder:
             elif kind is StreamEndEvent:
                 break
         if self._root is None or (type(self._root) is Scalar and self._root.value is None):
-            self._note("empty", "there is nothing in this file", 1, 1)
+            self._note("empty", "there is nothing in this file", self._before + 1, 1)
             return None
         return self._root
 
@@ -145,13 +149,14 @@ class _TreeBuilder:
         said = " ".join(part for part in (error.problem, error.context) if part)
         hint = next((hint for part, hint in _SYNTAX_HINTS if part in said), "")
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        self._note("syntax", " ".join(said.split()) or "this can't be read", line, column, hint)
+        said = " ".join(said.split()) or "this can't be read"
+        self._note("syntax", said, self._before + line, column, hint)
 
     # --- events ------------------------------------------------------------------------------------------------------
 
     def _scalar(self, event: ScalarEvent) -> None:
         mark: Any = event.start_mark
-        line, column, text = mark.line + 1, mark.column + 1, event.value
+        line, column, text = self._before + mark.line + 1, mark.column + 1, event.value
         if not text.isascii() and _HALF.search(text):
             raise self._refuse("syntax", "an escape gives half a character", event)
         value: str | int | float | bool | None = text
@@ -190,7 +195,7 @@ class _TreeBuilder:
 
     def _open(self, event: MappingStartEvent | SequenceStartEvent, is_mapping: bool) -> None:
         mark: Any = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
+        line, column = self._before + mark.line + 1, mark.column + 1
         if len(self._stack) >= MAX_DEPTH:
             raise self._refuse("depth", f"lists and mappings lie more than {MAX_DEPTH} deep inside each other", event)
         expected = f"{_STANDARD}map" if is_mapping else f"{_STANDARD}seq"
@@ -235,7 +240,7 @@ class _TreeBuilder:
         frame = self._stack[-1] if self._stack else None
         if frame is not None and frame.wants_key:
             mark: Any = event.start_mark
-            self._key(frame, replace(node, line=mark.line + 1, column=mark.column + 1), plain=False)
+            self._key(frame, replace(node, line=self._before + mark.line + 1, column=mark.column + 1), plain=False)
         else:
             self._add(node)
 
@@ -260,7 +265,7 @@ class _TreeBuilder:
             return
         first = mapping.entries.get(node.text)
         if first is not None:
-            place = f"line {first[0].line}, column {first[0].column}"
+            place = f"line {first[0].line - self._before}, column {first[0].column}"
             message = f"the key {quoted(node.text)} is given twice, first at {place}"
             self._note("duplicate-key", message, node.line, node.column)
             return
@@ -336,6 +341,7 @@ class _TreeBuilder:
         return tuple(path[1:] if path[:1] == ["workflow"] else path)
 
     def _note(self, rule: str, message: str, line: int, column: int, hint: str = "") -> None:
+        line -= self._before
         self._problems.add(Problem(rule, message, self._path(), hint, line, column, self._file))
         if len(self._problems) > MAX_PROBLEMS:
             raise _Refused
@@ -352,7 +358,7 @@ class _TreeBuilder:
 
     def _refuse(self, rule: str, message: str, event: Event, hint: str = "") -> _Refused:
         mark: Any = event.start_mark
-        self._note(rule, message, mark.line + 1, mark.column + 1, hint)
+        self._note(rule, message, self._before + mark.line + 1, mark.column + 1, hint)
         return _Refused()
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from podium.workflow import model
 from podium.workflow.expressions.methods import METHODS
 from podium.workflow.expressions.operations import FUNCTIONS
-from podium.workflow.yaml import examples, language, limits
+from podium.workflow.yaml import declarations, examples, language, limits
 from podium.workflow.yaml.fields import Field, Table
 
 
@@ -35,8 +35,16 @@ BLOCKS: Final = (
         language.WORKFLOW, examples.WORKFLOW, model.Workflow,
     ),
     Block(
+        "included", "`include`", "What is included, or each item of a list; in short the file.",
+        language.INCLUDED, examples.INCLUDED,
+    ),
+    Block(
         "input", "`inputs`", "Under each name of `inputs:`; in short a type, or a default.",
-        language.INPUT, examples.INPUT, model.InputParameter,
+        declarations.INPUT, examples.INPUT, model.InputParameter,
+    ),
+    Block(
+        "secret", "`secrets`", "Under each name of `secrets:`; in short a list of names.",
+        declarations.SECRET, examples.SECRET, model.Secret,
     ),
     Block(
         "agent", "`agents`", "Under each role of `agents:`; in short its type.",
@@ -50,6 +58,11 @@ BLOCKS: Final = (
     Block(
         "failure", "`on_failure`", "Of a task; in short `fail`, `continue` or `fallback: TASK`.",
         language.FAILURE, examples.FAILURE,
+    ),
+    Block("cache", "`cache`", "Of a task; in short its key.", declarations.CACHE, examples.CACHE, model.CachePolicy),
+    Block(
+        "compensation", "`compensation`", "Of a task; in short another task's id.",
+        declarations.COMPENSATION, examples.COMPENSATION, model.Compensation,
     ),
     Block(
         "escalation", "`escalation`", "Of a task of type `human`.",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from podium.workflow.model import NAMED_RETRY_POLICIES, WITHOUT_AGENT, ConstraintType
 from podium.workflow.validation import INPUT_TYPES, MAX_INPUTS
-from podium.workflow.yaml import language, limits
+from podium.workflow.yaml import declarations, language, limits
 from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table
 from podium.workflow.yaml.values import Read
@@ -34,9 +34,9 @@ def workflow_schema() -> Shape:
         "then": {"properties": {"workflow": _referred("workflow")}, "additionalProperties": False},
         "else": _referred("workflow"),
         "definitions": {
-            "workflow": _block(language.WORKFLOW, needed=("name", "tasks")),
-            "task": _done_by_somebody(_block(language.TASK)),
-            "listed_task": _done_by_somebody(_block(language.TASK, needed=("id",))),
+            "workflow": _workflow(),
+            "task": _block(language.TASK),
+            "listed_task": _block(language.TASK, needed=("id",)),
             "agent": _block(language.AGENT, needed=("type",)),
             "resources": _block(language.RESOURCES),
             "retry": _block(language.RETRY),
@@ -58,6 +58,8 @@ def _block(table: Table, needed: Iterable[str] = ()) -> Shape:
         name: _property(field, field.name in needed) for field in table.fields for name in (field.name, *field.also)
     }
     shape: Shape = {"type": "object", "properties": properties, "additionalProperties": False}
+    if table.free:
+        shape["patternProperties"] = {"^x-": {}}
     if required := [field.name for field in table.fields if field.name in needed and not field.also]:
         shape["required"] = required
     rules: list[Shape] = []
@@ -92,14 +94,18 @@ def _any_of_fields(names: Iterable[str]) -> Shape:
     return {"anyOf": [{"required": [name]} for name in names]}
 
 
-def _done_by_somebody(task: Shape) -> Shape:
-    """Return a task's shape with the rule that it names an agent, or is of a type that needs none."""
+def _workflow() -> Shape:
+    """Return the shape of the whole: it has tasks, its own or included ones; each has an agent, or all by default."""
+    shape = _block(language.WORKFLOW, needed=("name",))
     without = {
         "required": ["type"],
         "properties": {"type": {"type": "string", "pattern": _in_any_case(sorted(WITHOUT_AGENT))}},
     }
-    named = [{"required": [name]} for name in ("agent", "agent_type")]
-    return task | {"allOf": [*task.get("allOf", ()), {"anyOf": [*named, without]}]}
+    who: Shape = {"anyOf": [{"required": ["agent"]}, {"required": ["agent_type"]}, without]}
+    by_default = {"required": ["defaults"], "properties": {"defaults": {"type": "object", **who}}}
+    each = {"properties": {"tasks": {"items": who, "additionalProperties": who}}}
+    rules = [_any_of_fields(("tasks", "include")), {"anyOf": [each, by_default]}]
+    return shape | {"allOf": [*shape.get("allOf", ()), *rules]}
 
 
 def _referred(name: str) -> Shape:
@@ -159,8 +165,19 @@ def _concurrency() -> Shape:
 
 def _inputs() -> Shape:
     default = {"type": ["string", "number", "boolean", "array", "null"]}
-    one = {"anyOf": [{"enum": list(INPUT_TYPES)}, _block(language.INPUT), default]}
+    one = {"anyOf": [{"enum": list(INPUT_TYPES)}, _block(declarations.INPUT), default]}
     return {"type": "object", "additionalProperties": one, "maxProperties": MAX_INPUTS}
+
+
+def _included() -> Shape:
+    one = {"anyOf": [_TEXT, _block(language.INCLUDED)]}
+    return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}
+
+
+def _secrets() -> Shape:
+    by_name = {"anyOf": [_block(declarations.SECRET), {"type": "null"}]}
+    listed = {"type": "array", "items": _TEXT, "maxItems": MAX_INPUTS}
+    return {"anyOf": [listed, {"type": "object", "additionalProperties": by_name, "maxProperties": MAX_INPUTS}]}
 
 
 def _constraints() -> Shape:
@@ -201,7 +218,14 @@ _SHAPES: Final[dict[Read, Any]] = {
     language.on_failure: _on_failure,
     language.for_each: {"type": ["array", "string"]},
     language.escalation: lambda: _block(language.ESCALATION, needed=("after", "to")),
-    language.inputs: _inputs,
+    language.included_later: _included,
+    language.defaults_later: lambda: _block(language.DEFAULTS),
+    declarations.inputs: _inputs,
+    declarations.secrets: _secrets,
+    declarations.choices: {"type": "array", "minItems": 1},
+    declarations.variables: {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
+    declarations.cache: lambda: {"anyOf": [_TEXT, _block(declarations.CACHE, needed=("key",))]},
+    declarations.compensation: lambda: {"anyOf": [_TEXT, _block(declarations.COMPENSATION)]},
     language.agents_later: {"type": "object", "additionalProperties": _referred("agent")},
     language.tasks_later: _tasks,
     language.config: lambda: _block(language.CONFIG),

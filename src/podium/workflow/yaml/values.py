@@ -15,6 +15,9 @@ from podium.workflow.problems import Path, Problem, Problems, quoted, shown_path
 from podium.workflow.units import parse_cores, parse_duration, parse_memory_mb
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, kind_of, plain_value
 
+FILE_LINES: Final = 1 << 25
+"""So many lines further the next file's begin; no file has as many."""
+
 INVALID: Final[Any] = object()
 """What a reader returns when it has noted a problem."""
 
@@ -31,10 +34,26 @@ class Reading:
         self.file = file
         self.problems = problems
         self.excused: set[Path] = set()
+        self._files = [file]
+
+    def begin_file(self, file: str) -> int:
+        """Take another file in; return how far on its lines are counted."""
+        self._files.append(file)
+        return (len(self._files) - 1) * FILE_LINES
+
+    def place(self, line: int) -> tuple[str, int]:
+        """Return the file and the line there that a node's line means."""
+        number, line = divmod(line, FILE_LINES)
+        return self._files[number], line
+
+    def rank(self, file: str) -> int:
+        """Return the place of a file among those that were read."""
+        return self._files.index(file) if file in self._files else 0
 
     def note(self, rule: str, message: str, node: Node, path: Path, hint: str = "") -> None:
         """Note a problem at a node."""
-        self.problems.add(Problem(rule, message, path, hint, node.line, node.column, self.file))
+        file, line = self.place(node.line)
+        self.problems.add(Problem(rule, message, path, hint, line, node.column, file))
 
     def wrong_type(self, expected: str, node: Node, path: Path, hint: str = "") -> Any:
         """Note that a value is of the wrong kind; return INVALID."""

@@ -1,0 +1,54 @@
+"""The files that workflows include: of the same project, and of nowhere else.
+
+The project is the folder with `podium.yaml` in or above the workflow's, else the workflow's own. A path leads from the
+file it is written in; where it comes out, symbolic links followed, must be inside.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from pathlib import Path
+
+from podium.exceptions import InvalidInputError
+from podium.settings import CONFIG_FILE
+from podium.workflow.yaml import Opened
+from podium.workflow.yaml.decoding import MAX_FILE_BYTES
+
+
+class ProjectFiles:
+    """Opens files of the project that a workflow's file is part of; `opened` are those that it has."""
+
+    def __init__(self, file: str | os.PathLike[str]) -> None:
+        self._project = _project_of(Path(file))
+        self.opened: list[Path] = []
+
+    def __call__(self, path: str, within: str) -> Opened:
+        """Return the file that a path leads to, seen from the file `within`. Raises InvalidInputError."""
+        if not path.strip() or "\0" in path or "\\" in path or "://" in path:
+            raise InvalidInputError("write the path of a file, with / between folders")
+        if posixpath.isabs(path) or path.startswith("~"):
+            raise InvalidInputError("its path must be relative to the file that it is written in")
+        shown = posixpath.normpath(posixpath.join(posixpath.dirname(within), path))
+        try:
+            found = Path(os.path.realpath(Path(within).parent / path))
+            if not found.is_relative_to(self._project):
+                raise InvalidInputError(f"it isn't in the project's folder {self._project.name}")
+            content = _content(found)
+        except OSError as error:
+            raise InvalidInputError(f"{shown} can't be read: {error.strerror or type(error).__name__}") from error
+        self.opened.append(found)
+        return Opened(shown, str(found), content)
+
+
+def _content(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InvalidInputError("it is no file")
+    with path.open("rb") as opened:
+        return opened.read(MAX_FILE_BYTES + 1)  # who reads the text says that it is too large
+
+
+def _project_of(file: Path) -> Path:
+    folder = Path(os.path.realpath(file)).parent
+    return next((above for above in (folder, *folder.parents) if (above / CONFIG_FILE).is_file()), folder)
