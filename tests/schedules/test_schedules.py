@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from podium.app import Podium
 from podium.clock import VirtualClock
@@ -251,3 +252,54 @@ def test_who_writes_in_between_is_seen() -> None:
             await change(store, "default", "x", always, 1)
 
     asyncio.run(work())
+
+
+def test_replicas_fire_each_time_once_also_when_one_goes() -> None:
+    async def work() -> None:
+        shared = MemoryStore()
+        settings = Settings()
+        one = await Podium.open(settings, store=shared, bus="nats://x", incarnation="1")
+        other = await Podium.open(settings, store=shared.reopen(), bus="nats://x", incarnation="2")
+        async with other:
+            spec = ScheduleSpec(every_seconds=1.0, overlap=Overlap.ALLOW, max_firings=3)
+            for name in "abcdef":
+                await other.schedules.create(name, GREET, spec)
+
+            async def begun(count: int) -> bool:
+                return sum(schedule.fired for schedule in await other.schedules.all()) >= count
+
+            await until(lambda: begun(6))
+            await one.close()
+            await until(lambda: begun(18))
+
+            async def ended() -> bool:
+                rows = await other.store.executions(None)
+                return len(rows) == 18 and {row.status for row in rows} == {"completed"}
+
+            await until(ended)
+            schedules = await other.schedules.all()
+            assert {(each.fired, each.skipped, each.missed) for each in schedules} == {(3, 0, 0)}
+
+    asyncio.run(work())
+
+
+def test_a_zone_that_isnt_known_here_holds_up_no_other_schedule() -> None:
+    async def work(podium: Podium) -> None:
+        await podium.schedules.create("hourly", GREET, HOURLY)
+
+        def moves(schedule: Schedule | None) -> Schedule:
+            assert schedule is not None
+            return replace(schedule, spec=ScheduleSpec(cron="@daily", time_zone="Mars/Base"))
+
+        await change(podium.store, "default", "hourly", moves, 1)
+        assert podium.timekeeper is not None
+        podium.timekeeper.look()
+        at = datetime.now(UTC) + timedelta(seconds=0.2)
+        await podium.schedules.create("soon", GREET, ScheduleSpec(at=at))
+
+        async def fired() -> bool:
+            return (await podium.schedules.get("soon")).fired == 1
+
+        await until(fired)
+
+    in_podium(work)

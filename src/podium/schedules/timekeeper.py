@@ -21,7 +21,7 @@ from podium.engine import inputs as inp
 from podium.engine.codec import encode_input
 from podium.engine.values import NULL, Value
 from podium.engine.whereabouts import START, recorded_or_posted
-from podium.exceptions import PodiumError, StoreUnavailableError
+from podium.exceptions import StoreUnavailableError
 from podium.ids import shard_of
 from podium.schedules.rows import RUNG, key_of, ours, read_shard, write_shard
 from podium.scheduling.firing import decide
@@ -42,17 +42,26 @@ class Shelf:
     def __init__(self, writes: int, schedules: Iterable[Schedule]) -> None:
         self.writes = writes
         self.schedules = {key_of(one.tenant, one.name): one for one in schedules}
-        self.wakes: dict[str, int | None] = {key: one.wake_us() for key, one in self.schedules.items()}
+        self.wakes: dict[str, int | None] = {key: _wake_of(one) for key, one in self.schedules.items()}
 
     def put(self, schedule: Schedule) -> None:
         """Hold what was written."""
         key = key_of(schedule.tenant, schedule.name)
         self.schedules[key] = schedule
-        self.wakes[key] = schedule.wake_us()
+        self.wakes[key] = _wake_of(schedule)
 
     def due(self, now_us: int) -> list[Schedule]:
         """Return the schedules for which something is to be decided."""
         return [self.schedules[key] for key, at_us in self.wakes.items() if at_us is not None and at_us <= now_us]
+
+
+def _wake_of(schedule: Schedule) -> int | None:
+    """Return when there is something to decide; one whose times can't be told here holds up no other."""
+    try:
+        return schedule.wake_us()
+    except ValueError as error:  # its time zone was known where it was made
+        _log.error("a schedule can't be fired here", schedule=schedule.name, error=str(error))
+        return None
 
 
 class Timekeeper:
@@ -101,9 +110,9 @@ class Timekeeper:
     def held(self) -> dict[str, float]:
         """How many schedules of its shards there are, by what they do."""
         counts = Counter(
-            "paused" if one.paused else "over" if one.over else "active"
+            "paused" if schedule.paused else "over" if shelf.wakes[key] is None else "active"
             for shelf in self._shelves.values()
-            for one in shelf.schedules.values()
+            for key, schedule in shelf.schedules.items()
         )
         return {state: float(counts[state]) for state in ("active", "paused", "over")}
 
@@ -128,8 +137,8 @@ class Timekeeper:
                 _log.warning("schedules can't be looked at", error=str(error))
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            except PodiumError as error:
-                _log.error("a schedule can't be fired", error=str(error), exc_info=error)
+            except Exception as error:  # noqa: BLE001 - the next look may go better, and must not wait for a new owner
+                _log.error("schedules can't be fired", error=str(error), exc_info=error)
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             if not again:
