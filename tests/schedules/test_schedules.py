@@ -303,3 +303,24 @@ def test_a_zone_that_isnt_known_here_holds_up_no_other_schedule() -> None:
         await until(fired)
 
     in_podium(work)
+
+
+def test_a_workflow_with_a_time_of_its_own_begins_then(tmp_path: Path) -> None:
+    ids = []
+    at = datetime.now(UTC) + timedelta(seconds=1.5)
+
+    async def submit(podium: Podium) -> None:
+        ids.append(await podium.submit(replace(GREET, scheduled_at=at)))
+        headline, (only,) = await podium.explain(ids[0])
+        assert headline.startswith("running: 0 of 1 done")
+        assert only.because.startswith("the execution begins at")
+
+    in_podium(submit, tmp_path)
+
+    async def end(podium: Podium) -> None:  # the next owner knows of it
+        assert str(await podium.finished(ids[0])) == "completed"
+        row = await podium.find(ids[0])
+        assert row.finished_us is not None
+        assert row.finished_us >= at.timestamp() * 1_000_000
+
+    in_podium(end, tmp_path)

@@ -144,6 +144,8 @@ def line_for(state: State, event: ev.Event, now_us: int) -> str | None:
 def _said_of_execution(state: State, event: ev.Event) -> tuple[str, str] | None:
     name = _EXECUTION
     match event:
+        case ev.ExecutionDue():
+            return name, "begins: its time has come"
         case ev.ExecutionPausing():
             return name, f"pausing{_because(event.reason)}"
         case ev.ExecutionPaused():

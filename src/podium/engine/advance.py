@@ -27,7 +27,7 @@ def advance(state: State, now_us: int) -> list[ev.Event]:
     if state.fatal is not None:
         task, error = state.fatal
         return [ev.ExecutionFailing(error, task)]
-    events = _look_at_eligible(state, now_us) if state.eligible else []
+    events = _look_at_eligible(state, now_us) if state.eligible and state.begins_us is None else []
     if not events and state.fans:
         events = _look_at_fans(state)
     return events or _look_at_the_whole(state)

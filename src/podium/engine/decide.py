@@ -8,6 +8,7 @@ It never changes the state; what follows from the facts is `advance`'s. An input
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from podium.engine.state import WAIT_TIMERS, State, TaskState, unfinished_instan
 from podium.engine.values import INLINE_LIMIT
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import ExecutionStatus, TaskStatus
+from podium.workflow.schedules.spec import micros
 
 NO_SUCH_ATTEMPT = "no such attempt"
 MAX_INTERRUPTIONS = 10  # attempts of one task that may die with their orchestrator
@@ -41,6 +43,7 @@ def _start(state: State, given: inp.Start, now_us: int) -> list[ev.Event]:
         return _ignored("the execution has started already")
     config = state.definition.workflow.config
     timeout = given.timeout_seconds if given.timeout_seconds is not None else config.timeout
+    begins_us = _later(state.definition.workflow.scheduled_at, now_us)
     return [
         ev.ExecutionStarted(
             workflow=given.workflow,
@@ -50,11 +53,18 @@ def _start(state: State, given: inp.Start, now_us: int) -> list[ev.Event]:
             input=given.input,
             bindings=given.bindings,
             priority=given.priority if given.priority is not None else config.priority,
-            deadline_us=None if timeout is None else now_us + seconds_to_us(timeout),
+            deadline_us=None if timeout is None else (begins_us or now_us) + seconds_to_us(timeout),
             preferred_agent=given.preferred_agent,
             schedule=given.schedule,
+            begins_us=begins_us,
         )
     ]
+
+
+def _later(moment: datetime | None, now_us: int) -> int | None:
+    """Return a moment in microseconds since the epoch, if it is later than now."""
+    moment_us = micros(moment) if moment is not None else 0
+    return moment_us if moment_us > now_us else None
 
 
 def _pause(state: State, given: inp.Pause, now_us: int) -> list[ev.Event]:
@@ -278,10 +288,12 @@ def _tick(state: State, given: inp.Tick, now_us: int) -> list[ev.Event]:
     due = state.due_timers(now_us)
     if any(kind == "execution" for _, kind, _, _ in due):
         return _deadline(state)
-    events: list[ev.Event] = []
+    events: list[ev.Event] = [ev.ExecutionDue() for _, kind, _, _ in due if kind == "begin"]
     ended = {path for _, kind, path, _ in due if kind == "task"}  # fan-outs among them take their instances along
     seen: set[str] = set()
     for _, kind, path, number in due:
+        if kind == "begin":
+            continue
         task = state.tasks[path]
         if (
             path in seen

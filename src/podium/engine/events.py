@@ -28,6 +28,11 @@ class ExecutionStarted(Struct, frozen=True, omit_defaults=True, tag_field="event
     deadline_us: int | None = None
     preferred_agent: str = ""
     schedule: str = ""
+    begins_us: int | None = None  # tasks start from then on
+
+
+class ExecutionDue(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_due"):
+    """The time has come at which the execution is to begin: tasks start."""
 
 
 class ExecutionPausing(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_pausing"):
@@ -269,6 +274,7 @@ class CheckpointSaved(Struct, frozen=True, omit_defaults=True, tag_field="event"
 
 Event = (
     ExecutionStarted
+    | ExecutionDue
     | ExecutionPausing
     | ExecutionPaused
     | ExecutionResumed

@@ -49,8 +49,11 @@ def _started(state: State, event: ev.ExecutionStarted, now_us: int) -> None:
     state.preferred_agent = event.preferred_agent
     state.schedule = event.schedule
     state.created_us = now_us
-    state.timeout_us = None if event.deadline_us is None else event.deadline_us - now_us
+    state.timeout_us = None if event.deadline_us is None else event.deadline_us - (event.begins_us or now_us)
     _set_deadline(state, event.deadline_us)
+    if event.begins_us is not None:
+        state.begins_us = event.begins_us
+        state.add_timer(event.begins_us, "begin")
     for compiled in state.definition.tasks.values():
         task = TaskState(compiled.id, compiled)
         state.add_task(task)
@@ -59,6 +62,10 @@ def _started(state: State, event: ev.ExecutionStarted, now_us: int) -> None:
             if task.unmet == 0:
                 state.eligible[task.path] = None
     state.total = len(state.tasks)
+
+
+def _due(state: State, event: ev.ExecutionDue, now_us: int) -> None:
+    state.begins_us = None
 
 
 def _pausing(state: State, event: ev.ExecutionPausing, now_us: int) -> None:
@@ -113,7 +120,7 @@ def _completed(state: State, event: ev.ExecutionCompleted, now_us: int) -> None:
 def _retried(state: State, event: ev.ExecutionRetried, now_us: int) -> None:
     state.move(ExecutionStatus.RUNNING)
     state.finished_us = None
-    state.error = state.fatal = None
+    state.error = state.fatal = state.begins_us = None
     state.reason = ""
     state.awaiters.clear()  # who waited was told of the former end
     anew = set(event.tasks)
@@ -571,6 +578,7 @@ _EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
     ev.ExecutionCancelled: _cancelled,
     ev.ExecutionCompleted: _completed,
     ev.ExecutionRetried: _retried,
+    ev.ExecutionDue: _due,
     ev.SignalReceived: _signal_received,
     ev.EndAwaited: _end_awaited,
     ev.StatusPublished: _status_published,

@@ -13,6 +13,7 @@ from msgspec import Struct
 from podium.engine.admission import Admission
 from podium.engine.outside import why_it_waits
 from podium.engine.state import DECIDING, State, TaskState
+from podium.scheduling.schedules import written
 from podium.workflow.model import ExecutionStatus, TaskStatus
 from podium.workflow.units import format_duration
 
@@ -137,6 +138,8 @@ def _why_pending(state: State, task: TaskState) -> str:
         return f"it waits for {', '.join(waits[:_SHOWN])}{more}"
     if state.status not in DECIDING:
         return f"the execution is {state.status}; nothing starts"
+    if state.begins_us is not None:
+        return f"the execution begins at {written(state.begins_us)}"
     limit = state.definition.max_parallel
     if limit is not None and state.in_flight >= limit:
         return f"{state.in_flight} tasks are under way, at most {limit} may be (max_parallel)"

@@ -75,6 +75,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     awaiters: list[tuple[str, str, int]] = []
     schedule: str = ""
     published: tuple[str, int, int, _Value] | None = None  # task, number, nth, value
+    begins_us: int | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -94,6 +95,7 @@ def encode_state(state: State) -> bytes:
             [(execution, task, asked) for (execution, task), asked in state.awaiters.items()],
             state.schedule,
             _pack_published(state.published),
+            state.begins_us,
         )
     )  # fmt: skip
 
@@ -108,7 +110,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     for name in (
         "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
         "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight", "timeout_us",
-        "preferred_agent", "schedule",
+        "preferred_agent", "schedule", "begins_us",
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL

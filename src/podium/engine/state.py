@@ -103,6 +103,7 @@ class State:
         self.priority = 50
         self.preferred_agent = ""
         self.schedule = ""  # that started it
+        self.begins_us: int | None = None  # tasks don't start before; None: that has come
         self.deadline_us: int | None = None
         self.timeout_us: int | None = None  # from the start, or from a retry, to the deadline
         self.created_us = self.updated_us = 0
@@ -188,6 +189,8 @@ class State:
             return False
         if kind == "execution":
             return self.deadline_us == due_us and self.status in DECIDING
+        if kind == "begin":
+            return self.begins_us == due_us
         task = self.tasks.get(path)
         if task is None:
             return False

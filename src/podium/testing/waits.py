@@ -37,6 +37,7 @@ class WaitModel:
         self.outside: dict[str, tuple[str, str]] = {}  # what waiting tasks wait for
         self.fans: dict[str, int] = {}
         self.fallbacks: dict[str, str] = {}
+        self.held = False  # until the time of its beginning
         self.whole = True  # False once a person has retried: what that reopens is the engine's own affair
 
     def take(self, events: Iterable[ev.Event]) -> None:
@@ -83,6 +84,10 @@ class WaitModel:
                 self.tasks[task] = "cancelled"
             case ev.FallbackStarted(task, fallback):
                 self.fallbacks[task] = fallback
+            case ev.ExecutionStarted():
+                self.held = event.begins_us is not None
+            case ev.ExecutionDue():
+                self.held = False
             case ev.ExecutionRetried():
                 self.whole = False
             case _:
@@ -161,6 +166,8 @@ class WaitModel:
             moving = sum(doing in _MOVING for path, doing in self.tasks.items() if path not in self.fans)
             true = int(found[1]) >= int(found[2]) and (" instances " in because or int(found[1]) == moving)
             return "" if true else f"{moving} are under way"
+        if because.startswith("the execution begins at"):
+            return "" if self.held else "it has begun"
         if because == f"the execution is {self.status}; nothing starts":
             return "tasks start" if self.status == "running" else ""
         return "that is no reason"
