@@ -62,3 +62,25 @@ def test_what_cant_be_drawn_or_scheduled_is_said(here: Here) -> None:
         "plan", "wide.yaml", "--gantt", "g.svg"
     )
     assert not (here.folder / "g.svg").exists()
+
+
+def test_what_undoes_a_task_and_which_secrets_are_wanted_is_shown(here):
+    here.write(
+        "w.yaml",
+        """
+name: travel
+secrets: [token, other]
+tasks:
+  - {id: book, agent: echo, compensation: cancel, input: {token: "${secret.token}"}}
+  - {id: cancel, agent: echo, depends_on: [book]}
+  - {id: pay, agent: echo, depends_on: [book], compensation: {agent: echo, function: refund}}
+""",
+    )
+    shown = here("plan", "w.yaml")
+    assert "only if needed cancel" in shown
+    assert "undone         book by cancel, pay by refund (echo)" in shown
+    assert "secrets        token, other" in shown
+    document = here.json("plan", "w.yaml")
+    assert document["compensations"] == {"book": "cancel", "pay": "refund (echo)"}
+    assert document["secrets"] == ["token", "other"]
+    assert document["fallbacks"] == ["cancel"]

@@ -241,3 +241,66 @@ def test_any_layout_is_made_canonical_at_once_and_says_the_same(lines: list[str]
     before, after = check_workflow(text)[0], check_workflow(written)[0]
     assert before == after
     assert before is None or after is None or content_hash(before) == content_hash(after)
+
+
+WITH_ALL = """\
+# head
+x-slow: &slow {timeout: 1h}   # an anchor
+tasks:
+  # about a
+  - compensation: {input: {x: 1},   agent: echo}   # undo
+    cache:
+      ttl: 1h    # long
+      key: a
+    idempotent: false
+    id: a
+    <<: *slow
+defaults: {timeout: 3, agent: echo}  # for all
+agents:
+  r:
+    env:    # variables
+      B: "2"
+      A: ${secret.token}
+    type: echo
+secrets:
+  token: {description: x,  env: TOKEN}  # of the API
+inputs:
+  n: {max: 3,  min: 1, enum: [1, 2], type: integer}
+include:
+  # parts
+  - {prefix: p_, file: part.yaml}
+name: w
+"""
+IN_ORDER = """\
+# head
+x-slow: &slow {timeout: 1h}  # an anchor
+name: w
+include:
+  # parts
+  - {file: part.yaml, prefix: p_}
+inputs:
+  n: {type: integer, enum: [1, 2], min: 1, max: 3}
+secrets:
+  token: {env: TOKEN, description: x}  # of the API
+agents:
+  r:
+    type: echo
+    env:  # variables
+      B: "2"
+      A: ${secret.token}
+defaults: {agent: echo, timeout: 3}  # for all
+tasks:
+  # about a
+  - <<: *slow
+    id: a
+    idempotent: false
+    cache:
+      key: a
+      ttl: 1h  # long
+    compensation: {agent: echo, input: {x: 1}}  # undo
+"""
+
+
+def test_several_files_secrets_and_what_is_recorded_keep_their_comments_in_order():
+    assert laid_out(WITH_ALL) == IN_ORDER
+    assert laid_out(IN_ORDER) == IN_ORDER

@@ -51,6 +51,8 @@ def plan(
         _write(path, picture)
     if manners.json:
         document = foreseen.to_dict()
+        document["compensations"] = _compensations(workflow)
+        document["secrets"] = [secret.name for secret in workflow.secrets]
         if scheduled is not None:
             document["schedule"] = scheduled.to_dict()
         print_json(document)
@@ -156,6 +158,11 @@ def _print_plan(workflow: Workflow, plan: ExecutionPlan) -> None:
         say(wrapped(f"slack          {_listed(waits, 8)}", indent=" " * 15))
     if plan.fallbacks:
         say(wrapped(f"only if needed {_listed(list(plan.fallbacks), 8)}", indent=" " * 15))
+    undone = [f"{task} by {undo}" for task, undo in _compensations(workflow).items()]
+    if undone:
+        say(wrapped(f"undone         {_listed(undone, 8)}", indent=" " * 15))
+    if workflow.secrets:
+        say(wrapped(f"secrets        {_listed([secret.name for secret in workflow.secrets], 8)}", indent=" " * 15))
     needs = _needs(plan)
     if needs:
         say(wrapped(f"needs          {needs} at its peak", indent=" " * 15))
@@ -191,6 +198,16 @@ def _facts(scheduled: Schedule) -> str:
 
     used = ", ".join(f"{name} {share:.0%}" for name, share in scheduled.utilisation.items())
     return f"{shown_duration(scheduled.makespan_seconds)}, in use {used}"
+
+
+def _compensations(workflow: Workflow) -> dict[str, str]:
+    """Return what undoes each task: another task, or a function and the agent it is a call of."""
+    undone = {}
+    for task in workflow.tasks:
+        undo = task.compensation
+        if undo is not None:
+            undone[task.id] = undo.task or f"{undo.function or task.id} ({undo.agent or undo.agent_type})"
+    return undone
 
 
 def _say_of(subject: str, text: str) -> None:

@@ -54,7 +54,7 @@ class ExecutionPlan(Struct, frozen=True):
     durations: dict[str, float] = {}  # of a task with all its instances
     slack_seconds: dict[str, float] = {}
     instances: dict[str, int | None] = {}  # of each task that fans out; None where only the run will tell
-    fallbacks: tuple[str, ...] = ()  # tasks that run only when others fail: no time is counted for them
+    fallbacks: tuple[str, ...] = ()  # tasks that stand in for others, or undo them: no time is counted
     estimates: Estimates = Estimates.UNIT
 
     @property
@@ -108,6 +108,7 @@ def plan(workflow: Workflow, durations: Mapping[str, float] | None = None) -> Ex
     graph = DependencyGraph.of(workflow)
     given = _checked(known_durations(workflow) if durations is None else durations, graph)
     spares = {task.on_failure.task for task in workflow.tasks if task.on_failure.action is FailureAction.FALLBACK}
+    spares |= {task.compensation.task for task in workflow.tasks if task.compensation is not None}
     fallbacks = tuple(task.id for task in workflow.tasks if task.id in spares)
     fanned = [task for task in workflow.tasks if task.for_each is not None or task.parallel]
     instances = {task.id: _instances(task, workflow) for task in fanned}
