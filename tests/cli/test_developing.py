@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from podium.cli.developing import included_files
 from tests.cli.support import GATED, NOOP, eventually
 
 
@@ -59,3 +60,12 @@ def test_a_save_of_agents_code_stops_the_run_that_goes_on(shell):
 
 def test_what_is_no_file_is_refused(here):
     assert "none.yaml is no file" in here.refused("dev", "none.yaml")
+
+
+def test_what_a_workflow_includes_is_watched_as_far_as_it_can_be_read(tmp_path):
+    (tmp_path / "main.yaml").write_text("name: m\ninclude: [parts/a.yaml, parts/missing.yaml]\n")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.yaml").write_text("include: ../b.yaml")
+    (tmp_path / "b.yaml").write_text("tasks: [")
+    assert included_files(tmp_path / "main.yaml") == [tmp_path / "parts" / "a.yaml", tmp_path / "b.yaml"]
+    assert included_files(tmp_path / "none.yaml") == []

@@ -17,10 +17,12 @@ from podium.engine.grown import GrownDefinition, regrown
 from podium.engine.snapshot import decode_state, encode_state
 from podium.workflow.model import (
     AgentGroup,
+    Compensation,
     FailureAction,
     InputParameter,
     OnFailure,
     RetryPolicy,
+    Secret,
     Task,
     Workflow,
     WorkflowConfig,
@@ -428,3 +430,34 @@ def test_what_is_shared_is_copied_once():
     assert play.state.tasks["plan"].compiled is own
     play.run("a", expansion(part("b", "plan")))
     assert play.state.definition.tasks["plan"] is own
+
+
+def test_a_result_cant_ask_for_secrets_whatever_it_was_made_of():
+    play = planned(secrets=(Secret("token"),))
+    said = refusal_of(play, expansion(part("a", input={"text": "${secret.token}"})))
+    assert "task \"a\" asks for secret.token, which only the file's tasks may; a role's env may have it" in said
+
+
+@pytest.mark.parametrize("more", [{"cache": "k"}, {"compensation": "report"}])
+def test_what_is_recorded_of_files_tasks_cant_be_added(more):
+    assert "which only the file's tasks have" in refusal_of(planned(), expansion(part("a", **more)))
+
+
+def test_roles_with_secrets_and_tasks_that_undo_others_dont_keep_a_graph_from_growing():
+    undo = Task(id="undo", agent="team", dependencies=("beside",))
+    team = AgentGroup("team", "worker", 2, env={"TOKEN": "${secret.token}"})
+    tasks = (
+        Task(id="plan", agent="team", grows=True, payload={}),
+        Task(id="beside", agent="team", compensation=Compensation(task="undo")),
+        undo,
+    )
+    play = Play(Workflow(name="w", tasks=tasks, agents={"team": team}, secrets=(Secret("token"),)))
+    play.start()
+    play.grant("plan")
+    play.succeed("plan", expansion(part("a", "beside")))
+    assert play.state.definition.tasks["a"].env == (("TOKEN", "${secret.token}"),)
+    play.run("beside")
+    play.run("a")
+    assert play.status_of("undo") == "skipped"
+    assert str(play.status) == "completed"
+    check_history(play)

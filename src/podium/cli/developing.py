@@ -1,4 +1,4 @@
-"""`podium dev`: a workflow that runs again at each save of its file or of its agents' code, each time as a new process.
+"""`podium dev`: a workflow that runs again at each save of its files or its agents' code, each time as a new process.
 
 A run that goes on when something is saved is stopped first. What goes wrong is shown by the run itself; the watching
 goes on until Ctrl-C.
@@ -97,13 +97,26 @@ def _told_to_stop() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def included_files(file: Path) -> list[Path]:
+    """Return the files that a workflow includes, as far as they can be read at the moment."""
+    from podium.api.including import ProjectFiles
+    from podium.workflow.yaml import check_workflow
+
+    files = ProjectFiles(file)
+    try:
+        check_workflow(file.read_bytes(), str(file), opener=files)
+    except OSError:
+        return []  # the run says so
+    return files.opened
+
+
 class _Watched:
     """The files that matter, and the runs."""
 
     def __init__(self, file: Path, specs: Sequence[str], asked: threading.Event) -> None:
         self._file = file
         self._folders = sorted({*watched_folders(specs), file.parent.resolve()})
-        self._files = (file, Path("podium.yaml"))
+        self._files: tuple[Path, ...] = (file,)
         self._asked = asked
 
     def run(self, command: Sequence[str]) -> None:
@@ -111,6 +124,7 @@ class _Watched:
         from podium.cli.printing import complain, wrapped
 
         while not self._asked.is_set():
+            self._files = (self._file, Path("podium.yaml"), *included_files(self._file))
             before = self._quiet()
             # Of a process group of its own: Ctrl-C comes here alone, and the run is told once.
             child = subprocess.Popen(command, start_new_session=True)
