@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.conftest import Here
-from tests.cli.support import Shell, eventually
+from tests.cli.support import Running, Shell, eventually
 
 SUMS = """
 name: sums
 tasks:
   - {id: one, agent: echo, input: {n: 1}}
   - {id: wrong, agent: fail, depends_on: [one], input: {message: no luck}}
-  - {id: more, agent: echo, depends_on: [wrong], input: {n: "${tasks.wrong.result.n}"}}
+  - {id: more, agent: echo, depends_on: [wrong], input: {n: "${tasks.wrong.result}"}}
   - {id: bye, agent: echo, depends_on: [wrong], run_if: all_done, input: {text: bye}}
 """
 
@@ -26,7 +26,7 @@ def failed(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:
 
 
 def test_a_failed_execution_goes_on_with_a_result_by_hand(failed: Here) -> None:
-    out = failed("complete", "last", "wrong", "--value", '{"n": 7}', "--reason", "counted by hand", "--by", "maren")
+    out = failed("complete", "last", "wrong", "--value", "7", "--reason", "counted by hand", "--by", "maren")
     assert "task wrong is completed" in out
     failed("resume", "last")
     document = failed.json("status", "last")
@@ -113,3 +113,40 @@ def test_another_process_is_told_and_its_task_stops(shell: Shell) -> None:
     assert running.wait() == 0
     eventually(lambda: "last" in shell.ledger, "that the last step ran")
     assert "gate passed" not in shell.ledger
+
+
+ASKS = """
+name: asks
+tasks:
+  - {id: send, agent: fail, input: {message: no van, times: 1}, on_failure: ask}
+  - {id: other, agent: noop}
+"""
+
+
+def asked(shell: Shell) -> Running:
+    (shell.folder / "asks.yaml").write_text(ASKS, encoding="utf-8")
+    running = shell.start("run", "asks.yaml")
+    running.until("asks: ")
+    (waits,) = shell.json("waiting")["waiting"]
+    assert (waits["task"], waits["form"]) == ("send", {"enum": ["retry", "skip", "fail"]})
+    assert "no van" in waits["shown"]["error"]
+    return running
+
+
+def test_who_is_asked_has_a_failed_task_tried_again(shell: Shell) -> None:
+    running = asked(shell)
+    assert shell.status() == "running"
+    assert "a person is asked" in " ".join("\n".join(shell("explain", "last", "send").out).split())
+    assert "waiting" in "\n".join(shell("ps").out) + "\n".join(shell("status", "last").out)
+    shell("retry", "last", "--task", "send")
+    assert running.wait() == 0
+    assert shell.json("status", "last")["tasks"]["send"]["attempts"] == 2
+
+
+@pytest.mark.parametrize(("decision", "code", "status"), [("skip", 0, "skipped"), ("fail", 1, "failed")])
+def test_an_answer_decides_what_becomes_of_a_failed_task(shell: Shell, decision: str, code: int, status: str) -> None:
+    running = asked(shell)
+    shell("answer", "last", "send", decision, "--reason", "so it is", "--by", "maren")
+    assert running.wait() == code
+    assert shell.json("status", "last")["tasks"]["send"]["status"] == status
+    shell("answer", "last", "send", "retry", code=2)

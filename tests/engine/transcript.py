@@ -128,6 +128,8 @@ def _input(play: Play, word: str, words: list[str], line: str) -> inp.Input:
             return inp.Retry(words[1], "maren") if words[:1] == ["from"] else inp.Retry()
         case "skip":
             return inp.Skip(words[0], " ".join(words[1:]), "maren")
+        case "resolve":
+            return inp.Resolve(words[0], words[1], " ".join(words[2:]), "maren")
         case "complete":
             return inp.Complete(words[0], _value(line.split(maxsplit=2)[2]), by="maren")
         case "published":

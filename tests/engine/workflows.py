@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from podium.engine import inputs as inp
+from podium.engine.asking import FAIL, RETRY, asking
 from podium.workflow.model import (
     AgentGroup,
     Constraint,
@@ -89,13 +90,13 @@ def _fallbacks(draw: st.DrawFn, names: list[str]) -> dict[str, str]:
 
 
 def _task(draw: st.DrawFn, name: str, dependencies: list[str], fallback: str | None, stands_in: bool) -> Task:
-    action = draw(st.sampled_from([FailureAction.FAIL, FailureAction.CONTINUE]))
+    action = draw(st.sampled_from([FailureAction.FAIL, FailureAction.CONTINUE, FailureAction.ASK]))
     on_failure = OnFailure(FailureAction.FALLBACK, fallback) if fallback else OnFailure(action)
     if draw(st.integers(0, 4)) == 0:
         return Task(
             id=name,
             dependencies=tuple(dependencies),
-            on_failure=on_failure,
+            on_failure=OnFailure() if on_failure.action is FailureAction.ASK else on_failure,
             run_if=draw(st.sampled_from([RunIf.ALL_SUCCEEDED, RunIf.ALL_DONE])),
             timeout=draw(st.sampled_from([None, None, 20.0])),
             deadline=draw(st.sampled_from([None, None, 8.0])),
@@ -263,8 +264,14 @@ def draw_growth(draw: st.DataObject, play: Play) -> inp.Growth:
 def _steering(draw: st.DataObject, play: Play) -> inp.Input:
     """Draw what a person decides about a task, or an instance, whether or not that fits."""
     path = draw.draw(st.sampled_from([*play.state.tasks, "nobody", "t0[99]", "t0[x]"]))
-    match draw.draw(st.integers(0, 4)):
-        case 0 | 1:
+    parked = asking(play.state)
+    if len(parked) > draw.draw(st.integers(0, 1)):
+        decision = draw.draw(st.sampled_from([RETRY, RETRY, FAIL, "so"]))
+        return inp.Resolve(draw.draw(st.sampled_from(parked)), decision)
+    match draw.draw(st.integers(0, 5)):
+        case 0:
+            return inp.Resolve(path, RETRY, "", "maren")
+        case 1:
             return inp.Skip(path, "so", draw.draw(st.sampled_from(["", "maren"])))
         case 2 | 3:
             return inp.Complete(path, json_value(draw.draw(st.sampled_from([None, 1, [1, 2]]))), "", "maren")
@@ -307,6 +314,10 @@ def wind_down(play: Play, most: int = 3_000) -> None:
             play.give(inp.Succeeded(*live[0], json_value([1, 2])))
         elif ready:
             play.give(inp.Grant(1, len(play.rows), tuple(_granted(play, task) for task in ready)))
+        elif parked := asking(play.state):
+            unreadable = play.state.tasks[parked[0]].number == 0  # it would only ask again
+            tired = len(play.rows) % 5 == 0
+            play.give(inp.Resolve(parked[0], FAIL if unreadable or tired else RETRY))
         elif play.state.waiting:
             _end_a_wait(play)
         else:

@@ -137,7 +137,7 @@ MISTAKES = [
     "name: w\ntasks: [{id: a, agent: noop, priority: urgent}]",
     "name: w\ntasks: [{id: a, agent: noop, type: timer}]",
     "name: w\ntasks: [{id: a, agent: noop, run_if: always}]",
-    "name: w\ntasks: [{id: a, agent: noop, on_failure: ask}]",
+    "name: w\ntasks: [{id: a, agent: noop, on_failure: aks}]",
     "name: w\ntasks: [{id: a, agent: noop, on_failure: {fallback: b, action: fail}}]",
     "name: w\ntasks: [{id: a, agent: noop, for_each: 3}]",
     "name: w\ntasks: [{id: a, agent: noop, when: 3}]",

@@ -318,6 +318,22 @@ class Podium:
         """
         return await self._steering.complete(execution, task, value, reason=reason, by=by, input_id=input_id)
 
+    async def resolve(
+        self,
+        execution: str,
+        task: str,
+        decision: str,
+        *,
+        reason: str = "",
+        by: str = "",
+        input_id: str | None = None,
+    ) -> list[ev.Event]:
+        """Decide what becomes of a task that has failed and asks (`on_failure: ask`): `retry`, `skip` or `fail`.
+
+        Raises TaskNotFoundError, ConflictError for a task that asks nothing, InvalidInputError for another decision.
+        """
+        return await self._steering.resolve(execution, task, decision, reason=reason, by=by, input_id=input_id)
+
     async def retry(
         self, execution: str, from_task: str = "", *, by: str = "", input_id: str | None = None
     ) -> list[ev.Event]:

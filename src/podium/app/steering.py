@@ -13,6 +13,7 @@ from podium.app.delivering import Delivering
 from podium.app.finding import Finding
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.asking import DECISIONS, SKIP, why_not_resolved
 from podium.engine.state import State
 from podium.engine.steering import Rerun, rerun_of, why_not_from, why_not_retried
 from podium.engine.values import value_of
@@ -51,6 +52,32 @@ class Steering:
         kept, content = value_of(_encoded(value))
         blobs = [Blob(self._settings.tenant, kept.blob, content)] if content is not None and kept.blob else []
         return await self._delivering.command(execution, inp.Complete(task, kept, reason, by), input_id, blobs)
+
+    async def resolve(
+        self,
+        execution: str,
+        task: str,
+        decision: str,
+        *,
+        reason: str = "",
+        by: str = "",
+        input_id: str | None = None,
+    ) -> list[ev.Event]:
+        """Decide what becomes of a task that has failed and asks. Raises TaskNotFoundError, ConflictError,
+        InvalidInputError for what is no decision.
+        """
+        if decision not in DECISIONS:
+            raise InvalidInputError(f"a decision is one of {', '.join(DECISIONS)}, not {decision[:MAX_NAME]!r}")
+        _check_texts(reason, by)
+        state = (await self._finding.follower(execution)).state
+        _check_known(state, task)
+        given: inp.Input = inp.Resolve(task, decision, reason, by)
+        if decision == SKIP:
+            refusal = why_not_resolved(state, task)
+            if refusal:
+                raise ConflictError(refusal)
+            given = inp.Skip(task, reason, by)
+        return await self._delivering.command(execution, given, input_id)
 
     async def retry(
         self, execution: str, from_task: str = "", *, by: str = "", input_id: str | None = None

@@ -42,6 +42,9 @@ def answer(
     manners: Manners,
     execution: ExecutionId,
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task that asks.")],
+    decision: Annotated[
+        str, typer.Argument(metavar="[DECISION]", help="Of a task that has failed and asks: retry, skip or fail.")
+    ] = "",
     value: Annotated[
         str | None,
         typer.Option("--value", metavar="JSON", help="The answer: JSON, or @FILE, or @- for standard input."),
@@ -51,19 +54,26 @@ def answer(
         typer.Option("--field", metavar="NAME=VALUE", help="One field of the answer; may be repeated."),
     ] = None,
     by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who answers; else the user's name.")] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="With a decision: why.")] = "",
 ) -> int:
-    """Answer what a task asks; the first answer counts."""
+    """Answer what a task asks; the first answer counts.
+
+    A task that has failed and asks (on_failure: ask) takes a decision: retry, skip or fail.
+    """
     import os
 
     from podium.cli.printing import print_json, say, wrapped
     from podium.cli.sessions import finish, found, looking
 
+    if decision:
+        return _decided(manners, execution, task, decision, value is not None or bool(field), reason, by)
     who = by if by is not None else os.environ.get("USER", "")
 
     async def whole() -> None:
         async with looking(manners) as podium:
             row = await found(podium, execution)
             state = (await podium.follower(row.id)).state
+            _refuse_undecided(state, task)
             await podium.answer(row.id, task, _given(state, task, value, field or []), by=who)
             if manners.json:
                 print_json({"execution_id": row.id, "task": task, "by": who})
@@ -72,6 +82,28 @@ def answer(
 
     finish(whole())
     return 0
+
+
+def _decided(
+    manners: Manners, execution: str, task: str, decision: str, valued: bool, reason: str, by: str | None
+) -> int:
+    """Take a decision about a task that has failed. Raises InvalidInputError for a decision with a value."""
+    from podium.cli.steering import decide_asked
+    from podium.exceptions import InvalidInputError
+
+    if valued:
+        raise InvalidInputError("a decision has no value; `podium complete` gives the result of a task that has failed")
+    return decide_asked(manners, execution, task, decision, reason, by)
+
+
+def _refuse_undecided(state: State, task: str) -> None:
+    """Raise InvalidInputError for an answer to a task that wants a decision."""
+    from podium.engine.asking import DECISIONS, asks
+    from podium.exceptions import InvalidInputError
+
+    known = state.tasks.get(task)
+    if known is not None and asks(known):
+        raise InvalidInputError(f"task {task} has failed and asks what becomes of it: say {', '.join(DECISIONS)}")
 
 
 def _given(state: State, task: str, value: str | None, fields: list[str]) -> Any:
@@ -101,12 +133,14 @@ def _given(state: State, task: str, value: str | None, fields: list[str]) -> Any
 
 async def _asked(podium: Podium, assignee: str) -> list[dict[str, Any]]:
     """Return what people are asked by executions that go on, the oldest first."""
+    from podium.engine.state import PEOPLE
+
     found: list[dict[str, Any]] = []
     for execution in await _that_ask(podium):
         state = (await podium.follower(execution)).state
         for task in [] if state.final else state.tasks.values():
             wait = task.wait
-            if wait is None or wait.awaits != "person" or (assignee and wait.name != assignee):
+            if wait is None or wait.awaits not in PEOPLE or (assignee and wait.name != assignee):
                 continue
             found.append(await _document(podium, state, task.path))
     return sorted(found, key=lambda one: str(one["since"]))[:MOST_LISTED]
@@ -124,6 +158,7 @@ async def _that_ask(podium: Podium) -> list[str]:
 
 
 async def _document(podium: Podium, state: State, path: str) -> dict[str, Any]:
+    from podium.engine.asking import DECISIONS, asks, error_text
     from podium.engine.outside import in_words
 
     task = state.tasks[path]
@@ -139,8 +174,8 @@ async def _document(podium: Podium, state: State, path: str) -> dict[str, Any]:
         "escalates_at": in_words(wait.escalates_us) if wait.escalates_us else None,
         "escalates_to": wait.escalates_to or None,
         "fails_at": in_words(wait.timeout_us) if wait.timeout_us else None,
-        "shown": await _shown(podium, state, path),
-        "form": task.compiled.spec.form,
+        "shown": {"error": error_text(task)} if asks(task) else await _shown(podium, state, path),
+        "form": {"enum": list(DECISIONS)} if asks(task) else task.compiled.spec.form,
     }
 
 

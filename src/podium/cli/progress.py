@@ -196,8 +196,14 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
         case ev.FanOutCompleted():
             failed = f", {event.failed:,} failed" if event.failed else ""
             return event.task, f"completed{_after(state.tasks.get(event.task))}{failed}"
+        case ev.TaskFailed() if event.by:
+            return event.task, f"failed{_who(event.by)}{_because(event.reason)}: {shown_error(event.error)}"
         case ev.TaskFailed():
             return event.task, f"failed: {shown_error(event.error)}"
+        case ev.TaskParked():
+            return event.task, f"asks: {shown_error(event.error)}; `podium answer ID {event.task} retry|skip|fail`"
+        case ev.TaskRetried():
+            return event.task, f"tried again{_who(event.by)}{_because(event.reason)}"
         case ev.TaskSkipped() if event.by:
             return event.task, f"skipped{_who(event.by)}{_because(event.reason)}"
         case ev.TaskSkipped():

@@ -62,6 +62,9 @@ def retry(
     from_task: Annotated[
         str, typer.Option("--from", metavar="TASK", help="Run this task and all that depends on it again.")
     ] = "",
+    task: Annotated[
+        str, typer.Option("--task", metavar="TASK", help="Only this task, which has failed and asks (on_failure: ask).")
+    ] = "",
     preview: Annotated[bool, typer.Option("--preview", help="Only show what would run again.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --from: don't ask.")] = False,
     agents: Agents = None,
@@ -71,10 +74,17 @@ def retry(
 
     With --from, of any execution that has ended: TASK and all behind it run again, whatever came of them; the results
     before it stay. What would run again is shown, and asked, first.
+
+    With --task, of an execution that goes on: the task that asks is tried again.
     """
     from podium.cli.following import announce, follow
-    from podium.cli.steering import agreed, refuse_unasked, show_rerun, user_name
+    from podium.cli.steering import agreed, decide_asked, refuse_unasked, show_rerun, user_name
+    from podium.exceptions import InvalidInputError
 
+    if task and (from_task or preview):
+        raise InvalidInputError("--task tries a task again that asks; it goes neither with --from nor with --preview")
+    if task:
+        return decide_asked(manners, execution, task, "retry")
     if from_task and not (yes or preview):
         refuse_unasked(manners)
     if preview or (from_task and not yes):

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from podium.cli.times import between_us
+from podium.engine.asking import asks
 from podium.engine.outside import waited_for
 from podium.engine.state import State, TaskState
 from podium.fleet.messages import ErrorInfo
@@ -135,6 +136,8 @@ def note_of(state: State, task: TaskState, now_us: int, activity: Mapping[str, A
             return _error(task)
         case TaskStatus.READY:
             return "waits for an agent"
+        case TaskStatus.WAITING if asks(task):
+            return f"asks: {_error(task)}"
         case TaskStatus.WAITING if task.wait is not None:
             return f"waiting for {waited_for(task.wait)}"
         case _:

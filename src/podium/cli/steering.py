@@ -54,6 +54,19 @@ def complete(
     )
 
 
+def decide_asked(
+    manners: Manners, execution: str, task: str, decision: str, reason: str = "", by: str | None = None
+) -> int:
+    """Decide what becomes of a task that has failed and asks: `retry`, `skip` or `fail`."""
+    who = by if by is not None else user_name()
+    return _decide(
+        manners,
+        execution,
+        task,
+        lambda podium, row_id: podium.resolve(row_id, task, decision, reason=reason[:MAX_REASON], by=who),
+    )
+
+
 def user_name() -> str:
     """Return who sits at this terminal, as the system has it; empty if it doesn't say."""
     import getpass

@@ -7,6 +7,7 @@ It looks only at the work lists that `evolve` keeps, and is called again until i
 from __future__ import annotations
 
 from podium.engine import events as ev
+from podium.engine.asking import finally_failed
 from podium.engine.outside import Taken, begin
 from podium.engine.scope import items_of, scope_for
 from podium.engine.state import DECIDING, State, TaskState, unfinished_instances
@@ -89,7 +90,7 @@ def _what_becomes_of(state: State, task: TaskState) -> ev.Event | None:
             # One that is opened again, after a person's retry, keeps its instances.
             return ev.FanOutOpened(task.path, task.fan.count if task.fan else len(items_of(state, task)))
     except (ExpressionError, TypeError) as error:
-        return ev.TaskFailed(task.path, ErrorInfo("ExpressionError", str(error), retryable=False))
+        return finally_failed(task, ErrorInfo("ExpressionError", str(error), retryable=False))
     return None
 
 

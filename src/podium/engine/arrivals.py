@@ -17,7 +17,7 @@ from podium.engine.changes import PLACING, Changes, encode_changes
 from podium.engine.codec import encode_events, encode_input
 from podium.engine.commands import Command
 from podium.engine.definition import Definition
-from podium.engine.state import State
+from podium.engine.state import PEOPLE, State
 from podium.engine.step import Decision
 from podium.engine.values import INLINE_LIMIT
 from podium.ids import PLACEMENT_SHARD, shard_of
@@ -297,7 +297,7 @@ def _waits(state: State) -> str:
     """Return how many tasks wait for something outside, and how many of them for a person; nothing where none does."""
     if not state.waiting or state.final:
         return ""
-    people = sum(len(paths) for (awaits, _), paths in state.waiting.items() if awaits == "person")
+    people = sum(len(paths) for (awaits, _), paths in state.waiting.items() if awaits in PEOPLE)
     return f',"waiting":{state.counts[TaskStatus.WAITING]},"people":{people}'
 
 

@@ -16,6 +16,7 @@ from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine import outside, steering
+from podium.engine.asking import finally_failed, resolve
 from podium.engine.growing import GrowthRefused, growth_of
 from podium.engine.state import WAIT_TIMERS, State, TaskState, unfinished_instances
 from podium.engine.values import INLINE_LIMIT
@@ -259,16 +260,16 @@ def _what_next(state: State, task: TaskState, number: int, error: ErrorInfo, how
         crashes, limit = task.crashes + 1, state.definition.workflow.config.max_crashes
         if crashes >= limit:
             text = f"its worker died {crashes} times while it ran (limit: max_crashes {limit}); last: {error.message}"
-            return ev.TaskFailed(task.path, ErrorInfo("CrashLoop", text, error.traceback, retryable=False))
+            return finally_failed(task, ErrorInfo("CrashLoop", text, error.traceback, retryable=False))
         return ev.RetryScheduled(task.path, now_us + _delay_us(state, task, number, crashes))
     if how == "interrupted":
         if task.interruptions + 1 >= MAX_INTERRUPTIONS:
             text = f"it was interrupted {MAX_INTERRUPTIONS} times: its orchestrator died, or its agent never had it"
-            return ev.TaskFailed(task.path, ErrorInfo("CrashLoop", text, retryable=False))
+            return finally_failed(task, ErrorInfo("CrashLoop", text, retryable=False))
         return ev.RetryScheduled(task.path, now_us)
     failures = task.failures + 1
     if failures >= policy.max_attempts or not error.retryable or error.type in policy.non_retryable:
-        return ev.TaskFailed(task.path, error)
+        return finally_failed(task, error)
     return ev.RetryScheduled(task.path, now_us + _delay_us(state, task, number, failures))
 
 
@@ -372,6 +373,7 @@ _DECIDE: dict[type, Callable[[State, Any, int], list[ev.Event]]] = {
     inp.Retry: steering.retry,
     inp.Skip: steering.skip,
     inp.Complete: steering.complete,
+    inp.Resolve: resolve,
     inp.Signal: _signal,
     inp.Answer: _answer,
     inp.Await: _await,

@@ -207,10 +207,27 @@ class GraphGrown(Struct, frozen=True, omit_defaults=True, tag_field="event", tag
 
 
 class TaskFailed(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_failed"):
-    """No further attempt: the task's final failure."""
+    """No further attempt: the task's final failure, by a person's decision where one was asked (`by`)."""
 
     task: str
     error: ErrorInfo
+    by: str = ""
+    reason: str = ""
+
+
+class TaskParked(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_parked"):
+    """No further attempt, and a person is asked what becomes of the task."""
+
+    task: str
+    error: ErrorInfo
+
+
+class TaskRetried(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_retried"):
+    """A person who was asked has the task tried again, with all its attempts."""
+
+    task: str
+    by: str = ""
+    reason: str = ""
 
 
 class TaskSkipped(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="task_skipped"):
@@ -299,6 +316,8 @@ Event = (
     | TaskCompleted
     | GraphGrown
     | TaskFailed
+    | TaskParked
+    | TaskRetried
     | TaskSkipped
     | TaskCancelled
     | FallbackStarted

@@ -392,11 +392,31 @@ def _task_failed(state: State, event: ev.TaskFailed, now_us: int) -> None:
     task.error = event.error
     action = task.compiled.spec.on_failure.action
     if task.parent is None:
-        if action == FailureAction.FAIL:
+        if action in (FailureAction.FAIL, FailureAction.ASK):
             state.fatal = (task.path, event.error)
         elif action == FailureAction.CONTINUE:
             state.partial = True
     _end(state, task, TaskStatus.FAILED, now_us)
+
+
+def _task_parked(state: State, event: ev.TaskParked, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.eligible.pop(event.task, None)
+    state.move_task(task, TaskStatus.WAITING)
+    state.wait_for(task, ev.TaskWaiting(event.task, "decision"))
+    task.error = event.error
+    task.ready_us = now_us
+    if task.parent is not None and not task.parent.final:
+        state.fans[task.parent.path] = None  # there is room for another instance
+
+
+def _task_retried(state: State, event: ev.TaskRetried, now_us: int) -> None:
+    task = state.tasks[event.task]
+    state.wait_for(task, None)
+    state.move_task(task, TaskStatus.PENDING)
+    task.failures = task.crashes = task.interruptions = 0
+    task.error = None
+    state.eligible[event.task] = None
 
 
 def _task_skipped(state: State, event: ev.TaskSkipped, now_us: int) -> None:
@@ -594,6 +614,8 @@ _EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
     ev.TaskCompleted: _task_completed,
     ev.GraphGrown: _graph_grown,
     ev.TaskFailed: _task_failed,
+    ev.TaskParked: _task_parked,
+    ev.TaskRetried: _task_retried,
     ev.TaskSkipped: _task_skipped,
     ev.TaskCancelled: _task_cancelled,
     ev.FallbackStarted: _fallback_started,

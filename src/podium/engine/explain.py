@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct
 
 from podium.engine.admission import Admission
+from podium.engine.asking import asking, asks, why_it_asks
 from podium.engine.outside import why_it_waits
 from podium.engine.state import DECIDING, State, TaskState
 from podium.scheduling.schedules import written
@@ -47,6 +48,9 @@ def headline(state: State, now_us: int, owned: bool = True) -> str:
         ending = f"; {state.error.type}: {state.error.message}" if state.error else ""
         return f"{text} after {took}{ending}"
     match state.status:
+        case ExecutionStatus.RUNNING if asked := asking(state):
+            more = f" and {len(asked) - _SHOWN} more" if len(asked) > _SHOWN else ""
+            text += f"; a person is asked what becomes of {', '.join(asked[:_SHOWN])}{more}"
         case ExecutionStatus.PAUSED:
             text += f"; paused{_reason(state)}: `podium resume {state.id}` lets it go on"
         case ExecutionStatus.PAUSING:
@@ -85,7 +89,7 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
         case TaskStatus.READY:
             return _why_ready(state, task, sources)
         case TaskStatus.WAITING:
-            return why_it_waits(state, task, now_us)
+            return why_it_asks(state, task) if asks(task) else why_it_waits(state, task, now_us)
         case TaskStatus.RUNNING if task.fan is not None:
             fan = task.fan
             failed = f", {fan.failed} failed" if fan.failed else ""

@@ -160,6 +160,15 @@ class Complete(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="c
     by: str = ""
 
 
+class Resolve(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="resolve"):
+    """Somebody decides what becomes of a task that has failed and asks: `retry` or `fail`."""
+
+    task: str
+    decision: str
+    reason: str = ""
+    by: str = ""
+
+
 class Signal(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="signal"):
     """Somebody tells the execution something."""
 
@@ -210,6 +219,7 @@ Input = (
     | Retry
     | Skip
     | Complete
+    | Resolve
     | Signal
     | Answer
     | Await

@@ -239,6 +239,8 @@ def waited_for(wait: ev.TaskWaiting) -> str:
             return f"the end of execution {wait.name}"
         case "person":
             return f"{wait.name}'s answer" if wait.name else "somebody's answer"
+        case "decision":
+            return "somebody's decision"
         case _:
             return wait.name or wait.awaits
 

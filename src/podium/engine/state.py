@@ -19,6 +19,7 @@ from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, 
 STARTING = frozenset({ExecutionStatus.RUNNING})
 DECIDING = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.PAUSING, ExecutionStatus.PAUSED})
 IN_FLIGHT = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
+PEOPLE = ("person", "decision")  # what tasks wait for that people say: an answer, and what becomes of a failed one
 WAIT_TIMERS = {"due": "due_us", "escalation": "escalates_us", "patience": "timeout_us"}  # to fields of TaskWaiting
 
 _FEW_TIMERS = 64
@@ -254,6 +255,7 @@ class State:
             return
         for index in range(fan.begun):
             instance = self.tasks.pop(f"{task.path}[{index}]")
+            self.wait_for(instance, None)
             self.counts[instance.status] -= 1
             self.in_flight -= instance.status in IN_FLIGHT
             task.number = max(task.number, instance.number)

@@ -64,7 +64,7 @@ def why_not_ended(state: State, path: str) -> str:
         return f"the execution is {state.status}{again}"
     task = state.tasks.get(path)
     if task is None:
-        return _why_unknown(state, path)
+        return why_unknown(state, path)
     if state.status in _WITHOUT_SUCCESS:
         return _why_not_opened(state, task)
     if task.status is TaskStatus.FAILED and task.substitute is not None:
@@ -102,7 +102,8 @@ def _why_not_opened(state: State, task: TaskState) -> str:
     return _why_not_its_turn(state, task)
 
 
-def _why_unknown(state: State, path: str) -> str:
+def why_unknown(state: State, path: str) -> str:
+    """Return why there is no such task, or no such instance yet."""
     name, bracket, rest = path.partition("[")
     task = state.tasks.get(name)
     if task is None or not bracket:
@@ -143,7 +144,7 @@ def why_not_from(state: State, path: str) -> str:
         return f"the execution is {state.status}, only one that has ended can be retried from a task on"
     task = state.tasks.get(path)
     if task is None:
-        return _why_unknown(state, path)
+        return why_unknown(state, path)
     if task.parent is not None:
         return f"a fan-out runs again as a whole: {task.parent.path}, not {path}"
     return ""

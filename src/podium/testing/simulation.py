@@ -34,7 +34,7 @@ from podium.testing.limits import with_limits
 from podium.testing.repeats import NotIdempotent
 from podium.testing.replicaworld import ReplicaWorld
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
-from podium.testing.workflows import random_workflow
+from podium.testing.workflows import random_workflow, with_questions
 from podium.testing.world import World
 from podium.workflow.model import Workflow
 from podium.workflow.validation import validate
@@ -119,6 +119,8 @@ def simulate(
         drawing = random.Random(f"limits {seed}")
         if workflow is None and drawing.random() < limits:
             own = with_limits(own, drawing)
+        if workflow is None and chosen.steering:  # somebody is there to be asked
+            own = with_questions(own, random.Random(f"questions {seed}"))
         options: dict[str, Any] = {"given": given, "code": code, "pooled": workflow is None}
         if replicas is not None or has_replicas(chosen):
             world: World = ReplicaWorld(loop, own, chosen, replicas=replicas, **options)

@@ -78,6 +78,10 @@ class WaitModel:
                 self.tasks[task] = "completed"
             case ev.TaskFailed(task, _):
                 self.tasks[task] = "failed"
+            case ev.TaskParked(task, _):
+                self.tasks[task] = "parked"
+            case ev.TaskRetried(task):
+                self.tasks[task] = "pending"
             case ev.TaskSkipped(task, _):
                 self.tasks[task] = "skipped"
             case ev.TaskCancelled(task):
@@ -130,6 +134,8 @@ class WaitModel:
                 awaits, name = self.outside[said.task]
                 told = said.because.startswith("waiting for ") and (awaits == "time" or name in said.because)
                 return "" if told and said.status == "waiting" else f"it waits for {awaits} {name}"
+            case "parked":
+                return "" if "a person " in said.because and said.status == "waiting" else "a person is asked"
             case "pending":
                 return self._wrong_wait(said)
             case _:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
 from podium.workflow.model import (
     AgentGroup,
     FailureAction,
@@ -80,6 +82,19 @@ def _with_failure_action(chance: random.Random, task_id: str, options: dict[str,
         )
         return [fallback, Task(id=task_id, on_failure=OnFailure(FailureAction.FALLBACK, fallback_id), **options)]
     return [Task(id=task_id, **options)]
+
+
+def with_questions(workflow: Workflow, chance: random.Random) -> Workflow:
+    """Return a workflow of which some tasks ask a person when they have failed, instead of failing it."""
+    asks = OnFailure(FailureAction.ASK)
+    fails = FailureAction.FAIL
+    tasks = (
+        msgspec.structs.replace(task, on_failure=asks)
+        if task.on_failure.action is fails and chance.random() < 0.5
+        else task
+        for task in workflow.tasks
+    )
+    return msgspec.structs.replace(workflow, tasks=tuple(tasks))
 
 
 def _fan(chance: random.Random, dependencies: list[Task]) -> dict[str, Any]:

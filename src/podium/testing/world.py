@@ -16,9 +16,10 @@ from msgspec import Raw
 from podium.agents.sdk import AgentDefinition
 from podium.clock import SECOND
 from podium.engine import inputs as inp
+from podium.engine.asking import asking
 from podium.engine.codec import decode_row, encode_input
 from podium.engine.explain import Sources, explain
-from podium.engine.recovery import Definitions, inline
+from podium.engine.recovery import Definitions, inline, restore
 from podium.engine.runtime import Engine, EngineSettings
 from podium.engine.shards import EVERY_SHARD
 from podium.engine.state import State
@@ -471,9 +472,20 @@ class World:
                 inp.Skip(path, "a person said so", "somebody"),
                 inp.Complete(path, Value(json=Raw(result)), "", "somebody"),
                 inp.Retry(task.id, "somebody"),
+                inp.Resolve(path, self.chance.choice(("retry", "fail")), "", "somebody"),
             )
         )
         await self._give(row.id, given)
+
+    async def _answer_all(self) -> None:
+        """Decide what is asked: once nothing goes wrong any more, a task that is tried again ends, or asks again."""
+        for row in await self.disk.executions(None, limit=1_000):
+            if ExecutionStatus(row.status) in FINAL_EXECUTION:
+                continue
+            found = await restore(self.disk, self._definitions, row.id)
+            for path in asking(found.state) if found is not None else ():
+                decision = self.chance.choice(("retry", "fail"))
+                await self._give(row.id, inp.Resolve(path, decision, "", "somebody"))
 
     async def _resume_all(self) -> None:
         for row in await self.disk.executions(None, (ExecutionStatus.PAUSED,)):
@@ -501,6 +513,8 @@ class World:
             await asyncio.sleep(self.chance.uniform(0.2, 1.8) * LOOK_SECONDS if not self.fate.calm else 30.0)
             if self.fate.calm:
                 await self._resume_all()
+                if self.fate.faults.steering:
+                    await self._answer_all()
             self._see_what_is_said()
             if not self._look_at_processes():
                 continue

@@ -84,6 +84,7 @@ class FailureAction(StrEnum):
     FAIL = "fail"  # the execution fails: live attempts settle, nothing new starts
     CONTINUE = "continue"  # what needs the result is skipped, the rest goes on: a partial result
     FALLBACK = "fallback"  # another task runs in its place, and its result stands for this one's
+    ASK = "ask"  # a person decides; until then the rest goes on
 
 
 class OnFailure(Struct, frozen=True, omit_defaults=True):

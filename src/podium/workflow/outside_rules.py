@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from podium.workflow.forms import schema_problems
-from podium.workflow.model import Task, TaskType
+from podium.workflow.model import FailureAction, Task, TaskType
 from podium.workflow.problems import Path, Problem, Problems, quoted
 from podium.workflow.units import parse_duration
 
@@ -66,6 +66,11 @@ def check_outside(task: Task, what: str, path: Path, problems: Problems) -> None
         if getattr(task, name) != getattr(_DEFAULTS, name):
             message = f"{what} is of type {task.type}: {quoted(_written(name))} means nothing there"
             problems.add(Problem("wrong-type-of-task", message, (*path, name), "take it out"))
+    if task.on_failure.action is FailureAction.ASK:
+        message = f"{what} is of type {task.type}: ask is what becomes of an agent's failure"
+        problems.add(
+            Problem("wrong-type-of-task", message, (*path, "on_failure"), "write fail, continue or a fallback")
+        )
     if task.type is TaskType.WAIT:
         _check_wait(task, what, path, problems, wants)
     else:

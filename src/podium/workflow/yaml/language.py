@@ -96,15 +96,18 @@ def retry_policy(reading: Reading, node: Node, path: Path) -> Any:
 FAILURE: Final = Table(
     (
         Field("fallback", v.text, "the task that runs in this one's place"),
-        Field("action", v.choice(FailureAction, "action"), "fail, continue or fallback"),
+        Field("action", v.choice(FailureAction, "action"), "fail, continue, ask or fallback"),
         Field("task", v.text, "the task of the action fallback"),
     ),
-    later=("ask", "compensate", "escalate"),
+    later=("compensate", "escalate"),
 )
 
 
+_IN_A_WORD: Final = ("fail", "continue", "ask")
+
+
 def on_failure(reading: Reading, node: Node, path: Path) -> Any:
-    """Read `fail`, `continue`, `fallback: TASK` or the same as a mapping."""
+    """Read `fail`, `continue`, `ask`, `fallback: TASK` or the same as a mapping."""
     if type(node) is Mapping:
         said = read_block(reading, node, path, FAILURE)
         if "fallback" in said and ("action" in said or "task" in said):
@@ -118,13 +121,11 @@ def on_failure(reading: Reading, node: Node, path: Path) -> Any:
     word, _, task = (part.strip() for part in written.partition(":"))
     if word == "fallback" and task:
         return OnFailure(action=FailureAction.FALLBACK, task=task)
-    if written in ("fail", "continue"):
+    if written in _IN_A_WORD:
         return OnFailure(action=FailureAction(written))
-    if written == "ask":
-        return v.not_in_this_version(reading, f"{shown_path(path)}: ask", node, path)
     if word == "fallback":
         return reading.wrong_value("fallback names no task", node, path, "write {fallback: TASK}")
-    hint = reading.problems.suggest(written, ("fail", "continue")) or "write fail, continue or {fallback: TASK}"
+    hint = reading.problems.suggest(written, _IN_A_WORD) or "write fail, continue, ask or {fallback: TASK}"
     return reading.wrong_value(f"there is no action {quoted(written)}", node, path, hint)
 
 
@@ -184,7 +185,7 @@ TASK: Final = Table(
         Field("estimated_duration", v.duration, "what one instance is expected to take, for plans and simulations"),
         Field("priority", v.priority, "0 to 100, larger is sooner; or low, normal, high, critical"),
         Field("resources", resources, "what an attempt needs of its agent"),
-        Field("on_failure", on_failure, "fail, continue, or {fallback: TASK}"),
+        Field("on_failure", on_failure, "fail, continue, ask, or {fallback: TASK}"),
         Field("run_if", v.choice(RunIf, "condition"), "all_succeeded, or all_done: whatever became of them"),
         Field("grows", v.boolean, "whether its result may add tasks to the running graph"),
         Field("rate_limit", rate_limit, 'at most so many attempts of a key within a time: "10/s"'),

@@ -56,7 +56,7 @@ BLOCKS: Final = (
     ),
     Block("retry", "`retry`", "Of a task.", language.RETRY, examples.RETRY, model.RetryPolicy),
     Block(
-        "failure", "`on_failure`", "Of a task; in short `fail`, `continue` or `fallback: TASK`.",
+        "failure", "`on_failure`", "Of a task; in short `fail`, `continue`, `ask` or `fallback: TASK`.",
         language.FAILURE, examples.FAILURE,
     ),
     Block("cache", "`cache`", "Of a task; in short its key.", declarations.CACHE, examples.CACHE, model.CachePolicy),

@@ -151,7 +151,7 @@ def _on_failure() -> Shape:
     for name in ("action", "task"):
         both = {"required": ["fallback", name], "properties": {**said, name: {"type": "string"}}}
         block.setdefault("allOf", []).append({"not": both})
-    return {"anyOf": [{"enum": ["fail", "continue"]}, in_short, block]}
+    return {"anyOf": [{"enum": ["fail", "continue", "ask"]}, in_short, block]}
 
 
 def _rate_limit() -> Shape:
