@@ -73,6 +73,15 @@ class ModelConformance:
             assert (await store.cursor(NAME, 1), await asked(store)) == (7, [("a", 1), ("b", 3)])
 
     @asynchronous
+    async def test_places_may_be_large(self, store_factory: StoreFactory) -> None:
+        async with opened(store_factory) as scribe:
+            large = 2**62
+            await scribe.store.save_cursor(NAME, 1, large)
+            assert await scribe.store.cursor(NAME, 1) == large
+            assert await scribe.store.put_model(NAME, 1, large + 1, entries({"a": 1}), before=large)
+            assert await scribe.store.cursor(NAME, 1) == large + 1
+
+    @asynchronous
     async def test_what_is_put_durably_is_put_by_the_same_rules(self, store_factory: StoreFactory) -> None:
         async with opened(store_factory) as scribe, reopened(store_factory, scribe.store) as other:
             assert await scribe.store.put_model(NAME, 1, 1, entries({"a": 1, "b": 1}), before=0, durable=True)

@@ -162,7 +162,7 @@ SELECT count(*) FROM dropped;
 SELECT position FROM cursors WHERE name = $1 AND shard = $2;
 
 -- name: save_cursor
-INSERT INTO cursors (name, shard, position) VALUES ($1, $2, greatest($3, 0))
+INSERT INTO cursors (name, shard, position) VALUES ($1, $2, greatest($3::bigint, 0))
 ON CONFLICT (name, shard) DO UPDATE SET position = greatest(cursors.position, excluded.position);
 
 -- name: counter
