@@ -17,7 +17,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from podium.agents.sdk import AgentDefinition
+from podium.ids import execution_id_for
 from podium.store.memory import MemoryStore
+from podium.store.protocol import DEFAULT_TENANT
 from podium.testing.busworld import BusWorld
 from podium.testing.code import own_folder
 from podium.testing.faults import (
@@ -31,6 +33,7 @@ from podium.testing.faults import (
     has_replicas,
 )
 from podium.testing.limits import with_limits
+from podium.testing.outside import with_waits
 from podium.testing.repeats import NotIdempotent
 from podium.testing.replicaworld import ReplicaWorld
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
@@ -92,13 +95,15 @@ def simulate(
     strikes: int | None = None,
     replicas: int | None = None,
     limits: float = 0.0,
+    waits: float = 0.0,
 ) -> Report:
     """Run one simulated world.
 
     Without a workflow the run draws one; without faults it draws from `swarm` those that it has (a bus only for
     scripted agents). Of these the kinds in `without` never strike, and no more than `strikes` altogether. `given` is
     the executions' input, JSON. `code` are agents by type whose own functions run, in an empty folder; without it the
-    agents are scripted. `limits` is the share of drawn workflows that get limits by key. Raises WorkflowInvalidError.
+    agents are scripted. `limits` is the share of drawn workflows that get limits by key, `waits` that of those
+    that get tasks which no agent does. Raises WorkflowInvalidError.
     """
     if workflow is not None:
         validate(workflow)
@@ -121,6 +126,9 @@ def simulate(
             own = with_limits(own, drawing)
         if workflow is None and chosen.steering:  # somebody is there to be asked
             own = with_questions(own, random.Random(f"questions {seed}"))
+        drawing = random.Random(f"waits {seed}")
+        if workflow is None and drawing.random() < waits:
+            own = with_waits(own, drawing, [execution_id_for(DEFAULT_TENANT, "order-0")])
         options: dict[str, Any] = {"given": given, "code": code, "pooled": workflow is None}
         if replicas is not None or has_replicas(chosen):
             world: World = ReplicaWorld(loop, own, chosen, replicas=replicas, **options)

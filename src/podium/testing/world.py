@@ -36,6 +36,7 @@ from podium.testing.ledger import MemoryLedger, Told
 from podium.testing.limits import LimitModel
 from podium.testing.link import JumpingClock, Link, named
 from podium.testing.oracle import Examination, miscounted, unexplained, unreturned
+from podium.testing.outside import something_from_outside
 from podium.testing.performing import Performer
 from podium.testing.repeats import Repeats
 from podium.testing.scripts import Script
@@ -83,6 +84,7 @@ class World:
         self.loop = loop
         self.chance = loop.chance
         self.workflow = workflow
+        self._has_waits = not all(task.needs_agent for task in workflow.tasks)
         self.transcript: list[tuple[float, str]] = []
         self.broken: list[str] = []
         self.executions: dict[str, str] = {}
@@ -459,6 +461,13 @@ class World:
             return
         await self._give(row.id, given)
 
+    async def _speak(self) -> None:
+        """Somebody says what a task that no agent does may wait for."""
+        rows = await self.disk.executions(None, limit=1_000)
+        given = something_from_outside(self.workflow, self.chance)
+        if rows and given is not None:
+            await self._give(self.chance.choice(rows).id, given)
+
     async def _steer(self) -> None:
         """Somebody decides about a task of some execution, whether or not that fits."""
         rows = await self.disk.executions(None, limit=1_000)
@@ -520,6 +529,8 @@ class World:
                 continue
             if self.fate.strikes("meddling"):
                 await self._meddle()
+            if self._has_waits:
+                await self._speak()
             if self.fate.strikes("steering"):
                 await self._steer()
             if self.fate.strikes("stall"):
