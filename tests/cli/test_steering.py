@@ -137,7 +137,8 @@ def test_who_is_asked_has_a_failed_task_tried_again(shell: Shell) -> None:
     running = asked(shell)
     assert shell.status() == "running"
     assert "a person is asked" in " ".join("\n".join(shell("explain", "last", "send").out).split())
-    assert "waiting" in "\n".join(shell("ps").out) + "\n".join(shell("status", "last").out)
+    assert " asks " in "\n".join(shell("ps").out)
+    assert "asks: " in "\n".join(shell("status", "last").out)
     shell("retry", "last", "--task", "send")
     assert running.wait() == 0
     assert shell.json("status", "last")["tasks"]["send"]["attempts"] == 2

@@ -8,8 +8,9 @@ from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.asking import asking
 from podium.engine.reconciliation import contradictions, nothing_to_wait_for
+from podium.engine.steering import rerun_of
 from podium.workflow.model import FailureAction, OnFailure
-from tests.engine.playing import Play, check_history, check_state
+from tests.engine.playing import Play, check_history, check_state, json_value
 from tests.engine.test_steering import ignored, play_of, task
 
 ASK = OnFailure(FailureAction.ASK)
@@ -91,3 +92,23 @@ def test_a_retry_from_a_parked_task_asks_nothing_any_more() -> None:
     assert play.ready() == ["x", "y"]
     check_state(play)
     check_history(play)
+
+
+def test_of_what_nobody_knows_whether_it_was_done_a_person_is_asked() -> None:
+    play = play_of(task("x", on_failure=ASK, idempotent=False))
+    play.grant("x")
+    play.give(inp.Lost("x", 1, "its agent is gone"))
+    assert asking(play.state) == ["x"]
+    found = play.state.tasks["x"].error
+    assert found is not None
+    assert found.type == "OutcomeUnknown"
+    play.give(inp.Complete("x", json_value("it was done"), by="maren"))
+    assert str(play.status) == "completed"
+    check_history(play)
+
+
+def test_a_task_that_is_marked_idempotent_is_not_warned_of() -> None:
+    play = play_of(task("x", idempotent=True), task("y", "x"))
+    play.run("x")
+    play.run("y")
+    assert rerun_of(play.state, "x").not_idempotent == ("y",)

@@ -21,6 +21,7 @@ _EXPLAINED = 30
 WAITING = "waiting"
 INTERRUPTED = "interrupted"
 DAMAGED = "damaged"
+ASKS = "asks"
 _GOING_ON = ("running", "pausing", "failing", "cancelling")
 
 
@@ -154,7 +155,7 @@ def _print_rows(rows: list[ExecutionRow], shown: dict[str, str], now_us: int) ->
     from podium.cli.times import between_us
 
     colors = {"completed": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", INTERRUPTED: "yellow"}
-    colors[DAMAGED] = "red"
+    colors[DAMAGED], colors[ASKS] = "red", "blue"
     cells = [
         (
             row.id,
@@ -174,6 +175,8 @@ def _print_rows(rows: list[ExecutionRow], shown: dict[str, str], now_us: int) ->
     )  # fmt: skip
     if WAITING in shown.values():
         say(wrapped("the waiting ones begin when fewer executions are at work; `podium explain ID` says more"))
+    if ASKS in shown.values():
+        say(wrapped("those that ask wait for a person; `podium waiting` lists what they ask", indent=""))
     if INTERRUPTED in shown.values():
         say(wrapped("no process runs the interrupted ones; `podium resume ID` goes on with one", indent=""))
     if DAMAGED in shown.values():
@@ -190,7 +193,9 @@ async def _shown_statuses(podium: Podium, rows: list[ExecutionRow]) -> dict[str,
             shown[row.id] = WAITING
         if row.status in _finished() or not row.sequence:
             continue
-        if row.status in _GOING_ON and not owned:
+        if row.status == "running" and (owned or not row.active) and _summary(row).get("people"):
+            shown[row.id] = ASKS
+        elif row.status in _GOING_ON and not owned:
             shown[row.id] = INTERRUPTED
         try:
             await podium.store.load(row.id)

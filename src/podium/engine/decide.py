@@ -255,7 +255,7 @@ def _what_next(state: State, task: TaskState, number: int, error: ErrorInfo, how
     policy = task.compiled.policy
     if how in _OUTCOME_UNKNOWN and task.compiled.spec.idempotent is False:
         text = f"nobody knows whether it was done, and it isn't idempotent, so it isn't begun again: {error.message}"
-        return ev.TaskFailed(task.path, ErrorInfo("OutcomeUnknown", text, error.traceback, retryable=False))
+        return finally_failed(task, ErrorInfo("OutcomeUnknown", text, error.traceback, retryable=False))
     if how in _CRASHES:
         crashes, limit = task.crashes + 1, state.definition.workflow.config.max_crashes
         if crashes >= limit:

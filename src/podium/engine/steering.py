@@ -205,8 +205,5 @@ def rerun_of(state: State, path: str = "") -> Rerun:
     first = tuple(task.path for task in goes_on if not task.number and task.fan is None)
     going = {task.path for task in goes_on}
     kept = tuple(name for name in state.definition.tasks if name not in going)
-    return Rerun(again, first, kept, tuple(name for name in again if not _idempotent(state.tasks[name])))
-
-
-def _idempotent(task: TaskState) -> bool:
-    return bool(getattr(task.compiled.spec, "idempotent", False))
+    unmarked = tuple(name for name in again if not state.tasks[name].compiled.spec.idempotent)
+    return Rerun(again, first, kept, unmarked)
