@@ -74,7 +74,7 @@ class Agent:
 
     def fits(self, ready: ReadyTask) -> bool:
         """Whether a task of its kind may go to it now, if it has a slot."""
-        if not self.suits(ready):
+        if (ready.capabilities or ready.version) and not self.suits(ready):
             return False
         if self.circuit is not None and not self.circuit.admits(ready.circuit):
             return False
