@@ -190,7 +190,7 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
         case ev.TaskEscalated():
             return event.task, f"no answer yet: {event.to} is asked"
         case ev.TaskCompleted() if event.by:
-            return event.task, f"completed{_who(event.by)}{_because(event.reason)}"
+            return event.task, f"{_by_hand(state.tasks.get(event.task))}{_who(event.by)}{_because(event.reason)}"
         case ev.TaskCompleted():
             return event.task, f"completed{_after(state.tasks.get(event.task))}"
         case ev.FanOutCompleted():
@@ -221,6 +221,11 @@ def _grown(event: ev.GraphGrown) -> str:
     names = ", ".join(task.id for task in event.tasks[:_NAMED])
     more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
     return f"adds {names}{more}" if count else f"has {', '.join(list(event.dependencies)[:_NAMED])} wait for more"
+
+
+def _by_hand(task: TaskState | None) -> str:
+    answered = task is not None and task.reason.startswith("answered ")
+    return "answered" if answered else "completed"
 
 
 def _after(task: TaskState | None) -> str:
