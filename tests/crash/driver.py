@@ -108,6 +108,20 @@ def _workflow(scenario: str) -> Workflow:
             Task(id="join", agent="worker", function="rescue", dependencies=("plan", "rescue"), payload={}),
         )
         return Workflow(name="grow", agents=group, tasks=tasks)
+    if scenario == "child":
+        part = (
+            Task(id="describe", agent="worker", payload={}),
+            Task(id="each", agent="worker", function="double", for_each=[1, 3], payload={"item": "${item}"}),
+        )
+        doomed = Workflow(name="doomed", agents=group, tasks=(Task(id="doomed", agent="worker", payload={}),))
+        tasks = (
+            Task(id="describe", agent="worker", payload={}),
+            Task(id="sub", dependencies=("describe",), payload={"text": "${tasks.describe.result}"},
+                 workflow=Workflow(name="part", agents=group, tasks=part)),
+            Task(id="lost", workflow=doomed, retry=SOON, on_failure=OnFailure(FailureAction.CONTINUE)),
+            Task(id="join", agent="worker", function="rescue", dependencies=("sub",), payload={}),
+        )  # fmt: skip
+        return Workflow(name="child", agents=group, tasks=tasks)
     tasks = (
         Task(id="split", agent="worker", payload={}),
         Task(id="each", agent="worker", function="double", for_each="${tasks.split.result}", retry=SOON,

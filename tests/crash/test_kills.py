@@ -138,3 +138,28 @@ def grown_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     found = results(folder)
     assert found["tasks"]["each"] == ("completed", [2, 6])
     return found
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("at_event", [2, 5, 9, 14, 20, 27, 33])
+def test_children_come_to_the_same_end_whenever_their_process_is_killed(
+    tmp_path, children_undisturbed, point, at_event
+):
+    kills = int(drive(tmp_path, "child", point, at_event) == KILLED)
+    if kills:
+        assert drive(tmp_path, "child") == 0
+    found = results(tmp_path)
+    assert found == children_undisturbed
+    check(tmp_path, kills)
+
+
+@pytest.fixture(scope="session")
+def children_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the run with children comes to without a fault."""
+    folder = tmp_path_factory.mktemp("children")
+    assert drive(folder, "child") == 0
+    check(folder, 0)
+    found = results(folder)
+    assert found["tasks"]["sub"][1]["each"] == [2, 6]
+    assert found["tasks"]["lost"][0] == "failed"
+    return found

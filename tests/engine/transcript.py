@@ -26,6 +26,7 @@ import msgspec
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.assignments import arguments_of, execution_result
+from podium.engine.children import id_of
 from podium.engine.commands import Assign, Command, Stop
 from podium.engine.expansions import without_growth
 from podium.engine.explain import Sources, explain, headline
@@ -141,7 +142,10 @@ def _input(play: Play, word: str, words: list[str], line: str) -> inp.Input:
         case "ended":
             value = _value(" ".join(words[3:])) if len(words) > 3 else None
             failed = ErrorInfo("ValueError", "boom") if words[2] != "completed" else None
-            return inp.Ended(words[0], words[1], words[2], value, failed)
+            other = words[1]
+            if other.startswith("child-"):
+                other = id_of(play.state, play.state.tasks[words[0]], int(other.removeprefix("child-")))
+            return inp.Ended(words[0], other, words[2], value, failed)
         case "signal":
             return inp.Signal(words[0], _value(line.split(maxsplit=2)[2] if len(words) > 1 else "null"))
         case _:
@@ -194,6 +198,10 @@ def _letter(letter: Letter) -> str:
             return f"! ask {letter.to} to tell {task} of its end"
         case inp.Ended(task=task, status=status):
             return f"! tell {task} of {letter.to} that this one is {status}"
+        case inp.Start(workflow=workflow, timeout_seconds=seconds):
+            return f"! begin {workflow}{f' with {seconds:g} s' if seconds is not None else ''} as {letter.to}"
+        case inp.Cancel(reason, force):
+            return f"! cancel {letter.to}{' by force' * force} ({reason})"
         case _:
             raise AssertionError(f"a letter holds no {type(given).__name__}")
 

@@ -16,6 +16,7 @@ from podium.workflow.model import (
     Escalation,
     FailureAction,
     OnFailure,
+    ParentClose,
     RetryPolicy,
     RunIf,
     Task,
@@ -38,10 +39,14 @@ _RETRIES = st.sampled_from(
 )
 
 
+_CHILD = Workflow(name="child", tasks=(Task(id="x", agent_type="worker"),))
 _OUTSIDE: list[dict[str, Any]] = [
     {"type": TaskType.WAIT, "signal": "s"},
     {"type": TaskType.WAIT, "signal": "s", "accept": "signal.value.n > 1"},
     {"type": TaskType.WAIT, "wait_for": 5.0},
+    {"workflow": _CHILD},
+    {"workflow": _CHILD, "parent_close": ParentClose.TERMINATE, "retries": 1},
+    {"workflow": _CHILD, "parent_close": ParentClose.ABANDON, "retries": 1},
     {"type": TaskType.WAIT, "until": "2023-11-14T22:13:30Z"},
     {"type": TaskType.WAIT, "execution": "e-2"},
     {"type": TaskType.HUMAN, "assignee": "ann", "escalation": Escalation(4.0, "bob")},
@@ -294,6 +299,11 @@ def _strange(draw: st.DataObject, play: Play) -> inp.Input:
 
 def _end_a_wait(play: Play) -> None:
     """Let what the first waiting task waits for come."""
+    for path in play.state.children:  # an end waits for them, whatever else there is
+        wait = play.state.tasks[path].wait
+        assert wait is not None
+        play.give(what_comes(path, wait.awaits, wait.name, True))
+        return
     ((awaits, name), paths) = next(iter(play.state.waiting.items()))
     if awaits == "time":
         play.now_us = max(play.state.next_timer_us() or 0, play.now_us)

@@ -9,7 +9,16 @@ import pytest
 from podium.testing.faults import BUS_KINDS, FIRST_SWARM, NO_FAULTS, REPLICA_KINDS, Faults
 from podium.testing.simulation import simulate
 from podium.testing.workflows import random_workflow
-from podium.workflow.model import AgentGroup, FailureAction, OnFailure, RetryPolicy, Task, Workflow
+from podium.workflow.model import (
+    AgentGroup,
+    FailureAction,
+    OnFailure,
+    ParentClose,
+    RetryPolicy,
+    RunIf,
+    Task,
+    Workflow,
+)
 from podium.workflow.validation import validate
 
 QUICK_CHUNKS, QUICK = 8, 50
@@ -121,3 +130,31 @@ def test_graphs_that_grow_are_sound_under_faults():
         assert report.sound, str(report)
         grew += "each.1.each_part0" in str(report.transcript)
     assert grew > 20
+
+
+def test_child_workflows_are_sound_under_faults():
+    agents = {kind: AgentGroup(kind, kind, 2) for kind in ("porter", "clerk")}
+    inner = Workflow(name="inner", agents=agents, tasks=(Task(id="deep", agent="clerk", function="big"),))
+    part = Workflow(
+        name="part",
+        agents=agents,
+        tasks=(Task(id="a", agent="porter"), Task(id="b", dependencies=("a",), workflow=inner)),
+    )
+    doomed = Workflow(name="lost", agents=agents, tasks=(Task(id="doomed", agent="clerk", function="doomed"),))
+    workflow = Workflow(
+        name="parent",
+        agents=agents,
+        tasks=(
+            Task(id="first", agent="porter"),
+            Task(id="sub", dependencies=("first",), workflow=part, retry=RetryPolicy(max_attempts=3)),
+            Task(id="lost", workflow=doomed, retry=RetryPolicy(max_attempts=2), parent_close=ParentClose.TERMINATE,
+                 on_failure=OnFailure(FailureAction.CONTINUE)),
+            Task(id="report", agent="clerk", dependencies=("sub", "lost"), run_if=RunIf.ALL_DONE),
+        ),
+    )  # fmt: skip
+    ended = 0
+    for seed in range(40):
+        report = simulate(validate(workflow), seed=seed)
+        assert report.sound, str(report)
+        ended += ":sub:1" in str(report.transcript)
+    assert ended > 20

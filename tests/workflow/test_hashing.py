@@ -28,6 +28,7 @@ from podium.workflow.model import (
     InputParameter,
     OnFailure,
     OrchestrationPattern,
+    ParentClose,
     RateLimit,
     ResourceRequirements,
     RetryPolicy,
@@ -162,6 +163,8 @@ TASK_CHANGES: dict[str, Any] = {
     "form": {},
     "assignee": "x",
     "escalation": Escalation(3.0, "x"),
+    "workflow": Workflow(name="child", tasks=(Task(id="x"),)),
+    "parent_close": ParentClose.ABANDON,
 }
 WORKFLOW_CHANGES: dict[str, Any] = {
     "name": "other",

@@ -6,6 +6,7 @@ It looks only at the work lists that `evolve` keeps, and is called again until i
 
 from __future__ import annotations
 
+from podium.engine import children
 from podium.engine import events as ev
 from podium.engine.asking import finally_failed
 from podium.engine.outside import Taken, begin
@@ -20,9 +21,9 @@ def advance(state: State, now_us: int) -> list[ev.Event]:
     """Return the next events that the state itself implies; an empty list when it is quiet."""
     match state.status:
         case ExecutionStatus.CANCELLING:
-            return [] if state.live else [ev.ExecutionCancelled()]
+            return [] if state.live or state.children else [ev.ExecutionCancelled()]
         case ExecutionStatus.FAILING:
-            return [] if state.live else [ev.ExecutionFailed()]
+            return [] if state.live or state.children else [ev.ExecutionFailed()]
         case status if status not in DECIDING:
             return []
     if state.fatal is not None:
@@ -57,6 +58,8 @@ def _look_at_eligible(state: State, now_us: int) -> list[ev.Event]:
             events.append(event)
             if isinstance(event, ev.TaskSkipped | ev.TaskFailed):  # a fallback whose instances a retry opened again
                 events += [ev.TaskCancelled(i.path) for i in unfinished_instances(state, task)]
+        elif task.compiled.child is not None:
+            events += children.begin(state, task, now_us)
         elif task.compiled.outside is not None:
             events += begin(state, task, now_us, taken)
         elif len(ready) < room and _fits_its_fan(task, ready):

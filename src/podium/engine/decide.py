@@ -13,9 +13,9 @@ from typing import Any
 from zlib import crc32
 
 from podium.clock import seconds_to_us
+from podium.engine import children, outside, steering
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine import outside, steering
 from podium.engine.asking import finally_failed, resolve
 from podium.engine.growing import GrowthRefused, growth_of
 from podium.engine.state import WAIT_TIMERS, State, TaskState, unfinished_instances
@@ -58,6 +58,7 @@ def _start(state: State, given: inp.Start, now_us: int) -> list[ev.Event]:
             preferred_agent=given.preferred_agent,
             schedule=given.schedule,
             begins_us=begins_us,
+            parent=given.parent,
         )
     ]
 
@@ -90,6 +91,7 @@ def _cancel(state: State, given: inp.Cancel, now_us: int) -> list[ev.Event]:
         events += _end_all_attempts(
             state, ErrorInfo("Cancelled", given.reason or "cancelled by force", retryable=False)
         )
+        events += [ev.TaskCancelled(path) for path in sorted(state.children)]
     return events
 
 
@@ -108,7 +110,15 @@ def _await(state: State, given: inp.Await, now_us: int) -> list[ev.Event]:
 
 
 def _ended(state: State, given: inp.Ended, now_us: int) -> list[ev.Event]:
-    return outside.ended(state, given)
+    task = state.tasks.get(given.task)
+    if task is None or task.compiled.child is None:
+        return outside.ended(state, given)
+    events = children.ended(state, task, given)
+    if not events:
+        return [ev.InputIgnored("the task doesn't wait for that child any more", given.task)]
+    if len(events) == 1:
+        events.append(_what_next(state, task, task.number, children.error_of(given), "error", now_us))
+    return events
 
 
 # --- attempts ----------------------------------------------------------------------------------------------------
@@ -309,7 +319,7 @@ def _tick(state: State, given: inp.Tick, now_us: int) -> list[ev.Event]:
 
 def _task_timer(state: State, task: TaskState, kind: str, number: int, now_us: int) -> list[ev.Event]:
     if kind == "retry":
-        return [ev.TasksReady((task.path,))]
+        return [ev.TasksReady((task.path,)) if task.compiled.child is None else ev.ChildDue(task.path)]
     if kind in WAIT_TIMERS:
         return outside.time_has_come(task, kind)
     if kind == "attempt":

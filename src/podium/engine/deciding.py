@@ -25,7 +25,7 @@ from podium.engine.state import State
 from podium.engine.step import step
 from podium.exceptions import CorruptHistoryError
 from podium.ids import PLACEMENT_SHARD
-from podium.store.protocol import CounterChange
+from podium.store.protocol import Blob, CounterChange
 
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 
@@ -87,7 +87,7 @@ class Deciding:
             _pin(state, given, arrival)
         decision = step(state, given, now_us)
         batch.add(arrival, state, before, decision, now_us)
-        batch.letters += [letter.row(state.tenant, now_us) for letter in letters_of(state, given, decision.events)]
+        self._write_letters(state, given, decision.events, now_us)
         self._staffing.follow(state, given, decision.events)
         if not self._shards.leads:
             changes = self._exports.take()
@@ -100,6 +100,13 @@ class Deciding:
             self._adopted(state)
         if state.definition.workflow.config.max_concurrent_executions is not None:
             batch.counters += _counted(state, given, decision.events)
+
+    def _write_letters(self, state: State, given: inp.Input, events: list[ev.Event], now_us: int) -> None:
+        """Have go with the batch what an execution says to others because of an input."""
+        batch = self._batches.filling
+        for letter in letters_of(state, given, events):
+            batch.letters.append(letter.row(state.tenant, now_us))
+            batch.blobs += [Blob(state.tenant, digest, content) for digest, content in letter.blobs]
 
     def _state_for(self, arrival: Arrival) -> State | None:
         """Return the state that an arrival is for; None when it must be loaded first or can't be."""

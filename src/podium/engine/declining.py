@@ -11,7 +11,7 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, Batches
 from podium.engine.dispatch import Dispatcher
 from podium.engine.intake import Intake
-from podium.engine.letters import refusal
+from podium.engine.letters import no_child, refusal
 from podium.engine.residency import Residency
 from podium.engine.shards import OwnedShards
 from podium.engine.state import State
@@ -65,6 +65,9 @@ class Declining:
             letter = refusal(arrival.given, arrival.execution, str(error))
             self._batches.filling.refusals.append(letter.row(arrival.tenant, 0))
         if isinstance(arrival.given, inp.Start):
+            word = no_child(arrival.given, arrival.execution, str(error))
+            if word is not None and arrival.inbox_id and self._shards.owns(arrival.execution):
+                self._batches.filling.refusals.append(word.row(arrival.tenant, 0))
             self.start_refused(arrival.execution)
             self._watchers.unsure([arrival.execution])
         if arrival.agent:

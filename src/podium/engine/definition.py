@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from podium.workflow.expressions import (
     compile_template,
     without_secrets,
 )
+from podium.workflow.hashing import encode_workflow
 from podium.workflow.model import FailureAction, RetryPolicy, Task, Workflow
 
 FAN_OUT_WINDOW = 1_000  # instances of one task in flight at once, where `max_parallel` says nothing
@@ -32,8 +34,8 @@ class CompiledTask:
     """One task with what the engine asks of it again and again."""
 
     __slots__ = (
-        "agent_type", "arguments", "bounds", "capabilities", "condition", "constant_arguments", "dependents", "env",
-        "fallback", "function", "id", "items", "needs", "outside", "policy", "priority", "reads", "secret_env",
+        "agent_type", "arguments", "bounds", "capabilities", "child", "condition", "constant_arguments", "dependents",
+        "env", "fallback", "function", "id", "items", "needs", "outside", "policy", "priority", "reads", "secret_env",
         "secret_texts", "spec", "stands_in_for", "undoes", "version", "window",
     )  # fmt: skip
 
@@ -69,16 +71,32 @@ class CompiledTask:
         self.fallback = task.on_failure.task if task.on_failure.action == FailureAction.FALLBACK else None
         self.stands_in_for: str | None = None
         self.undoes: str | None = None  # the task that it compensates: it doesn't run by itself
-        self.outside = None if task.needs_agent else Outside(task)
+        self.child = None if task.workflow is None else Child(task.workflow)
+        self.outside = None if task.needs_agent or self.child is not None else Outside(task)
         read = [*(self.condition.references if self.condition else ())]
         read += [reference for key in key_templates(self.bounds) for reference in key.references]
         read += self.outside.references if self.outside else ()
+        if self.child is not None and self.arguments is not None:  # when it is decided that it starts, it has its input
+            read += self.arguments.references
         self.reads = _tasks_read(read, self.items)
+        if self.child is not None and self.arguments is None:
+            self.reads |= frozenset({"", *task.dependencies})
 
     @property
     def spare(self) -> bool:
         """Whether the task doesn't run in the course of things: it stands in for another one, or undoes it."""
         return self.stands_in_for is not None or self.undoes is not None
+
+
+class Child:
+    """The workflow that a task is, as it is stored."""
+
+    __slots__ = ("digest", "encoded", "workflow")
+
+    def __init__(self, workflow: Workflow) -> None:
+        self.workflow = workflow
+        self.encoded = encode_workflow(workflow)
+        self.digest = sha256(self.encoded).hexdigest()
 
 
 class Outside:

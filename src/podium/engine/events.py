@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from podium.engine.inputs import Parent
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.model import Task
@@ -29,6 +30,7 @@ class ExecutionStarted(Struct, frozen=True, omit_defaults=True, tag_field="event
     preferred_agent: str = ""
     schedule: str = ""
     begins_us: int | None = None  # tasks start from then on
+    parent: Parent | None = None
 
 
 class ExecutionDue(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_due"):
@@ -166,6 +168,33 @@ class TaskWaiting(Struct, frozen=True, omit_defaults=True, tag_field="event", ta
     timeout_us: int = 0  # when it is waited for no more
     escalates_us: int = 0  # when somebody else is asked,
     escalates_to: str = ""  # and who
+
+
+class ChildStarted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="child_started"):
+    """The task is an execution of its own: this one, its `number`-th."""
+
+    task: str
+    number: int
+    execution: str
+    input: Value = NULL
+    priority: int = 50
+    timeout_seconds: float | None = None
+
+
+class ChildEnded(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="child_ended"):
+    """The task's child has ended so."""
+
+    task: str
+    number: int
+    execution: str
+    status: str
+    error: ErrorInfo | None = None
+
+
+class ChildDue(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="child_due"):
+    """The time has come to start another child."""
+
+    task: str
 
 
 class SignalTaken(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="signal_taken"):
@@ -311,6 +340,9 @@ Event = (
     | FanOutCompleted
     | RetryScheduled
     | TaskWaiting
+    | ChildStarted
+    | ChildEnded
+    | ChildDue
     | SignalTaken
     | TaskEscalated
     | TaskCompleted

@@ -17,7 +17,7 @@ from podium.engine.grown import grow
 from podium.engine.state import Attempt, FanOut, State, TaskState, unfinished_instances
 from podium.engine.transitions import AttemptStatus, check_attempt_move
 from podium.exceptions import IllegalTransitionError
-from podium.workflow.model import ExecutionStatus, FailureAction, TaskStatus
+from podium.workflow.model import ExecutionStatus, FailureAction, ParentClose, TaskStatus
 
 ATTEMPT_ENDS = {
     "error": AttemptStatus.FAILED,
@@ -48,6 +48,9 @@ def _started(state: State, event: ev.ExecutionStarted, now_us: int) -> None:
     state.priority = event.priority
     state.preferred_agent = event.preferred_agent
     state.schedule = event.schedule
+    state.origin = event.parent
+    if event.parent is not None:
+        state.awaiters[event.parent.execution, event.parent.task] = event.parent.number
     state.created_us = now_us
     state.timeout_us = None if event.deadline_us is None else event.deadline_us - (event.begins_us or now_us)
     _set_deadline(state, event.deadline_us)
@@ -168,6 +171,7 @@ def _begin_anew(state: State, task: TaskState) -> None:
     state.drop_instances(task)
     state.wait_for(task, None)
     task.generation += 1
+    task.child = ""
     task.failures = task.crashes = task.interruptions = 0
     task.result = task.error = task.checkpoint = task.substitute = None
     task.saved, task.reason = (0, 0), ""
@@ -177,6 +181,7 @@ def _begin_anew(state: State, task: TaskState) -> None:
 def _reopen(state: State, task: TaskState) -> None:
     state.move_task(task, TaskStatus.PENDING)
     task.failures = task.crashes = task.interruptions = 0
+    task.child = ""
     task.error, task.substitute, task.reason = None, None, ""
     task.finished_us = task.deadline_us = 0
 
@@ -353,6 +358,29 @@ def _waiting(state: State, event: ev.TaskWaiting, now_us: int) -> None:
     _begin(state, task, now_us)
 
 
+def _child_started(state: State, event: ev.ChildStarted, now_us: int) -> None:
+    task = state.tasks[event.task]
+    task.number = event.number
+    task.child = event.execution
+    if task.compiled.spec.parent_close is not ParentClose.ABANDON:
+        state.children[task.path] = None
+
+
+def _child_ended(state: State, event: ev.ChildEnded, now_us: int) -> None:
+    task = state.tasks[event.task]
+    task.child = ""
+    state.children.pop(task.path, None)
+    state.wait_for(task, None)
+    if event.status != ExecutionStatus.COMPLETED:
+        task.failures += 1
+        task.error = event.error
+
+
+def _child_due(state: State, event: ev.ChildDue, now_us: int) -> None:
+    state.move_task(state.tasks[event.task], TaskStatus.PENDING)
+    state.eligible[event.task] = None
+
+
 def _signal_taken(state: State, event: ev.SignalTaken, now_us: int) -> None:
     kept = state.signals[event.name]
     del kept[event.sequence]
@@ -474,6 +502,7 @@ def _end(state: State, task: TaskState, status: TaskStatus, now_us: int) -> None
     state.move_task(task, status)
     if task.wait is not None:
         state.wait_for(task, None)
+    state.children.pop(task.path, None)
     task.finished_us = now_us
     parent = task.parent
     if parent is None:
@@ -609,6 +638,9 @@ _EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
     ev.FanOutCompleted: _fan_out_completed,
     ev.RetryScheduled: _retry_scheduled,
     ev.TaskWaiting: _waiting,
+    ev.ChildStarted: _child_started,
+    ev.ChildEnded: _child_ended,
+    ev.ChildDue: _child_due,
     ev.SignalTaken: _signal_taken,
     ev.TaskEscalated: _escalated,
     ev.TaskCompleted: _task_completed,

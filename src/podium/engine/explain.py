@@ -19,6 +19,7 @@ from podium.workflow.model import ExecutionStatus, TaskStatus
 from podium.workflow.units import format_duration
 
 NO_OWNER = "no process runs this execution at the moment; `podium resume {id}` goes on with it"
+PAUSES = (ExecutionStatus.PAUSING, ExecutionStatus.PAUSED)
 _SHOWN = 5
 
 
@@ -43,6 +44,8 @@ def headline(state: State, now_us: int, owned: bool = True) -> str:
     text = f"{state.status}: {done} of {state.total} done"
     if state.counts[TaskStatus.FAILED]:
         text += f", {state.counts[TaskStatus.FAILED]} failed"
+    if state.origin is not None:
+        text = f"child of {state.origin.execution} ({state.origin.task}); {text}"
     if state.final:
         took = _lasting((state.finished_us or now_us) - state.created_us)
         ending = f"; {state.error.type}: {state.error.message}" if state.error else ""
@@ -140,7 +143,7 @@ def _why_pending(state: State, task: TaskState) -> str:
     if waits:
         more = f" and {len(waits) - _SHOWN} more" if len(waits) > _SHOWN else ""
         return f"it waits for {', '.join(waits[:_SHOWN])}{more}"
-    if state.status not in DECIDING:
+    if state.status not in DECIDING or (task.compiled.child is not None and state.status in PAUSES):
         return f"the execution is {state.status}; nothing starts"
     if state.begins_us is not None:
         return f"the execution begins at {written(state.begins_us)}"
@@ -153,6 +156,10 @@ def _why_pending(state: State, task: TaskState) -> str:
 
 
 def _attempts(state: State) -> str:
+    if state.children and state.status in (ExecutionStatus.FAILING, ExecutionStatus.CANCELLING):
+        count = len(state.children)
+        attempts = f"{state.live} live attempt{'s' * (state.live != 1)} and " if state.live else ""
+        return f"{attempts}{count} child workflow{'s have' if count > 1 or state.live else ' has'} to"
     return "1 live attempt has to" if state.live == 1 else f"{state.live} live attempts have to"
 
 

@@ -146,6 +146,9 @@ def _waiting_for(task: Task, more: tuple[str, ...]) -> Task:
 def _with_agent(definition: Definition, task: Task) -> Task:
     """Tell a role from a type, as the YAML reader does, and see to it that the execution has such agents."""
     workflow, types = definition.workflow, definition.agent_types
+    foreign = [] if task.workflow is None else sorted(set(task.workflow.agent_counts()) - types)
+    if foreign:
+        raise GrowthRefused(f"task {quoted(task.id)}: the execution has no agent {quoted(foreign[0])} for its workflow")
     agent, agent_type = task.agent, task.agent_type
     if agent in workflow.agents:
         agent_type = agent_type or workflow.agents[agent].type

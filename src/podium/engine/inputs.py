@@ -15,6 +15,15 @@ UNPLACED = "unplaced"  # how an attempt has failed for which no agent was found
 HANDED_BACK = "handed back by its agent"  # why an attempt that had begun came back
 
 
+class Parent(Struct, frozen=True, omit_defaults=True):
+    """Whose child an execution is: of which execution's task, its which child, how many executions are above it."""
+
+    execution: str
+    task: str
+    number: int
+    depth: int
+
+
 class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="start"):
     """Begin: which definition, with which input, on which code. The seed decides every identifier and jitter."""
 
@@ -30,6 +39,7 @@ class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="star
     submission: str = ""  # what the client calls it, when it is a single task that was submitted over the bus
     notify: str = ""  # a subject where its end is to be told
     schedule: str = ""  # the schedule that has fired
+    parent: Parent | None = None
 
 
 class Granted(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):

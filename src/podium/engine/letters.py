@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from podium.engine import children
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.codec import encode_input
@@ -16,8 +17,15 @@ from podium.fleet.messages import ErrorInfo
 from podium.ids import shard_of
 from podium.store.protocol import InboxRow
 
+START = "start"  # the id of the input by which an execution begins
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 _SPEAK = frozenset({ev.TaskWaiting, ev.ExecutionRetried, *_ENDS})
+_OF_CHILDREN = frozenset(
+    {
+        *(ev.ChildStarted, ev.ExecutionCancelling, ev.ExecutionFailing),
+        *(ev.TaskFailed, ev.TaskCancelled, ev.TaskSkipped, ev.TaskCompleted),
+    }
+)
 
 
 class Letter(Struct, frozen=True):
@@ -26,6 +34,7 @@ class Letter(Struct, frozen=True):
     to: str
     input_id: str
     given: inp.Input
+    blobs: tuple[tuple[str, bytes], ...] = ()  # that have to be kept before it is read
 
     def row(self, tenant: str, now_us: int) -> InboxRow:
         """Return it as it lies in the inbox."""
@@ -38,10 +47,12 @@ def letters_of(state: State, given: inp.Input, events: list[ev.Event]) -> list[L
     found: list[Letter] = []
     anew = {event.task for event in events if isinstance(event, ev.TaskWaiting)}
     for event in events:
+        if type(event) in _OF_CHILDREN:
+            found += _to_children(state, given, event)
         if type(event) not in _SPEAK:
             continue
         if isinstance(event, ev.TaskWaiting):
-            if event.awaits == "execution":
+            if event.awaits == "execution" and state.tasks[event.task].compiled.child is None:
                 found.append(_asking(state, event.task, event.name))
         elif isinstance(event, ev.ExecutionRetried):  # what has ended meanwhile was told in vain
             left = [task for task in state.tasks.values() if task.wait is not None and task.path not in anew]
@@ -50,7 +61,25 @@ def letters_of(state: State, given: inp.Input, events: list[ev.Event]) -> list[L
             found += [_told(state, *who, asked) for who, asked in state.awaiters.items()]
     if isinstance(given, inp.Await) and isinstance(events[0], ev.InputIgnored):
         found.append(_answered(state, given, events[0].reason))
-    return found
+    return list({(letter.to, letter.input_id): letter for letter in found}.values())
+
+
+def _to_children(state: State, given: inp.Input, event: ev.Event) -> list[Letter]:
+    """Return what an event says to children: that one begins, or that one isn't wanted any more."""
+    if isinstance(event, ev.ChildStarted):
+        blobs = tuple(children.value_blobs(state, event))
+        return [Letter(event.execution, START, children.start_of(state, event), blobs)]
+    force = isinstance(given, inp.Cancel) and given.force
+    return [Letter(task.child, *children.closing_of(state, task, force)) for task in children.closed_by(state, event)]
+
+
+def no_child(given: inp.Start, execution: str, why: str) -> Letter | None:
+    """Return the word to a parent that its child doesn't begin; None for an execution that is nobody's child."""
+    parent = given.parent
+    if parent is None:
+        return None
+    told = inp.Ended(parent.task, execution, "refused", error=ErrorInfo("Refused", why))
+    return Letter(parent.execution, f"ended:{execution}:{parent.task}:{parent.number}", told)
 
 
 def refusal(given: inp.Await, execution: str, why: str) -> Letter:

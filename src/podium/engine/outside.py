@@ -251,6 +251,8 @@ def why_it_waits(state: State, task: TaskState, now_us: int) -> str:
     if wait is None:
         return ""
     text = f"waiting for {waited_for(wait)}, since {in_words(task.ready_us)}"
+    if task.path in state.children and state.status not in DECIDING:
+        return f"{text}; the execution is {state.status}, and its child was told to end"
     if state.status not in DECIDING:
         return f"{text}; the execution is {state.status}, it waits in vain"
     if wait.awaits == "time":
@@ -264,6 +266,8 @@ def why_it_waits(state: State, task: TaskState, now_us: int) -> str:
     match wait.awaits:
         case "signal":
             return f"{text}: `podium signal {state.id} {wait.name}`"
+        case "execution" if task.child:
+            return f"{text}, its child: `podium explain {wait.name}`"
         case "person":
             return f"{text}: `podium answer {state.id} {task.path}`"
         case _:

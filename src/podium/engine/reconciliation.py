@@ -199,7 +199,7 @@ def _wrong_waits(state: State, task: TaskState, timers: set[tuple[str, str]]) ->
 
 def nothing_to_wait_for(state: State, now_us: int) -> str:
     """Return why nothing will ever move this execution on, an input apart; empty if something will."""
-    if state.final or state.live or state.status is ExecutionStatus.PAUSED:
+    if state.final or state.live or state.children or state.status is ExecutionStatus.PAUSED:
         return ""
     if state.status not in DECIDING or state.status is ExecutionStatus.PAUSING:
         return f"it is {state.status}, and no attempt is left that would have to settle"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
+from podium.engine.children import awaits_child
 from podium.engine.definition import Definition
 from podium.engine.events import GraphGrown, StatusPublished, TaskWaiting
 from podium.engine.grown import regrown
+from podium.engine.inputs import Parent
 from podium.engine.state import Attempt, FanOut, State, TaskState
 from podium.engine.values import NULL, Value
 from podium.exceptions import CorruptHistoryError
@@ -42,6 +44,7 @@ class _Task(Struct, array_like=True, omit_defaults=False):
     index: int = -1
     saved: tuple[int, int] = (0, 0)
     wait: TaskWaiting | None = None
+    child: str = ""
 
 
 class _State(Struct, array_like=True, omit_defaults=False):
@@ -76,6 +79,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     schedule: str = ""
     published: tuple[str, int, int, _Value] | None = None  # task, number, nth, value
     begins_us: int | None = None
+    origin: Parent | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -96,6 +100,7 @@ def encode_state(state: State) -> bytes:
             state.schedule,
             _pack_published(state.published),
             state.begins_us,
+            state.origin,
         )
     )  # fmt: skip
 
@@ -110,7 +115,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     for name in (
         "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
         "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight", "timeout_us",
-        "preferred_agent", "schedule", "begins_us",
+        "preferred_agent", "schedule", "begins_us", "origin",
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL
@@ -121,6 +126,8 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
         task = _unpack_task(state, packed)
         state.add_task(task)
         state.wait_for(task, packed.wait)
+        if task.wait is not None and awaits_child(task):
+            state.children[task.path] = None
     for name, at, value in kept.signals:
         state.signals.setdefault(name, {})[at] = _unpack(value) or NULL
     if kept.published is not None:
@@ -156,7 +163,7 @@ def _pack_task(task: TaskState) -> _Task:
         task.substitute, task.agent,
         (task.ready_us, task.started_us, task.finished_us, task.deadline_us, task.due_us),
         task.parent.path if task.parent else "", -1 if task.index is None else task.index, task.saved,
-        task.wait,
+        task.wait, task.child,
     )  # fmt: skip
 
 
@@ -166,7 +173,7 @@ def _unpack_task(state: State, packed: _Task) -> TaskState:
     task = TaskState(packed.path, compiled, None if parent is None else packed.index, parent)
     for name in (
         "status", "unmet", "number", "generation", "failures", "crashes", "interruptions", "error", "reason",
-        "substitute", "agent",
+        "substitute", "agent", "child",
     ):  # fmt: skip
         setattr(task, name, getattr(packed, name))
     task.live = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from podium.engine.definition import CompiledTask, Definition
 from podium.engine.events import StatusPublished, TaskWaiting
+from podium.engine.inputs import Parent
 from podium.engine.transitions import check_execution_move, check_task_move
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
@@ -52,7 +53,7 @@ class TaskState:
     """A task, or an instance of one (`index` is not None, `parent` is its fan-out)."""
 
     __slots__ = (
-        "agent", "checkpoint", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan",
+        "agent", "checkpoint", "child", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan",
         "finished_us",
         "generation", "index", "interruptions", "live", "number", "parent", "path", "ready_us", "reason", "result",
         "saved", "started_us", "status", "substitute", "unmet", "wait",
@@ -79,6 +80,7 @@ class TaskState:
         self.fan: FanOut | None = None
         self.substitute: str | None = None  # the fallback that runs in its place
         self.wait: TaskWaiting | None = None  # what it waits for outside
+        self.child = ""  # the execution that it is, until that has ended
         self.agent = ""  # of the newest attempt
         self.ready_us = self.started_us = self.finished_us = self.deadline_us = self.due_us = 0
 
@@ -130,6 +132,8 @@ class State:
         self.signals: dict[str, dict[int, Value]] = {}  # kept for tasks to come: by name, then by sequence
         self.published: StatusPublished | None = None  # what it shows as its status
         self.awaiters: dict[tuple[str, str], int] = {}  # executions and tasks of theirs that wait for our end
+        self.origin: Parent | None = None  # whose child it is
+        self.children: dict[str, None] = {}  # tasks whose children must end before it can
 
     @property
     def final(self) -> bool:
@@ -241,7 +245,7 @@ class State:
         task.status = status
         self.counts[before] -= 1
         self.counts[status] += 1
-        if task.fan is None:
+        if task.fan is None and task.compiled.child is None:  # a child's tasks are in flight there
             moved = (status in IN_FLIGHT) - (before in IN_FLIGHT)
             if moved:
                 self.in_flight += moved

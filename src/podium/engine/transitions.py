@@ -41,7 +41,7 @@ TASK_MOVES: dict[T, frozenset[T]] = {
     T.READY: frozenset({T.PENDING, T.RUNNING, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
     T.RUNNING: frozenset({T.PENDING, T.READY, T.RETRYING, T.WAITING, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
     T.RETRYING: frozenset({T.PENDING, T.READY, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
-    T.WAITING: frozenset({T.PENDING, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
+    T.WAITING: frozenset({T.PENDING, T.RETRYING, T.COMPLETED, T.SKIPPED, T.FAILED, T.CANCELLED}),
     T.COMPLETED: frozenset({T.PENDING}),  # a person's retry from it, or from a task before it
     T.FAILED: frozenset({T.PENDING}),  # a person's retry
     T.SKIPPED: frozenset({T.PENDING}),  # the same

@@ -7,7 +7,7 @@ to the transcript, and what it was told to the ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +18,7 @@ from podium.clock import SECOND
 from podium.engine import inputs as inp
 from podium.engine.asking import asking
 from podium.engine.codec import decode_row, encode_input
+from podium.engine.definition import Definition
 from podium.engine.explain import Sources, explain
 from podium.engine.recovery import Definitions, inline, restore
 from podium.engine.runtime import Engine, EngineSettings
@@ -507,14 +508,20 @@ class World:
             witness = self._witnesses.get(execution)
             if witness is None:
                 row = data.executions[execution]
-                definition, _ = self._definitions.compile(self.workflow)
-                witness = self._witnesses[execution] = Witness(State(execution, row.tenant, definition))
+                witness = self._witnesses[execution] = Witness(
+                    State(execution, row.tenant, self._definition_of(row.definition))
+                )
             for entry in rows[self._seen.get(execution, 0) :]:
                 blob = data.blobs[entry.tenant, entry.payload_blob][0] if entry.payload_blob else None
                 witness.take(entry.now_us, decode_row(entry, blob)[1])
                 if len(self.workflow.tasks) <= EACH_ROW_TASKS or entry is rows[-1]:
                     self.broken += witness.untrue(entry.now_us)
             self._seen[execution] = len(rows)
+
+    def _definition_of(self, digest: str) -> Definition:
+        """Return the workflow's definition, or that of one of its children, by its hash."""
+        every = (self._definitions.compile(workflow)[0] for workflow in _with_children(self.workflow))
+        return next(definition for definition in every if definition.digest == digest)
 
     async def _look_around(self) -> None:
         """Look at the world now and then: do what people and machines do to it, and check what must always hold."""
@@ -576,3 +583,11 @@ async def _awaited(work: Awaitable[T]) -> T:
 def _seen(asking: asyncio.Task[Any]) -> None:
     if not asking.cancelled():
         asking.exception()
+
+
+def _with_children(workflow: Workflow) -> Iterator[Workflow]:
+    """Yield a workflow and those that its tasks are."""
+    yield workflow
+    for task in workflow.tasks:
+        if task.workflow is not None:
+            yield from _with_children(task.workflow)

@@ -106,6 +106,8 @@ TASK_FIELDS: Final[Mapping[str, str]] = {
     "execution": _WAITS_OTHERWISE,
     "form": "a person may be answering the former form",
     "assignee": "somebody may have been asked already",
+    "workflow": "it may have been started as the former one",
+    "parent_close": "",
     "escalation": "somebody may have been asked already",
     "idempotent": "",
     "cache": "",

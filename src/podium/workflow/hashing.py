@@ -21,7 +21,7 @@ from podium.workflow.model import Task, Workflow
 # What belongs to an execution, is derived from other fields, or is another name of the definition.
 _WITHOUT_MEANING: dict[type[Struct], frozenset[str]] = {
     Workflow: frozenset({"id", "created_at", "checkpoints", "dependencies"}),
-    Task: frozenset({"status", "result"}),
+    Task: frozenset({"status", "result", "workflow"}),  # of a child its own hash counts
 }
 
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -65,6 +65,8 @@ def _task_meaning(task: Task) -> dict[str, Any]:
     meaning = _meaning_of(task)
     if task.name == task.id:
         meaning.pop("name", None)
+    if task.workflow is not None:
+        meaning["workflow"] = content_hash(task.workflow)
     if task.dependencies:
         meaning["dependencies"] = sorted(set(task.dependencies))
     return meaning

@@ -25,6 +25,7 @@ class TaskType(StrEnum):
     HYBRID = "hybrid"
     WAIT = "wait"  # no agent does it: it waits for a signal, a time, or another execution's end
     HUMAN = "human"  # no agent does it: a person answers
+    WORKFLOW = "workflow"  # no agent does it: it is an execution of its own
 
 
 class TaskStatus(StrEnum):
@@ -54,7 +55,7 @@ class ExecutionStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-WITHOUT_AGENT = frozenset({TaskType.WAIT, TaskType.HUMAN})  # types of tasks that no agent does
+WITHOUT_AGENT = frozenset({TaskType.WAIT, TaskType.HUMAN, TaskType.WORKFLOW})  # types of tasks that no agent does
 FINAL_TASK = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED})
 FINAL_EXECUTION = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
 
@@ -273,6 +274,14 @@ class InputParameter(Struct, frozen=True, omit_defaults=True):
             msgspec.structs.force_setattr(self, "required", False)
 
 
+class ParentClose(StrEnum):
+    """What becomes of a child workflow when its parent ends without it."""
+
+    CANCEL = "cancel"  # it is cancelled, and its live attempts settle
+    TERMINATE = "terminate"  # it is cancelled by force
+    ABANDON = "abandon"  # it goes on by itself
+
+
 class Escalation(Struct, frozen=True, omit_defaults=True):
     """Who is asked instead when a person hasn't answered for so long; `after` is in seconds."""
 
@@ -294,6 +303,8 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     Of the type `wait` it has one of `signal` (a name; `accept` is an expression over `signal.value`), `wait_for`
     (seconds), `until` (a time with its zone), `execution` (an id). Of the type `human` it may have `form` (a JSON
     Schema of the answer), `assignee`, `escalation`; `payload` is what the person is shown. `timeout` is the wait's.
+    With a `workflow` it is of the type `workflow`, an execution of its own whose input is `payload`; `parent_close`
+    says what becomes of that when this one ends before it.
     """
 
     id: str
@@ -333,8 +344,12 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
     idempotent: bool | None = None
     cache: CachePolicy | None = None
     compensation: Compensation | None = None
+    workflow: Workflow | None = None
+    parent_close: ParentClose = ParentClose.CANCEL
 
     def __post_init__(self) -> None:
+        if self.workflow is not None and self.type is TaskType.HYBRID:
+            msgspec.structs.force_setattr(self, "type", TaskType.WORKFLOW)
         if not self.name:
             msgspec.structs.force_setattr(self, "name", self.id)
 
@@ -406,6 +421,10 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     def agent_counts(self) -> dict[str, int]:
         """Return how many agents of each type the workflow's tasks want, those that may be added included."""
         counts = {self.agent_type_of(task): 1 for task in self.tasks if task.needs_agent}
+        for task in self.tasks:
+            if task.workflow is not None:
+                for kind, count in task.workflow.agent_counts().items():
+                    counts[kind] = max(counts.get(kind, 0), count)
         grows = any(task.grows for task in self.tasks)
         for group in self.agents.values():
             if grows:

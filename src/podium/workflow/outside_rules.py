@@ -12,6 +12,7 @@ from podium.workflow.units import parse_duration
 
 OF_WAITS: Final = ("signal", "wait_for", "until", "execution")
 OF_PEOPLE: Final = ("form", "assignee", "escalation")
+OF_CHILDREN: Final = ("workflow", "parent_close")
 OF_AGENTS: Final = (
     *(
         "agent",
@@ -38,6 +39,7 @@ _NOTHING_SAID: Final = ("", "", "", None, None, None, None, None)
 
 def check_with_agent(task: Task, what: str, path: Path, problems: Problems) -> None:
     """Note what a task says that only one without an agent can mean."""
+    _check_no_child(task, what, path, problems)
     said = (
         task.signal,
         task.execution,
@@ -57,7 +59,11 @@ def check_with_agent(task: Task, what: str, path: Path, problems: Problems) -> N
 
 
 def check_outside(task: Task, what: str, path: Path, problems: Problems) -> None:
-    """Note what is wrong with a task of type `wait` or `human`."""
+    """Note what is wrong with a task of type `wait`, `human` or `workflow`."""
+    if task.type is TaskType.WORKFLOW:
+        _check_child(task, what, path, problems)
+        return
+    _check_no_child(task, what, path, problems)
     wants, others = (OF_WAITS, OF_PEOPLE) if task.type is TaskType.WAIT else (OF_PEOPLE, (*OF_WAITS, "accept"))
     refused = [*OF_AGENTS, *others, *(("payload",) if task.type is TaskType.WAIT else ())]
     for name in refused:
@@ -75,6 +81,38 @@ def check_outside(task: Task, what: str, path: Path, problems: Problems) -> None
         _check_wait(task, what, path, problems, wants)
     else:
         _check_human(task, what, path, problems)
+
+
+def _check_no_child(task: Task, what: str, path: Path, problems: Problems) -> None:
+    for name in OF_CHILDREN:
+        if getattr(task, name) != getattr(_DEFAULTS, name):
+            message = f"{what} is of type {task.type}: {quoted(name)} belongs to a task of type workflow"
+            problems.add(Problem("wrong-type-of-task", message, (*path, name), "take it out, or leave out the type"))
+
+
+def _check_child(task: Task, what: str, path: Path, problems: Problems) -> None:
+    for name in (*OF_WAITS, "accept", *OF_PEOPLE, *OF_AGENTS):
+        if name not in ("retries", "retry") and getattr(task, name) != getattr(_DEFAULTS, name):
+            message = f"{what} is a workflow of its own: {quoted(_written(name))} means nothing there"
+            problems.add(Problem("wrong-type-of-task", message, (*path, name), "take it out"))
+    child = task.workflow
+    if child is None:
+        message = f"{what} is of type workflow, but names none"
+        problems.add(Problem("missing-field", message, (*path, "workflow"), "write workflow: {name: …, tasks: …}"))
+        return
+    given = task.payload
+    if given is None or not child.inputs:
+        return
+    declared = {parameter.name: parameter for parameter in child.inputs}
+    for name in given:
+        if name not in declared:
+            message = f"{what}: {quoted(name)} is no input of the workflow {quoted(child.name)}"
+            hint = problems.suggest(name, declared) or f"its inputs are {', '.join(declared)}"
+            problems.add(Problem("undeclared-input", message, (*path, "payload", name), hint))
+    for name, parameter in declared.items():
+        if parameter.required and name not in given:
+            message = f"{what}: the workflow {quoted(child.name)} needs the input {quoted(name)}"
+            problems.add(Problem("missing-input", message, (*path, "payload"), f"write input: {{{name}: …}}"))
 
 
 def _check_wait(task: Task, what: str, path: Path, problems: Problems, wants: tuple[str, ...]) -> None:

@@ -29,6 +29,7 @@ ANY_TYPE: Final = "*"  # of a role: whatever agent has its capabilities and answ
 MAX_AGENTS: Final = 100_000  # of one role
 MAX_INPUTS: Final = 1_000
 MAX_ROLES: Final = 10_000
+MAX_CHILDREN: Final = 8  # workflows as tasks of each other
 MAX_ATTEMPTS: Final = 1_000
 MAX_SECONDS: Final = 10 * 366 * 86_400.0  # ten years
 
@@ -66,8 +67,8 @@ def problems_of(workflow: Workflow) -> list[Problem]:
     return problems.listed()
 
 
-def rule_problems(workflow: Workflow, problems: Problems) -> None:
-    """Note what is wrong with a workflow whose fields are of the declared types."""
+def rule_problems(workflow: Workflow, problems: Problems, depth: int = 0) -> None:
+    """Note what is wrong with a workflow whose fields are of the declared types, which lies so deep inside others."""
     if not workflow.tasks:
         problems.add(Problem("no-tasks", "the workflow has no tasks", ("tasks",)))
     if _too_large(workflow, problems):
@@ -77,13 +78,16 @@ def rule_problems(workflow: Workflow, problems: Problems) -> None:
         _check_group(role, group, problems)
     _check_inputs(workflow.inputs, problems)
     for at, task in enumerate(workflow.tasks):
-        _check_task(workflow, task, ("tasks", at), problems)
+        _check_task(workflow, task, ("tasks", at), problems, depth)
     check_declarations(workflow, problems)
     order = order_problems(workflow, problems)
     reference_problems(workflow, order, problems)
 
 
 def _with_agent_type(task: Task, agents: dict[str, AgentGroup]) -> Task:
+    if task.workflow is not None:
+        tasks = tuple(_with_agent_type(each, task.workflow.agents) for each in task.workflow.tasks)
+        return msgspec.structs.replace(task, workflow=msgspec.structs.replace(task.workflow, tasks=tasks))
     if task.agent_type or task.agent not in agents:
         return task
     return msgspec.structs.replace(task, agent_type=agents[task.agent].type)
@@ -130,6 +134,9 @@ def _free_values(workflow: Workflow) -> Iterable[tuple[Path, Any]]:
             yield ("tasks", at, "form"), task.form
         if task.compensation is not None:
             yield ("tasks", at, "compensation", "payload"), task.compensation.payload
+        if task.workflow is not None:
+            for path, value in _free_values(task.workflow):
+                yield ("tasks", at, "workflow", *path), value
 
 
 def _too_large(workflow: Workflow, problems: Problems) -> bool:
@@ -239,7 +246,7 @@ def _check_group(role: str, group: AgentGroup, problems: Problems) -> None:
 # --- one task --------------------------------------------------------------------------------------------------------
 
 
-def _check_task(workflow: Workflow, task: Task, path: Path, problems: Problems) -> None:
+def _check_task(workflow: Workflow, task: Task, path: Path, problems: Problems, depth: int) -> None:
     what = f"task {quoted(task.id)}"
     _check_form(problems, "the task id", task.id, (*path, "id"), _ID, _ID_FORM)
     if task.name != task.id:
@@ -251,6 +258,8 @@ def _check_task(workflow: Workflow, task: Task, path: Path, problems: Problems) 
         check_with_agent(task, what, path, problems)
     else:
         check_outside(task, what, path, problems)
+    if task.workflow is not None:
+        _check_child(task.workflow, what, (*path, "workflow"), problems, depth + 1)
     if task.timeout is not None:
         _check_time(problems, f"{what}: the timeout", task.timeout, (*path, "timeout"))
     if task.deadline is not None:
@@ -268,6 +277,19 @@ def _check_task(workflow: Workflow, task: Task, path: Path, problems: Problems) 
     if task.on_failure.task is not None and task.on_failure.action is not FailureAction.FALLBACK:
         message = f"{what}: on_failure names a task, but its action is {task.on_failure.action}"
         problems.add(Problem("fallback", message, (*path, "on_failure")))
+
+
+def _check_child(child: Workflow, what: str, path: Path, problems: Problems, depth: int) -> None:
+    """Note what is wrong with the workflow that a task is, the `depth`-th inside another."""
+    if depth > MAX_CHILDREN:
+        message = f"{what}: more than {MAX_CHILDREN} workflows lie inside each other"
+        problems.add(Problem("depth", message, path))
+        return
+    found = Problems()
+    rule_problems(child, found, depth)
+    for problem in found.noted():
+        problems.add(msgspec.structs.replace(problem, path=(*path, *problem.path)))
+    problems.left_out += found.left_out
 
 
 def _check_agent(workflow: Workflow, task: Task, what: str, path: Path, problems: Problems) -> None:

@@ -84,6 +84,9 @@ def task_block(workflow: Workflow, task: Task) -> dict[str, Any]:
         plain.pop(name, None)
     renamed = {"dependencies": "depends_on", "payload": "input", "wait_for": "for"}
     written.update({renamed.get(name, name): value for name, value in plain.items()})
+    if task.workflow is not None:
+        written["workflow"] = as_written(task.workflow)
+        written.pop("type")
     if task.retry is not None:
         written["retry"] = {"max_attempts": task.retry.max_attempts} | _said(task.retry)
     if task.on_failure != OnFailure():

@@ -101,6 +101,13 @@ TASK: Final = {
     "idempotent": "idempotent: false",
     "cache": 'cache: {key: "report ${input.question}", ttl: 1h}',
     "compensation": "compensation: {agent: writer, function: withdraw}",
+    "workflow": (
+        "type: workflow\nworkflow:\n  name: proof\n  inputs: {text: string}\n"
+        "  tasks: [{id: read, agent: writer_agent}]\ninput: {text: Hello.}"
+    ),
+    "parent_close": (
+        "type: workflow\nworkflow: {name: mirror, tasks: [{id: copy, agent: writer_agent}]}\nparent_close: abandon"
+    ),
 }
 
 ESCALATION: Final = {
@@ -227,7 +234,7 @@ def file_around(block: str, lines: str) -> str:
     if block in _IN_TASK:
         key = _IN_TASK[block]
         said = f"{key}:\n{indent(lines, '  ')}" if key else lines
-        of_nobody = block == "escalation" or said.startswith(("type: wait", "type: human"))
+        of_nobody = block == "escalation" or said.startswith(("type: wait", "type: human", "type: workflow"))
         around = _ASK if of_nobody else _WRITE
         task = _merged({} if "agent_type:" in said else around, said) if key == "" else _merged(around, said)
         if "agent_type:" in said and not key:

@@ -43,6 +43,7 @@ _INSIDE: Final[dict[object, Order]] = {
     declarations.compensation: declarations.COMPENSATION,
     language.agents_later: Each(language.AGENT),
     language.tasks_later: Each(language.TASK),
+    language.child_later: language.WORKFLOW,
     language.config: language.CONFIG,
     language.coordination: language.COORDINATION,
     language.fault_tolerance: language.FAULT_TOLERANCE,

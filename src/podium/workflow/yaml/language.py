@@ -19,6 +19,7 @@ from podium.workflow.model import (
     FaultTolerance,
     OnFailure,
     OrchestrationPattern,
+    ParentClose,
     ResourceRequirements,
     RunIf,
     SagaPattern,
@@ -157,6 +158,13 @@ def for_each(reading: Reading, node: Node, path: Path) -> Any:
     return reading.wrong_type("a list or a ${…} reference to one", node, path)
 
 
+def child_later(reading: Reading, node: Node, path: Path) -> Any:
+    """Hand a task's workflow on as it is: the loader reads it as it reads the whole."""
+    return (
+        node if type(node) is Mapping else reading.wrong_type("a workflow: a mapping with name and tasks", node, path)
+    )
+
+
 # --- tasks and agents ------------------------------------------------------------------------------------------------
 
 TASK: Final = Table(
@@ -165,8 +173,8 @@ TASK: Final = Table(
         Field("name", v.text, "a title for people"),
         Field(
             "type",
-            v.choice(TaskType, "type of task", frozenset({"workflow", "child", "signal", "timer"})),
-            "what it spends its time on: compute, io, network, hybrid; or wait or human, which no agent does",
+            v.choice(TaskType, "type of task", frozenset({"child", "signal", "timer"})),
+            "what it spends its time on: compute, io, network, hybrid; or wait, human or workflow, which no agent does",
         ),
         Field("agent", v.text, "a role of `agents`, or an agent type"),
         Field("agent_type", v.text, "an agent type, where no role is meant"),
@@ -201,12 +209,21 @@ TASK: Final = Table(
         Field("idempotent", v.boolean, "false: it isn't begun again where nobody knows whether it was done"),
         Field("cache", d.cache, "under which key and how long a result may stand for later ones; recorded only"),
         Field("compensation", d.compensation, "what undoes it: a task's id, or a call; recorded only"),
+        Field(
+            "workflow", child_later, "a workflow that the task is, an execution of its own with `input` as its input"
+        ),
+        Field(
+            "parent_close",
+            v.choice(ParentClose, "policy"),
+            "what becomes of that when this execution ends before it: cancel, terminate, abandon",
+            also=("parent_close_policy",),
+        ),
     ),
     later=(
         *("capabilities", "children", "compensate", "concurrency_key"),
         *("constraints", "env", "environment", "event", "human", "include"),
-        *("output", "outputs", "parent_close_policy", "requires", "schedule", "scheduled_at", "secrets"),
-        *("speculative", "steps", "tags", "wait", "wait_for", "workflow"),
+        *("output", "outputs", "requires", "schedule", "scheduled_at", "secrets"),
+        *("speculative", "steps", "tags", "wait", "wait_for"),
     ),
 )
 

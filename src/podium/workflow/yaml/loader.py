@@ -200,7 +200,17 @@ def read_task(
         resolve_agent(values, agents)
         _resolve_compensation(values, agents)
     _resolve_retry(reading, node, path, values)
+    if "workflow" in values:
+        values["workflow"] = _child(reading, values["workflow"], (*path, "workflow"))
     return Task(**values)
+
+
+def _child(reading: Reading, body: Mapping, path: Path) -> Workflow:
+    """Return the workflow that a task is."""
+    inner = Reading(reading.file, reading.problems)
+    workflow = read_workflow(inner, body)
+    reading.excused.update((*path, *excused) for excused in inner.excused)
+    return workflow
 
 
 def _name_task(reading: Reading, node: Node, path: Path, values: dict[str, Any], key: Scalar | None) -> None:

@@ -101,7 +101,7 @@ def _workflow() -> Shape:
         "required": ["type"],
         "properties": {"type": {"type": "string", "pattern": _in_any_case(sorted(WITHOUT_AGENT))}},
     }
-    who: Shape = {"anyOf": [{"required": ["agent"]}, {"required": ["agent_type"]}, without]}
+    who: Shape = {"anyOf": [{"required": ["agent"]}, {"required": ["agent_type"]}, {"required": ["workflow"]}, without]}
     by_default = {"required": ["defaults"], "properties": {"defaults": {"type": "object", **who}}}
     each = {"properties": {"tasks": {"items": who, "additionalProperties": who}}}
     rules = [_any_of_fields(("tasks", "include")), {"anyOf": [each, by_default]}]
@@ -228,6 +228,7 @@ _SHAPES: Final[dict[Read, Any]] = {
     declarations.compensation: lambda: {"anyOf": [_TEXT, _block(declarations.COMPENSATION)]},
     language.agents_later: {"type": "object", "additionalProperties": _referred("agent")},
     language.tasks_later: _tasks,
+    language.child_later: _referred("workflow"),
     language.config: lambda: _block(language.CONFIG),
     language.coordination: lambda: _block(language.COORDINATION),
     language.fault_tolerance: lambda: _block(language.FAULT_TOLERANCE),

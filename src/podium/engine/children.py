@@ -1,0 +1,172 @@
+"""Child workflows: a task that is an execution of its own; how that starts, ends, and is ended with its parent. Pure.
+
+A child's id follows from its parent's, so that there is one however often the parent is decided again. Its start and
+its end travel as letters, in the commits that say so; in between the parent's task waits for the child's end.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from podium.clock import SECOND, seconds_to_us
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.assignments import arguments_of
+from podium.engine.state import DECIDING, State, TaskState
+from podium.engine.values import NULL, Value, value_of
+from podium.exceptions import ExpressionError, InvalidInputError
+from podium.fleet.messages import ErrorInfo
+from podium.ids import execution_id_for
+from podium.workflow.inputs import check_input
+from podium.workflow.model import ExecutionStatus, ParentClose, Workflow
+
+MAX_DEPTH: Final = 16  # executions, each the child of the one before
+MAX_TEXT: Final = 4_000  # characters of a child's error
+_SEED_BITS: Final = 53
+
+
+# --- the start -------------------------------------------------------------------------------------------------------
+
+
+def begin(state: State, task: TaskState, now_us: int) -> list[ev.Event]:
+    """Return how an eligible task starts its child and waits for it, or that it can't; nothing while it is paused."""
+    if state.status is not ExecutionStatus.RUNNING:
+        return []
+    child = task.compiled.child
+    assert child is not None
+    depth = depth_of(state) + 1
+    if depth > MAX_DEPTH:
+        text = f"it would be {depth} executions deep, each the child of the one before; at most {MAX_DEPTH} may be"
+        return [ev.TaskFailed(task.path, ErrorInfo("ChildDepth", text, retryable=False))]
+    try:
+        text_of_input = input_of(state, task)
+        check_input(child.workflow, msgspec.json.decode(text_of_input))
+    except (ExpressionError, InvalidInputError, TypeError, ValueError) as error:
+        why = f"the input of the child {child.workflow.name} can't be made: {error}"
+        return [ev.TaskFailed(task.path, ErrorInfo("ArgumentError", why, retryable=False))]
+    number, spec = task.number + 1, task.compiled.spec
+    execution = id_of(state, task, number)
+    started = ev.ChildStarted(
+        task.path,
+        number,
+        execution,
+        value_of(text_of_input)[0],
+        priority=state.priority if spec.priority is None else spec.priority,
+        timeout_seconds=_seconds_left(state, child.workflow, now_us),
+    )
+    timeout_us = 0 if spec.timeout is None else now_us + seconds_to_us(spec.timeout)
+    return [started, ev.TaskWaiting(task.path, "execution", execution, timeout_us=timeout_us)]
+
+
+def id_of(state: State, task: TaskState, number: int) -> str:
+    """Return the id of a task's child: the same for ever, another one for each try."""
+    return execution_id_for(state.tenant, f"child:{state.id}:{state.run}:{task.generation}:{task.path}:{number}")
+
+
+def depth_of(state: State) -> int:
+    """Return how many executions are above this one."""
+    return state.origin.depth if state.origin is not None else 0
+
+
+def input_of(state: State, task: TaskState) -> bytes:
+    """Return the child's input as JSON: the task's arguments."""
+    return bytes(arguments_of(state, task))
+
+
+def start_of(state: State, event: ev.ChildStarted) -> inp.Start:
+    """Return the input by which a child begins; the state is as it is after the event."""
+    child = state.tasks[event.task].compiled.child
+    assert child is not None
+    types = child.workflow.agent_counts()
+    return inp.Start(
+        child.workflow.name,
+        child.workflow.version,
+        child.digest,
+        int.from_bytes(sha256(f"{state.seed}:{event.execution}".encode()).digest()[:8], "big") >> (64 - _SEED_BITS),
+        event.input,
+        {kind: spec for kind, spec in state.bindings.items() if kind in types},
+        event.priority,
+        event.timeout_seconds,
+        state.preferred_agent,
+        parent=inp.Parent(state.id, event.task, event.number, depth_of(state) + 1),
+    )
+
+
+def _seconds_left(state: State, workflow: Workflow, now_us: int) -> float | None:
+    """Return the child's time: its own, but at most what its parent has left."""
+    own = workflow.config.timeout
+    if state.deadline_us is None:
+        return own
+    left = max(state.deadline_us - now_us, 0) / SECOND
+    return left if own is None else min(own, left)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def ended(state: State, task: TaskState, given: inp.Ended) -> list[ev.Event]:
+    """Return that a child has ended, and with which result if it has one; none if nobody waits for it.
+
+    What its failure means for the task is decided by the caller, as with any attempt: `error_of` says what it was.
+    """
+    if task.child != given.execution or task.wait is None or state.final:
+        return []
+    if given.status == ExecutionStatus.COMPLETED:
+        completed = ev.TaskCompleted(task.path, 0, given.value or NULL)
+        return [ev.ChildEnded(task.path, task.number, given.execution, given.status), completed]
+    error = error_of(given)
+    events: list[ev.Event] = [ev.ChildEnded(task.path, task.number, given.execution, given.status, error)]
+    if state.status not in DECIDING:
+        return [*events, ev.TaskCancelled(task.path)]
+    return events
+
+
+def error_of(given: inp.Ended) -> ErrorInfo:
+    """Return why a child's task has failed; a child that somebody cancelled isn't started again."""
+    why = f": {given.error.type}: {given.error.message}" if given.error is not None else ""
+    text = f"its child {given.execution} is {given.status}{why}"[:MAX_TEXT]
+    return ErrorInfo("ChildFailed", text, retryable=given.status != ExecutionStatus.CANCELLED)
+
+
+def closed_by(state: State, event: ev.Event) -> list[TaskState]:
+    """Return the tasks whose children an event leaves without anybody who waits for them, or with a parent that ends.
+
+    The state is as it is afterwards. A child that is abandoned isn't among them.
+    """
+    match event:
+        case ev.ExecutionCancelling() | ev.ExecutionFailing():
+            tasks = [task for task in state.tasks.values() if not task.final]
+        case ev.TaskFailed(task=path) | ev.TaskCancelled(task=path) | ev.TaskSkipped(task=path):
+            tasks = [state.tasks[path]]
+        case ev.TaskCompleted(task=path, number=0):
+            tasks = [state.tasks[path]]
+        case _:
+            return []
+    return [t for t in tasks if t.child and t.compiled.spec.parent_close is not ParentClose.ABANDON]
+
+
+def closing_of(state: State, task: TaskState, force: bool) -> tuple[str, inp.Cancel]:
+    """Return the input that ends a task's child, with its id."""
+    force = force or task.compiled.spec.parent_close is ParentClose.TERMINATE
+    reason = f"its parent {state.id} is {state.status}" if state.status not in DECIDING else f"{task.path} is over"
+    return f"close:{state.id}:{task.path}:{task.number}{':force' * force}", inp.Cancel(reason, force)
+
+
+def awaits_child(task: TaskState) -> bool:
+    """Whether an execution that ends has to wait for this task's child."""
+    return bool(task.child) and task.compiled.spec.parent_close is not ParentClose.ABANDON
+
+
+def value_blobs(state: State, event: ev.ChildStarted) -> list[tuple[str, bytes]]:
+    """Return what has to be kept with a child's start: its definition, and its input if that is large."""
+    task = state.tasks[event.task]
+    child = task.compiled.child
+    assert child is not None
+    kept: list[tuple[str, bytes]] = [(child.digest, child.encoded)]
+    value: Value = event.input
+    if value.blob is not None:
+        kept.append((value.blob, input_of(state, task)))
+    return kept
