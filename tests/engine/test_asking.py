@@ -9,6 +9,7 @@ from podium.engine import inputs as inp
 from podium.engine.asking import asking
 from podium.engine.reconciliation import contradictions, nothing_to_wait_for
 from podium.engine.steering import rerun_of
+from podium.engine.step import step
 from podium.workflow.model import FailureAction, OnFailure
 from tests.engine.playing import Play, check_history, check_state, json_value
 from tests.engine.test_steering import ignored, play_of, task
@@ -112,3 +113,13 @@ def test_a_task_that_is_marked_idempotent_is_not_warned_of() -> None:
     play.run("x")
     play.run("y")
     assert rerun_of(play.state, "x").not_idempotent == ("y",)
+
+
+def test_a_refusal_names_who_asks_in_the_same_order_after_a_snapshot() -> None:
+    play = play_of(task("a", on_failure=ASK), task("b", on_failure=ASK), task("c"))
+    play.grant("a", "b")
+    play.fail("b", retryable=False)
+    play.fail("a", retryable=False)
+    given = inp.Resolve("c", "retry")
+    restored = play.restored()
+    assert step(restored, given, play.now_us).events == play.give(given)

@@ -15,6 +15,7 @@ from podium.workflow.model import FailureAction
 
 DECISION = "decision"  # what such a task waits for
 RETRY, SKIP, FAIL = "retry", "skip", "fail"
+_SHOWN = 5
 DECISIONS = (RETRY, SKIP, FAIL)  # what can be decided; a skip is an input of its own
 
 
@@ -31,8 +32,8 @@ def asks(task: TaskState) -> bool:
 
 
 def asking(state: State) -> list[str]:
-    """Return the tasks that wait for a person's decision."""
-    return list(state.waiting.get((DECISION, ""), ()))
+    """Return the tasks that wait for a person's decision, in the order of their names: a snapshot keeps no other."""
+    return sorted(state.waiting.get((DECISION, ""), ()))
 
 
 def resolve(state: State, given: inp.Resolve, now_us: int) -> list[ev.Event]:
@@ -60,7 +61,7 @@ def why_not_resolved(state: State, path: str) -> str:
         return why_unknown(state, path)
     if asks(task):
         return ""
-    asked = ", ".join(asking(state)) or "none"
+    asked = ", ".join(asking(state)[:_SHOWN]) or "none"
     return f"task {path} is {task.status}, it asks nothing; tasks that do: {asked}"
 
 

@@ -162,7 +162,8 @@ def _why_no_answer(state: State, given: inp.Answer) -> str:
     if state.status not in DECIDING:
         return f"the execution is {state.status}; nobody is asked any more"
     if task is None:
-        asking = ", ".join(path for (awaits, _), paths in state.waiting.items() if awaits == "person" for path in paths)
+        people = [path for (awaits, _), paths in state.waiting.items() if awaits == "person" for path in paths]
+        asking = ", ".join(sorted(people))  # in the order of their names: a snapshot keeps no other
         return f"there is no task {given.task[:MAX_NAME]}; asked is: {asking or 'nothing at the moment'}"
     if task.wait is None or task.wait.awaits != "person":
         return _not_asked(task)
