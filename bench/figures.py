@@ -54,16 +54,18 @@ class Size(Struct, frozen=True, kw_only=True):
     idle_seconds: float = 20.0  # in which an idle replica's statements are counted
     calm_seconds: float = 45.0  # after which what waits has left the memory: half a minute, and some
     planned: int = 100_000  # tasks of the large workflow whose plan is made
+    validated: int = 10_000  # tasks of the workflow that is validated
 
 
 FULL = Size(workflows=200, steps=10, at_once=100, fan_out=10_000, latencies=500, batches=100, executions_a_batch=100)
 QUICK = Size(
     workflows=100, steps=10, at_once=50, fan_out=2_000, latencies=100, batches=30, executions_a_batch=100,
-    agents=2_000, fleet_seconds=5.0, planned=20_000,
+    agents=2_000, fleet_seconds=5.0, planned=20_000, validated=2_000,
 )  # fmt: skip
 TINY = Size(
     workflows=2, steps=2, at_once=2, fan_out=3, latencies=3, batches=2, executions_a_batch=2, agents=20,
     fleet_seconds=2.0, idle_seconds=1.0, calm_seconds=0.5, planned=2_000,
+    validated=50,
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from bench.workloads import (
     replicas,
     shares,
     simulated,
+    validation,
 )
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -30,5 +31,6 @@ WORKLOADS: tuple[Workload, ...] = (
     remote.FLEET,
     simulated.WORKLOAD,
     plans.WORKLOAD,
+    validation.WORKLOAD,
     *replicas.WORKLOADS,
 )

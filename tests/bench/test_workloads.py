@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 def test_the_workloads_have_names_of_their_own():
-    names = ["W1", "W2", "W3", "W4", "W5", "F1", "B1", "B2", "B3", "R1", "R2", "R3", "S1", "G1"]
+    names = ["W1", "W2", "W3", "W4", "W5", "F1", "B1", "B2", "B3", "R1", "R2", "R3", "S1", "G1", "V1"]
     names += ["P1", "P2", "P3", "P4", "P5", "P6"]
     assert [workload.name for workload in WORKLOADS] == names
 

@@ -22,6 +22,10 @@ from podium.workflow.expressions import (
     compile_expression,
     compile_template,
 )
+from podium.workflow.expressions.compiler import _Compiler
+from podium.workflow.expressions.limits import BUDGET
+from podium.workflow.expressions.reading import read_expression
+from podium.workflow.expressions.references import plain_reference
 from tests.workflow.cpu_time import cpu_seconds
 
 SCOPE: dict[str, Any] = {
@@ -851,3 +855,34 @@ def test_the_same_text_is_compiled_once():
 def test_reprs_show_the_source():
     assert repr(compile_expression("input.a")) == "Expression('input.a')"
     assert repr(compile_template("${input.a}")) == "Template('${input.a}')"
+
+
+KEYS = st.sampled_from(["a", "b2", "fetch_data", "in", "is", "None", "get", "_x", "ü", "odd key", "a'b", "", "0"])
+STEPS = st.one_of(
+    KEYS.map(lambda key: f".{key}"),
+    KEYS.map(lambda key: f"['{key}']"),
+    KEYS.map(lambda key: f'["{key}"]'),
+    st.sampled_from(["[0]", "[17]", "[-1]", "[01]", "[ 1 ]", " . a", "[0:1]", "[]", "[x]", "[True]", "[9999999999]"]),
+)
+
+
+@given(
+    st.sampled_from(["tasks", "input", "item", "index", "shard", "execution", "nothing", " input"]),
+    st.lists(STEPS, max_size=4),
+)
+def test_the_short_way_to_a_reference_gives_what_the_long_one_does(root, steps):
+    source = root + "".join(steps)
+    found = plain_reference(source)
+    if found is None:
+        return
+    compiler = _Compiler(source)
+    run = compiler.visit(read_expression(source)).run
+    assert compiler.references == {found}
+    scope = {root: {"a": {"a": [1, 2]}, "b2": ["x"], "get": {"0": 3}}}
+    outcomes = []
+    for way in (compile_expression(source).evaluate, lambda scope: run(scope, [BUDGET])):
+        try:
+            outcomes.append(way(scope))
+        except ExpressionProblem as problem:
+            outcomes.append(str(problem))
+    assert outcomes[0] == outcomes[1]

@@ -18,7 +18,7 @@ from podium.workflow.expressions.names import unknown_function, unknown_method, 
 from podium.workflow.expressions.operations import FUNCTIONS
 from podium.workflow.expressions.problems import ExpressionProblem, Refusal, failed, listed
 from podium.workflow.expressions.reading import column_of, read_expression, text_of
-from podium.workflow.expressions.references import ROOTS, Reference, Run, Scope, look_up, missing_key
+from podium.workflow.expressions.references import ROOTS, Reference, Run, Scope, look_up, missing_key, plain_reference
 
 Operation = Callable[..., Any]
 
@@ -79,6 +79,9 @@ class Expression:
 @lru_cache(maxsize=_COMPILED)
 def compile_expression(text: str) -> Expression:
     """Return the expression that a text says; ExpressionProblem with the column and the rule when it says none."""
+    plain = plain_reference(text)
+    if plain is not None:
+        return Expression(text, frozenset({plain}), look_up(plain, text, 1))
     compiler = _Compiler(text)
     part = compiler.visit(read_expression(text))
     return Expression(text, frozenset(compiler.references), part.run)

@@ -125,6 +125,8 @@ def end_of_braces(text: str, start: int) -> int | None:
 
 def column_of(source: str, node: ast.AST) -> int:
     """Return the 1-based column of a node in its source, in characters (a newline is one)."""
+    if source.isascii() and "\n" not in source:
+        return max(1, min(getattr(node, "col_offset", 0), len(source)))  # of the source in brackets, from 0
     return _column(source, getattr(node, "lineno", 1), _characters(source, node))
 
 
@@ -221,7 +223,12 @@ def _check_nodes(source: str, tree: ast.expr) -> None:
             if type(node) not in _ALLOWED:
                 where = column_of(source, _placed(node, tree))
                 raise ExpressionProblem(source, where, _REFUSED.get(type(node), "this is no part of the language"))
-            below.extend(ast.iter_child_nodes(node))
+            for name in node._fields:
+                part = getattr(node, name, None)
+                if isinstance(part, ast.AST):
+                    below.append(part)
+                elif type(part) is list:
+                    below += [item for item in part if isinstance(item, ast.AST)]
         level = below
 
 

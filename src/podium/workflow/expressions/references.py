@@ -5,6 +5,8 @@ Also the look-up of such a path in a scope, and the sentence that says which par
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +20,14 @@ Run = Callable[[Scope, Meter], Any]
 
 ROOTS: tuple[str, ...] = ("input", "tasks", "item", "index", "shard", "execution", "signal", "secret")
 
+# One alternative a kind of step, each told by its first characters: linear in the source.
+_PLAIN = re.compile(
+    r"(input|tasks|item|index|shard|execution)"
+    r"((?:\.[A-Za-z][A-Za-z0-9_]*|\[(?:0|[1-9][0-9]{0,8})\]|\['[ -&(-\[\]-~]*'\])*)"
+)
+_STEP = re.compile(r"\.([A-Za-z][A-Za-z0-9_]*)|\[([0-9]+)\]|\['([^']*)'\]")
+_LONGEST_PLAIN = 256
+
 _MISSING = (KeyError, IndexError, TypeError)
 
 
@@ -29,6 +39,24 @@ class Reference(Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.root + "".join(shown_key(key) for key in self.path)
+
+
+def plain_reference(source: str) -> Reference | None:
+    """Return the reference that a source is, if it is one in the plainest form; most are, and need no parser.
+
+    None says nothing: the source may be a reference in another form, any other expression, or none at all.
+    """
+    found = _PLAIN.fullmatch(source) if len(source) <= _LONGEST_PLAIN else None
+    if found is None:
+        return None
+    path: list[str | int] = []
+    for name, place, key in _STEP.findall(found[2]):
+        if keyword.iskeyword(name):
+            return None
+        path.append(name or (int(place) if place else key))
+    if found[1] == "tasks" and not (path and isinstance(path[0], str)):
+        return None
+    return Reference(found[1], tuple(path))
 
 
 def look_up(reference: Reference, source: str, column: int) -> Run:

@@ -29,6 +29,10 @@ _OF_INPUT: Final[Mapping[str, Schema]] = {
     "number": {"type": "number"},
     "boolean": {"type": "boolean"},
 }
+_CHAIN: Final = re.compile(
+    r"(?<![\w.])(tasks|input|item)((?:\s*\.\s*[A-Za-z]\w*|\s*\[\s*(?:-?\d+|'[^']*'|\"[^\"]*\")\s*\])+)", re.ASCII
+)
+_STEP: Final = re.compile(r"\.\s*([A-Za-z]\w*)|\[\s*(?:(-?\d+)|('[^']*'|\"[^\"]*\"))", re.ASCII)
 _BARE: Final = re.compile(r"[a-z]+(\.[A-Za-z]\w*|\[[0-9]+\]|\['[^'\\]*'\]|\[\"[^\"\\]*\"\])*", re.ASCII)
 
 
@@ -55,6 +59,7 @@ class _Checker:
         self._tasks = {task.id: task for task in workflow.tasks}
         self._inputs = {parameter.name: parameter for parameter in workflow.inputs}
         self._results: dict[str, Shape] = {}
+        self._of_functions: dict[tuple[int, bool], Shape] = {}  # by signature, and whether the task fans out
         # A task that is skipped, or whose failure stops nothing, leaves null to those that read it all the same.
         self._may_be_null = any(
             task.when is not None or task.on_failure.action is not FailureAction.FAIL for task in workflow.tasks
@@ -75,6 +80,8 @@ class _Checker:
 
     def text(self, reader: Task | None, text: str, path: Path, condition: bool = False, item: Shape = ANYTHING) -> None:
         """Check the references of a text; one that leads nowhere is noted."""
+        if not self._may_be_wrong(text, item):
+            return
         try:
             found = compile_condition(text).references if condition else compile_template(text).references
         except ExpressionError:
@@ -85,6 +92,14 @@ class _Checker:
             if isinstance(below, Problem):
                 message = f"{what} reads {reference}, but {below.message}"
                 self._problems.add(Problem(below.rule, message, path, below.hint))
+
+    def _may_be_wrong(self, text: str, item: Shape) -> bool:
+        """Return whether something in a text looks like a reference that leads nowhere: only that text is parsed."""
+        for chain in _CHAIN.finditer(text):
+            path = tuple(name or (int(place) if place else key[1:-1]) for name, place, key in _STEP.findall(chain[2]))
+            if isinstance(self._followed(Reference(chain[1], path), item), Problem):
+                return True
+        return False
 
     # --- functions and arguments -------------------------------------------------------------------------------------
 
@@ -192,16 +207,23 @@ class _Checker:
         functions = self._signatures.get(self._workflow.agent_type_of(task), {})
         signature = functions.get(task.function or task.id) or functions.get(_ANY_FUNCTION)
         # What a task that grows the graph returns says its additions, with its result beside them.
-        shape = ANYTHING if signature is None or task.grows else shape_of(signature.result)
-        if task.fans_out:
-            shape = shapes.list_of(one_of([shape, NOTHING]) if self._may_be_null else shape)
-        found = [shape]
+        shape = ANYTHING if signature is None or task.grows else self._returned(signature, task.fans_out)
         if task.on_failure.task is not None and task.on_failure.task in self._tasks:
-            found.append(self._result(task.on_failure.task))
-        if self._may_be_null:
-            found.append(NOTHING)
-        self._results[task_id] = one_of(found)
-        return self._results[task_id]
+            shape = one_of([shape, self._result(task.on_failure.task)])
+        self._results[task_id] = shape
+        return shape
+
+    def _returned(self, signature: Signature, fans_out: bool) -> Shape:
+        """Return the shape of what a task has that calls a function; the same for each such task, so made once."""
+        key = (id(signature), fans_out)
+        shape = self._of_functions.get(key)
+        if shape is None:
+            shape = shape_of(signature.result)
+            if fans_out:
+                shape = shapes.list_of(one_of([shape, NOTHING]) if self._may_be_null else shape)
+            shape = one_of([shape, NOTHING]) if self._may_be_null else shape
+            self._of_functions[key] = shape
+        return shape
 
     def _item(self, task: Task) -> Shape:
         """Return the shape of one item of what a task goes over, where that is a list that a task gives."""
