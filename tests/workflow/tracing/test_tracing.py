@@ -298,6 +298,39 @@ def test_a_text_comes_to_the_task_as_it_was_written(before, after):
     assert rendered == {"a": before, "b": f"{before}§{after}"}
 
 
+@given(st.lists(st.lists(st.integers(0, 7), max_size=3, unique=True), min_size=1, max_size=8), st.integers(0, 3))
+def test_any_graph_of_calls_is_that_of_its_yaml_and_of_the_builder(graph, mapped):
+    """Task n reads those earlier ones that it draws; every fourth goes over a list, some have a condition."""
+    reads = [[before for before in drawn if before < number] for number, drawn in enumerate(graph)]
+
+    @podium.workflow
+    def flow(text):
+        results = []
+        for number, before in enumerate(reads):
+            call = using(note, id=f"t{number}", retries=number)
+            values = {f"v{one}": results[one].out for one in before}
+            if before and number % 4 == mapped:
+                with when(results[before[0]] != text):
+                    results.append(call(item=each(results[before[0]]), **values))
+            else:
+                results.append(call(text=f"{number} {text}", **values))
+
+    builder = podium.WorkflowBuilder("flow", inputs={"text": {"type": "any"}})
+    for number, before in enumerate(reads):
+        fields: dict[str, Any] = {"agent_type": "test_tracing", "function": "note", "retries": number}
+        payload: dict[str, Any] = {"text": f"{number} ${{input.text}}"}
+        if before and number % 4 == mapped:
+            payload = {"item": "${item}"}
+            fields["for_each"] = f"${{tasks.t{before[0]}.result}}"
+            fields["when"] = f"tasks.t{before[0]}.result != input.text"
+        payload |= {f"v{one}": f"${{tasks.t{one}.result.out}}" for one in before}
+        waits = [f"t{one}" for one in sorted(before)]
+        builder = builder.task(f"t{number}", input=payload, depends_on=waits, **fields)
+    digest = content_hash(flow.build())
+    assert content_hash(builder.build()) == digest
+    assert content_hash(load_workflow(podium.dump_workflow(flow.build()))) == digest
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 

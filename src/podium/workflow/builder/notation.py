@@ -25,7 +25,7 @@ from podium.workflow.yaml.values import Reading
 _ELSEWHERE: Final = frozenset(
     {"parallel-without-group", "unknown-agent", "agent-mismatch", "reference-without-dependency"}
 )
-"""Rules of a task that only the whole workflow can break or keep; so are those that begin with `unknown-`."""
+"""Rules of a task that only the whole workflow can break or keep; so are those that begin with `unknown-` or `undeclared-`."""
 
 
 class Unsayable(ValueError):
@@ -83,7 +83,7 @@ def own_problems(task: Task, problems: Problems) -> None:
     found = Problems()
     rule_problems(Workflow(name="segment", tasks=(task,)), found)
     for problem in found.noted():
-        if problem.rule not in _ELSEWHERE and not problem.rule.startswith("unknown-"):
+        if problem.rule not in _ELSEWHERE and not problem.rule.startswith(("unknown-", "undeclared-")):
             problems.add(problem)
 
 

@@ -14,10 +14,9 @@ import msgspec
 
 from podium.workflow.builder.notation import own_problems, task_of
 from podium.workflow.builder.places import Place, calling_place, placed
-from podium.workflow.expressions.problems import ExpressionProblem
-from podium.workflow.expressions.renaming import renamed_condition, renamed_template
-from podium.workflow.model import OnFailure, RunIf, Task, Workflow
+from podium.workflow.model import RunIf, Task, Workflow
 from podium.workflow.problems import Problem, Problems, quoted, raise_problems
+from podium.workflow.renaming import renamed_task
 
 
 class Segment:
@@ -103,7 +102,7 @@ class Segment:
         if not prefix:
             return self
         ids = {task_id: f"{prefix}{task_id}" for task_id in self._tasks}
-        tasks = {ids[task.id]: _renamed(task, ids) for task in self._tasks.values()}
+        tasks = {ids[task.id]: renamed_task(task, ids) for task in self._tasks.values()}
         places = {ids[task_id]: place for task_id, place in self._places.items()}
         renamed = self._copy()
         renamed._set(
@@ -296,26 +295,3 @@ def _both(condition: str, other: str | None) -> str:
 def _bare(condition: str) -> str:
     stripped = condition.strip()
     return stripped[2:-1].strip() if stripped.startswith("${") and stripped.endswith("}") else stripped
-
-
-def _renamed(task: Task, ids: Mapping[str, str]) -> Task:
-    """Return a task with other ids: its own, those it waits for, those it reads. It still calls the same function."""
-    failure = task.on_failure
-    if failure.task is not None:
-        failure = OnFailure(failure.action, ids.get(failure.task, failure.task))
-    try:
-        return msgspec.structs.replace(
-            task,
-            id=ids[task.id],
-            name=ids[task.id] if task.name == task.id else task.name,
-            function=task.function or task.id,
-            dependencies=tuple(ids.get(needed, needed) for needed in task.dependencies),
-            when=None if task.when is None else renamed_condition(task.when, ids),
-            for_each=renamed_condition(task.for_each, ids)
-            if isinstance(task.for_each, str)
-            else renamed_template(task.for_each, ids),
-            payload=renamed_template(task.payload, ids),
-            on_failure=failure,
-        )
-    except ExpressionProblem as error:
-        _refuse(Problem("expression", f"task {quoted(task.id)}: {error}", ("tasks", task.id)))
