@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.exceptions import WorkflowInvalidError
@@ -74,6 +74,7 @@ output: {scores: "${tasks.score.result}"}
     assert content_hash(built) == content_hash(loaded)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100_000))
 def test_yaml_builder_and_builder_calls_keep_the_hash(seed):
     workflow = validate(random_workflow(random.Random(seed)))
@@ -192,6 +193,31 @@ def test_a_segment_is_used_again_with_a_prefix():
     assert built.task("z_join").payload == {"x": ["${tasks.left_fetch.result}"]}
 
 
+def test_what_waits_outside_and_what_is_limited_get_other_ids_too():
+    asking = (
+        Segment()
+        .task("draft", agent="noop", rate_limit={"limit": 3, "key": "${input.who}"}, cache={"key": "${input.who}"})
+        .then(
+            "approve",
+            type="human",
+            assignee="${tasks.draft.result.owner}",
+            escalation={"after": "1h", "to": "${tasks.draft.result.boss}"},
+        )
+        .then("wait", type="wait", for_="${tasks.draft.result.pause}")
+        .then("told", type="wait", signal="go", accept="signal.value == tasks.draft.result")
+        .then("pay", agent="noop", compensation={"agent": "noop", "input": {"x": "${tasks.draft.result}"}})
+        .then("hide", agent="noop", input={"key": "${secret.token}"})
+    )
+    built = WorkflowBuilder("w", secrets=["token"]).include(asking, prefix="a_").build()
+    approve = built.task("a_approve")
+    assert (approve.function, approve.assignee) == ("", "${tasks['a_draft'].result.owner}")
+    assert approve.escalation is not None
+    assert approve.escalation.to == "${tasks['a_draft'].result.boss}"
+    assert built.task("a_wait").wait_for == "${tasks['a_draft'].result.pause}"
+    assert built.task("a_told").accept == "signal.value == tasks['a_draft'].result"
+    assert built.task("a_pay").compensation.payload == {"x": "${tasks['a_draft'].result}"}  # type: ignore[union-attr]
+
+
 def test_a_workflow_can_be_included_too():
     inner = load_workflow("{name: inner, tasks: [{id: a, agent: noop}, {id: b, agent: noop, depends_on: [a]}]}")
     built = WorkflowBuilder("outer").task("first", agent="noop").include(inner, prefix="in_").build()
@@ -237,7 +263,7 @@ def test_values_of_the_model_stand_for_their_blocks():
         (lambda: Segment().when(3, "a", agent="noop"), "a condition is a text, not a int"),  # type: ignore[arg-type]
         (lambda: Segment().task(Task(id="a", agent_type="noop"), speed=3), 'a Task has no field "speed"'),
         (lambda: WorkflowBuilder("w", verion="1"), 'has no field "verion"; did you mean "version"?'),
-        (lambda: WorkflowBuilder("w", tasks=[]), "tasks are added by task, then"),
+        (lambda: WorkflowBuilder("w", tasks=[]), '"tasks" is a word of files; add tasks by task, then'),
         (lambda: WorkflowBuilder("w", metadata={"x": object()}), "a object has no place in a workflow"),
         (lambda: WorkflowBuilder("w").build(), "the workflow has no tasks"),
         (

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
@@ -282,6 +282,7 @@ def test_a_flow_runs_with_the_agents_that_it_calls():
     assert ended.result == {"total": 11, "count": 3}, ended.error
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_a_text_comes_to_the_task_as_it_was_written(before, after):
     if {"\ue000", "\ue001"} & {*before, *after}:
@@ -298,6 +299,7 @@ def test_a_text_comes_to_the_task_as_it_was_written(before, after):
     assert rendered == {"a": before, "b": f"{before}§{after}"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 7), max_size=3, unique=True), min_size=1, max_size=8), st.integers(0, 3))
 def test_any_graph_of_calls_is_that_of_its_yaml_and_of_the_builder(graph, mapped):
     """Task n reads those earlier ones that it draws; every fourth goes over a list, some have a condition."""

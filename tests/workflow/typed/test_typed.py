@@ -360,7 +360,7 @@ def function_with(hint: Any) -> Any:
     return task(take)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None)
 @given(HINTS, VALUES)
 def test_what_a_function_would_take_is_never_complained_of(hint, value):
     try:
@@ -388,7 +388,7 @@ def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | 
                 yield (*path, at - len(value))
 
 
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None)
 @given(HINTS, VALUES)
 def test_what_a_result_holds_may_always_be_read(hint, value):
     try:

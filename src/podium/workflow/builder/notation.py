@@ -6,6 +6,7 @@ values of the model (`RetryPolicy`, `ResourceRequirements` …) stand for the bl
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping as AnyMapping
 from datetime import datetime, timedelta
 from enum import Enum
@@ -25,7 +26,7 @@ from podium.workflow.yaml.values import Reading
 _ELSEWHERE: Final = frozenset(
     {"parallel-without-group", "unknown-agent", "agent-mismatch", "reference-without-dependency"}
 )
-"""Rules of a task that only the whole workflow can break or keep; so are those that begin with `unknown-` or `undeclared-`."""
+"""Rules that only the whole workflow can break or keep; so are those that begin with `unknown-` or `undeclared-`."""
 
 
 class Unsayable(ValueError):
@@ -65,7 +66,7 @@ def task_of(task_id: str, fields: AnyMapping[str, Any], problems: Problems) -> T
     Its `agent` is left as a name: whether it is a role or a type is known when the workflow is built.
     """
     try:
-        node = node_of({"id": task_id, **fields})
+        node = node_of({"id": task_id} | {_word(name): value for name, value in fields.items()})
     except Unsayable as error:
         problems.add(Problem("not-json", f"task {quoted(task_id)}: {shown_path(error.path)}: {error}", error.path))
         return Task(id=task_id)
@@ -74,6 +75,11 @@ def task_of(task_id: str, fields: AnyMapping[str, Any], problems: Problems) -> T
     for problem in found.noted():
         problems.add(_about(task_id, problem))
     return read
+
+
+def _word(name: str) -> str:
+    """Return a field's name in the language: `for_` stands for `for`, which Python keeps for itself."""
+    return name[:-1] if name.endswith("_") and keyword.iskeyword(name[:-1]) else name
 
 
 def own_problems(task: Task, problems: Problems) -> None:

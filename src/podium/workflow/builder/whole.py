@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -15,9 +15,15 @@ from podium.workflow.model import AgentGroup, Task, Workflow
 from podium.workflow.problems import Problem, Problems, problems_in, quoted, raise_problems
 from podium.workflow.validation import validate
 from podium.workflow.yaml.dumper import as_written
-from podium.workflow.yaml.loader import read_workflow, resolve_agent
+from podium.workflow.yaml.loader import read_workflow, resolve_agent, resolve_compensation
 from podium.workflow.yaml.nodes import Mapping as MappingNode
 from podium.workflow.yaml.values import Reading
+
+_OF_FILES: Final = {
+    "tasks": "add tasks by task, then, parallel, map, when",
+    "include": "call include with a segment or a workflow",
+    "defaults": "give each task what it needs, in a function of your own",
+}
 
 
 class WorkflowBuilder(Segment):
@@ -97,9 +103,10 @@ class WorkflowBuilder(Segment):
 def _check_said(said: Mapping[str, Any], place: Place) -> Workflow:
     """Return what the fields of a workflow say, without its tasks; raise what can't be read."""
     problems = Problems()
-    if "tasks" in said:
-        problems.add(Problem("unknown-field", "tasks are added by task, then, parallel, map, when", ("tasks",)))
-        raise_problems(placed(problem, place) for problem in problems.listed())
+    for name, instead in _OF_FILES.items():
+        if name in said:
+            problems.add(Problem("unknown-field", f"{quoted(name)} is a word of files", (name,), instead))
+            raise_problems(placed(problem, place) for problem in problems.listed())
     try:
         node = node_of(said)
     except Unsayable as error:
@@ -114,6 +121,10 @@ def _check_said(said: Mapping[str, Any], place: Place) -> Workflow:
 
 def _with_agent(task: Task, agents: dict[str, AgentGroup]) -> Task:
     """Return a task whose agent is known to be a role or a type."""
+    if task.compensation is not None:
+        undo = {"compensation": task.compensation}
+        resolve_compensation(undo, agents)
+        task = msgspec.structs.replace(task, **undo)
     if not task.agent:
         return task
     values = {"agent": task.agent} | ({"agent_type": task.agent_type} if task.agent_type else {})

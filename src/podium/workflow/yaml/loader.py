@@ -198,7 +198,7 @@ def read_task(
     _name_task(reading, node, path, values, key)
     if agents is not None:
         resolve_agent(values, agents)
-        _resolve_compensation(values, agents)
+        resolve_compensation(values, agents)
     _resolve_retry(reading, node, path, values)
     if "workflow" in values:
         values["workflow"] = _child(reading, values["workflow"], (*path, "workflow"))
@@ -239,7 +239,8 @@ def resolve_agent(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None
         values["agent_type"] = values.pop("agent")
 
 
-def _resolve_compensation(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None:
+def resolve_compensation(values: dict[str, Any], agents: dict[str, AgentGroup]) -> None:
+    """Tell a role from an agent type in what undoes a task."""
     undo = values.get("compensation")
     if undo is None or not undo.agent:
         return
