@@ -307,7 +307,7 @@ def test_any_graph_of_calls_is_that_of_its_yaml_and_of_the_builder(graph, mapped
 
     @podium.workflow
     def flow(text):
-        results = []
+        results: list[Any] = []
         for number, before in enumerate(reads):
             call = using(note, id=f"t{number}", retries=number)
             values = {f"v{one}": results[one].out for one in before}
