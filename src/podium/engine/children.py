@@ -14,6 +14,7 @@ import msgspec
 from podium.clock import SECOND, seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.asking import finally_failed
 from podium.engine.assignments import arguments_of
 from podium.engine.state import DECIDING, State, TaskState
 from podium.engine.values import NULL, Value, value_of
@@ -40,13 +41,13 @@ def begin(state: State, task: TaskState, now_us: int) -> list[ev.Event]:
     depth = depth_of(state) + 1
     if depth > MAX_DEPTH:
         text = f"it would be {depth} executions deep, each the child of the one before; at most {MAX_DEPTH} may be"
-        return [ev.TaskFailed(task.path, ErrorInfo("ChildDepth", text, retryable=False))]
+        return [finally_failed(task, ErrorInfo("ChildDepth", text, retryable=False))]
     try:
         text_of_input = input_of(state, task)
         check_input(child.workflow, msgspec.json.decode(text_of_input))
     except (ExpressionError, InvalidInputError, TypeError, ValueError) as error:
         why = f"the input of the child {child.workflow.name} can't be made: {error}"
-        return [ev.TaskFailed(task.path, ErrorInfo("ArgumentError", why, retryable=False))]
+        return [finally_failed(task, ErrorInfo("ArgumentError", why, retryable=False))]
     number, spec = task.number + 1, task.compiled.spec
     execution = id_of(state, task, number)
     started = ev.ChildStarted(

@@ -430,7 +430,8 @@ def _task_failed(state: State, event: ev.TaskFailed, now_us: int) -> None:
 def _task_parked(state: State, event: ev.TaskParked, now_us: int) -> None:
     task = state.tasks[event.task]
     state.eligible.pop(event.task, None)
-    state.move_task(task, TaskStatus.WAITING)
+    if task.status is not TaskStatus.WAITING:  # as it was for the child that has failed
+        state.move_task(task, TaskStatus.WAITING)
     state.wait_for(task, ev.TaskWaiting(event.task, "decision"))
     task.error = event.error
     task.ready_us = now_us
