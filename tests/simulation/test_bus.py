@@ -125,7 +125,7 @@ def is_found(what: str, seeds: int) -> bool:
 
 def test_an_assignment_that_isnt_said_again_is_found(monkeypatch):
     monkeypatch.setattr(Staffing, "_remind", lambda self, now_us: None)
-    assert is_found("I5: not everything ended", 60)
+    assert is_found("I5: not everything ended", 240)
 
 
 def test_a_receipt_that_is_never_given_is_found(monkeypatch):
