@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+import podium.schedules.timekeeper as timekeeping
 from podium.app import Podium
 from podium.clock import VirtualClock
 from podium.engine.sweeping import sweep
@@ -23,7 +24,8 @@ from podium.exceptions import (
     ScheduleNotFoundError,
 )
 from podium.schedules.rows import change, read_all, read_one
-from podium.scheduling.schedules import SCHEDULES, Schedule
+from podium.scheduling.firing import decide
+from podium.scheduling.schedules import SCHEDULES, Firing, Schedule
 from podium.settings import Settings
 from podium.store.memory import MemoryStore
 from podium.store.protocol import ModelRow
@@ -296,6 +298,36 @@ def test_a_zone_that_isnt_known_here_holds_up_no_other_schedule() -> None:
         podium.timekeeper.look()
         at = datetime.now(UTC) + timedelta(seconds=0.2)
         await podium.schedules.create("soon", GREET, ScheduleSpec(at=at))
+
+        async def fired() -> bool:
+            return (await podium.schedules.get("soon")).fired == 1
+
+        await until(fired)
+
+    in_podium(work)
+
+
+def test_times_beyond_the_calendar_are_refused_and_hold_up_no_other_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    far = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+    async def work(podium: Podium) -> None:
+        with pytest.raises(InvalidInputError, match="years are from 1970 to 2200"):
+            await podium.schedules.create("far", GREET, ScheduleSpec(cron="0 9 * * *", starts_at=far))
+        made = await podium.schedules.create("far", GREET, ScheduleSpec(cron="0 9 * * *", time_zone="Europe/Zurich"))
+        with pytest.raises(InvalidInputError, match="years are from 1970 to 2200"):
+            await podium.schedules.backfill("far", datetime(1, 1, 1, tzinfo=UTC), tomorrow())
+        kept = replace(made, spec=replace(made.spec, starts_at=far))
+        assert kept.over
+        await change(podium.store, "default", "far", lambda _: kept, 1)
+
+        def overflows(schedule: Schedule, now_us: int, ended: Collection[str]) -> Schedule:
+            if schedule.name == "far":
+                raise OverflowError("date value out of range")
+            return decide(schedule, now_us, ended)
+
+        monkeypatch.setattr(timekeeping, "decide", overflows)
+        await change(podium.store, "default", "far", lambda _: replace(kept, triggers=(Firing(1, "trigger:1"),)), 1)
+        await podium.schedules.create("soon", GREET, ScheduleSpec(at=datetime.now(UTC) + timedelta(seconds=0.2)))
 
         async def fired() -> bool:
             return (await podium.schedules.get("soon")).fired == 1

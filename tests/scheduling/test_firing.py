@@ -213,6 +213,20 @@ def test_a_paused_schedule_fires_nothing_and_makes_up_for_nothing() -> None:
     assert resumed(again, BEGIN).decided_us == again.decided_us  # by a clock that was set back
 
 
+@pytest.mark.parametrize("overlap", [Overlap.BUFFER_ONE, Overlap.CANCEL_PREVIOUS])
+def test_what_waits_for_an_execution_waits_on_while_its_schedule_is_paused(overlap: Overlap) -> None:
+    schedule = fired_twice(overlap)
+    waiting = schedule.buffered
+    assert waiting is not None
+    paused = decide(replace(schedule, paused=True), BEGIN + HOUR, running(schedule))
+    assert (begun(paused), paused.buffered, paused.following) == ([], waiting, ())
+    assert decide(paused, BEGIN + HOUR, ()) == paused
+    filled = decide(replace(paused, backfills=(Backfill(BEGIN, BEGIN + MINUTE),)), BEGIN + HOUR, ())
+    assert (begun(filled), filled.buffered) == ([1], waiting)
+    again = decide(resumed(paused, BEGIN + HOUR), BEGIN + HOUR, ())
+    assert (again.begun, again.buffered) == ((waiting,), None)
+
+
 def test_a_trigger_begins_whatever_runs_and_though_it_is_paused() -> None:
     schedule = decide(made(), BEGIN + MINUTE, ())
     asked = replace(schedule, paused=True, triggers=(Firing(BEGIN + MINUTE, "trigger:1"),))

@@ -26,7 +26,7 @@ from podium.store.protocol import Blob, ExecutionRow, Store
 from podium.workflow.inputs import check_input
 from podium.workflow.model import Workflow
 from podium.workflow.problems import did_you_mean
-from podium.workflow.schedules.spec import ScheduleSpec, checked, micros
+from podium.workflow.schedules.spec import ScheduleSpec, check_moment, checked, micros
 from podium.workflow.validation import validate
 
 MOST_BACKFILLS = 10
@@ -137,10 +137,10 @@ class Schedules:
 
         A time that has fired isn't fired again. Where executions mustn't overlap, each begins after the one before.
         """
+        check_moment("the begin of a backfill", begin)
+        check_moment("the end of a backfill", end)
         schedule, now_us = await self.get(name), await self._now()
         span = Backfill(micros(begin) - 1, min(micros(end), now_us))
-        if begin.tzinfo is None or end.tzinfo is None:
-            raise InvalidInputError("the times of a backfill need a time zone, such as `Z`")
         if span.until_us <= span.after_us:
             raise InvalidInputError("a backfill begins before it ends, and in the past")
         count = _count(schedule, span)

@@ -395,7 +395,7 @@ def _print_schedule(one: Schedule, statuses: dict[str, str], owner: str) -> None
     if following is not None:
         say(wrapped(f"next at {_local(following)}{'' if owner else '; no orchestrator runs, `podium up` starts one'}"))
     if one.buffered is not None:
-        say("one firing waits until the execution before it has ended")
+        say(f"one firing waits until {'it is resumed' if one.paused else 'the execution before it has ended'}")
     if one.backfills:
         say("times that have passed are being made up for")
     rows = [(_local(each.time_us), each.execution, _last_word(each, statuses)) for each in reversed(one.records)]

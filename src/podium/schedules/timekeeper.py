@@ -33,6 +33,7 @@ from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus
 LOOK_SECONDS = 1.0  # for changes of others, a wall that jumps, ends that a firing waits for
 READ_ANEW_SECONDS = 30.0  # though nobody has rung
 PAUSE_SECONDS = 0.5  # after the store didn't answer
+_UNTELLABLE = (ValueError, OverflowError)  # a zone that is known only where it was made; a time beyond all calendars
 _log = get_logger("podium.schedules")
 
 
@@ -59,9 +60,13 @@ def _wake_of(schedule: Schedule) -> int | None:
     """Return when there is something to decide; one whose times can't be told here holds up no other."""
     try:
         return schedule.wake_us()
-    except ValueError as error:  # its time zone was known where it was made
-        _log.error("a schedule can't be fired here", schedule=schedule.name, error=str(error))
+    except _UNTELLABLE as error:
+        _set_aside(schedule, error)
         return None
+
+
+def _set_aside(schedule: Schedule, error: Exception) -> None:
+    _log.error("a schedule can't be fired here", schedule=schedule.name, error=str(error))
 
 
 class Timekeeper:
@@ -193,8 +198,17 @@ class Timekeeper:
 
     async def _look_at(self, shard: int, shelf: Shelf, due: list[Schedule]) -> bool:
         await self._let_out(due)
-        decided = [decide(one, self._now(), await self._ended(one)) for one in due]
-        changed = [(before, after) for before, after in zip(due, decided, strict=True) if after != before]
+        changed = []
+        for before in due:
+            ended = await self._ended(before)
+            try:
+                after = decide(before, self._now(), ended)
+            except _UNTELLABLE as error:  # it holds up no other; it is looked at again when it is read anew
+                _set_aside(before, error)
+                shelf.wakes[key_of(before.tenant, before.name)] = None
+                continue
+            if after != before:
+                changed.append((before, after))
         if not changed:
             return False
         durable = any(after.begun or after.decided_us != before.decided_us for before, after in changed)
@@ -206,7 +220,7 @@ class Timekeeper:
             shelf.put(after)
             self._count(before, after)
         await self._let_out([after for _, after in changed])
-        return any(after.begun or (after.wake_us() == 0 and after.backfills) for _, after in changed)
+        return any(after.begun or after.backfills for _, after in changed)
 
     async def _ended(self, schedule: Schedule) -> set[str]:
         """Return those of the executions that it follows that have an end, or were refused."""

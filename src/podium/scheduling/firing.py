@@ -146,9 +146,9 @@ class _Moving:
         self._set(records=(*self.schedule.records, record)[-RECORDS_KEPT:])
 
     def start_buffered(self) -> None:
-        """Begin what has waited, if nothing runs any more."""
+        """Begin what has waited, if nothing runs any more; while the schedule is paused it waits on."""
         buffered = self.schedule.buffered
-        if buffered is not None and not self.schedule.following:
+        if buffered is not None and not self.schedule.following and not self.schedule.paused:
             self._set(buffered=None)
             self.start(buffered)
 
@@ -210,7 +210,8 @@ class _Moving:
         side_by_side = self.schedule.spec.overlap is Overlap.ALLOW
         room = self.schedule.spec.catch_up_limit
         while self.schedule.backfills and room:
-            if not side_by_side and (self.schedule.following or self.schedule.buffered is not None):
+            waits = self.schedule.buffered is not None and not self.schedule.paused
+            if not side_by_side and (self.schedule.following or waits):
                 return
             first, *others = self.schedule.backfills
             time_us = self.schedule.recurrence.after(first.after_us)

@@ -1,6 +1,6 @@
 """What may be said of a schedule, and how it is refused."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -26,6 +26,16 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
         ({"every_seconds": 0.5}, "every: 0.5 s can't be used; it is from a second"),
         ({"every_seconds": float("nan")}, "every: nan"),
         ({"at": datetime(2026, 3, 1)}, "at has no time zone"),  # noqa: DTZ001
+        (
+            {"at": datetime(1969, 12, 31, tzinfo=UTC)},
+            "at: 1969-12-31T00:00:00+00:00 can't be used; years are from 1970",
+        ),
+        (
+            {"at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))},
+            "at: 9999-12-31T23:00:00-12:00 can't",
+        ),
+        ({"cron": "@daily", "starts_at": datetime(2201, 1, 1, tzinfo=UTC)}, "from 1970 to 2200"),
+        ({"cron": "@daily", "ends_at": datetime(1, 1, 1, tzinfo=UTC)}, "from 1970 to 2200"),
         ({"at": NOON, "max_firings": 2}, "`at` fires once"),
         ({"every_seconds": 5, "starts_at": NOON, "ends_at": datetime(2025, 3, 1, tzinfo=UTC)}, "ends_at is before"),
         ({"every_seconds": 5, "max_firings": 0}, "max_firings must be 1"),

@@ -23,6 +23,7 @@ _DAY = timedelta(days=1)
 _FARTHEST = timedelta(days=366 * 41)  # a 29 February that is a Sunday comes each 28 years, but for 2100
 _LAST_DAY = date(9998, 12, 31)
 _FIRST_DAY = date(2, 1, 1)
+_LAST_SECOND, _FIRST_SECOND = ((day - date(1970, 1, 1)).days * 86_400 for day in (_LAST_DAY, _FIRST_DAY))
 
 
 class Recurrence(Protocol):
@@ -111,7 +112,8 @@ class CronTimes(Struct, frozen=True):
         return None
 
     def _day_of(self, seconds: int) -> date:
-        return min(max(local_of(seconds, zone_named(self.zone)).date(), _FIRST_DAY), _LAST_DAY)
+        within = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
+        return local_of(within, zone_named(self.zone)).date()
 
     def _instants(self, day: date) -> tuple[int, ...]:
         return _instants_on(self.cron, self.zone, day) if parse_cron(self.cron).has_day(day) else ()

@@ -4,7 +4,7 @@ or comes late. Checked at the door; the times that follow are `recurrence`'s.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from msgspec import Struct
@@ -19,6 +19,8 @@ CATCH_UP_LIMIT = 100
 MOST_CAUGHT_UP = 1_000
 MOST_JITTER_SECONDS = 3_600.0
 MOST_SECONDS = 100 * 366 * 86_400.0
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+_EARLIEST, _LATEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
 
 
 class Overlap(StrEnum):
@@ -91,8 +93,8 @@ def checked(spec: ScheduleSpec) -> ScheduleSpec:
 def _check_bounds(spec: ScheduleSpec) -> None:
     for name in ("at", "starts_at", "ends_at"):
         moment = getattr(spec, name)
-        if moment is not None and moment.tzinfo is None:
-            raise InvalidInputError(f"{name} has no time zone; end it with `Z` or with an offset such as `+02:00`")
+        if moment is not None:
+            check_moment(name, moment)
     if spec.at is not None and (spec.starts_at or spec.ends_at or spec.max_firings is not None):
         raise InvalidInputError("starts_at, ends_at and max_firings are of what recurs; `at` fires once")
     if spec.starts_at is not None and spec.ends_at is not None and spec.ends_at < spec.starts_at:
@@ -106,6 +108,16 @@ def _check_bounds(spec: ScheduleSpec) -> None:
     _check_number("jitter", spec.jitter_seconds, 0.0, MOST_JITTER_SECONDS, "nothing")
     if spec.every_seconds is not None and spec.jitter_seconds >= spec.every_seconds:
         raise InvalidInputError("jitter must be shorter than the interval")
+
+
+def check_moment(name: str, moment: datetime) -> None:
+    """Raise InvalidInputError for a moment that schedules can't go by."""
+    if moment.tzinfo is None:
+        raise InvalidInputError(f"{name} has no time zone; end it with `Z` or with an offset such as `+02:00`")
+    if not _EARLIEST <= moment < _LATEST:
+        raise InvalidInputError(
+            f"{name}: {moment.isoformat()} can't be used; years are from {FIRST_YEAR} to {LAST_YEAR}"
+        )
 
 
 def _check_number(name: str, seconds: float, low: float, high: float, least: str) -> None:
