@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from podium.engine import events as ev
 from podium.engine import growing
+from podium.engine import inputs as inp
 from podium.engine.codec import decode_input
 from podium.engine.expansions import MAX_BYTES, without_growth
 from podium.engine.grown import GrownDefinition, regrown
+from podium.engine.inputs import Growth
 from podium.engine.snapshot import decode_state, encode_state
+from podium.engine.values import NULL
 from podium.workflow.model import (
     AgentGroup,
     Compensation,
@@ -229,6 +232,38 @@ def test_who_has_grown_before_and_says_the_same_again_adds_nothing():
     assert other is not None
     with pytest.raises(growing.GrowthRefused, match="already"):
         growing.growth_of(play.state, task, 2, other)
+
+
+def test_who_says_the_same_again_is_understood_though_another_put_something_before_it():
+    play = planned(Task(id="more", agent="team", grows=True, payload={}))
+    play.succeed("plan", expansion(part("x", "beside")))
+    play.run("more", expansion(part("y"), x=["y"]))
+    for each in ("beside", "y", "x", "report"):
+        play.run(each)
+    play.give(inp.Retry(from_task="plan"))
+    events = play.run("plan", expansion(part("x", "beside")))
+    assert not any(isinstance(e, ev.GraphGrown) for e in events)
+    assert play.status_of("plan") == "completed"
+    assert play.state.definition.tasks["x"].spec.dependencies == ("beside", "y")
+    wind_down(play)
+    check_history(play)
+
+
+def test_what_doesnt_count_is_refused_without_being_read(monkeypatch):
+    """An agent whose task may add nothing costs no more than its result does."""
+
+    def read(*_: Any) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(growing, "_read_to_decide", read)
+    play = planned()
+    play.grant("beside")
+    growth = Growth(tasks=(Task(id="a", agent="team", when="input.go"),))
+    assert growing.texts_wanted(play.state, inp.Succeeded("beside", 1, NULL, growth)) == []
+    assert growing.texts_wanted(play.state, inp.Succeeded("plan", 7, NULL, growth)) == []
+    assert growing.texts_wanted(play.state, inp.Succeeded("nothing", 1, NULL, growth)) == []
+    with pytest.raises(AssertionError):
+        growing.texts_wanted(play.state, inp.Succeeded("plan", 1, NULL, growth))
 
 
 def test_a_superseded_attempt_grows_nothing():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from podium.engine import inputs as inp
 from podium.engine.asking import FAIL, RETRY, asking
+from podium.engine.state import DECIDING
 from podium.workflow.model import (
     AgentGroup,
     Constraint,
@@ -322,9 +323,9 @@ def wind_down(play: Play, most: int = 3_000) -> None:
         ready = [t.path for t in play.state.tasks.values() if t.status is TaskStatus.READY]
         if live:
             play.give(inp.Succeeded(*live[0], json_value([1, 2])))
-        elif ready:
+        elif ready and play.state.status in DECIDING:  # one that ends waits for its children only
             play.give(inp.Grant(1, len(play.rows), tuple(_granted(play, task) for task in ready)))
-        elif parked := asking(play.state):
+        elif (parked := asking(play.state)) and play.state.status in DECIDING:
             unreadable = play.state.tasks[parked[0]].number == 0  # it would only ask again
             tired = len(play.rows) % 5 == 0
             play.give(inp.Resolve(parked[0], FAIL if unreadable or tired else RETRY))

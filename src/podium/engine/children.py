@@ -16,6 +16,7 @@ from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.asking import finally_failed
 from podium.engine.assignments import arguments_of
+from podium.engine.scope import BlobMissing
 from podium.engine.state import DECIDING, State, TaskState
 from podium.engine.values import NULL, Value, value_of
 from podium.exceptions import ExpressionError, InvalidInputError
@@ -45,7 +46,7 @@ def begin(state: State, task: TaskState, now_us: int) -> list[ev.Event]:
     try:
         text_of_input = input_of(state, task)
         check_input(child.workflow, msgspec.json.decode(text_of_input))
-    except (ExpressionError, InvalidInputError, TypeError, ValueError) as error:
+    except (ExpressionError, InvalidInputError, BlobMissing, TypeError, ValueError) as error:
         why = f"the input of the child {child.workflow.name} can't be made: {error}"
         return [finally_failed(task, ErrorInfo("ArgumentError", why, retryable=False))]
     number, spec = task.number + 1, task.compiled.spec

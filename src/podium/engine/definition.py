@@ -79,8 +79,13 @@ class CompiledTask:
         if self.child is not None and self.arguments is not None:  # when it is decided that it starts, it has its input
             read += self.arguments.references
         self.reads = _tasks_read(read, self.items)
-        if self.child is not None and self.arguments is None:
+        if self.takes_all:
             self.reads |= frozenset({"", *task.dependencies})
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it is a child without `input`: it begins with its parent's, and with the results before it."""
+        return self.child is not None and self.arguments is None
 
     @property
     def spare(self) -> bool:

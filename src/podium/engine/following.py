@@ -17,6 +17,7 @@ from podium.engine.assignments import execution_result
 from podium.engine.codec import decode_input, decode_row
 from podium.engine.events import Event
 from podium.engine.evolve import evolve
+from podium.engine.grown import regrown
 from podium.engine.inputs import Start
 from podium.engine.recovery import Definitions, load_texts, restore
 from podium.engine.scope import BlobMissing, result_text, scope_for
@@ -52,7 +53,7 @@ class Follower:
 
     def rewound(self) -> Follower:
         """Return another follower of the same execution, at its beginning."""
-        state = State(self.state.id, self.state.tenant, self.state.definition)
+        state = State(self.state.id, self.state.tenant, regrown(self.state.definition, ()))
         return Follower(self._store, self._definitions, state)
 
     async def catch_up(self, heard: Callable[[Event, int], None] | None = None) -> bool:

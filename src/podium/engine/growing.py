@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
+from podium.engine.bounds import compiled_bounds, key_templates
 from podium.engine.definition import CompiledTask, Definition, Outside
 from podium.engine.events import GraphGrown
 from podium.engine.grown import GrownDefinition
-from podium.engine.inputs import Growth
+from podium.engine.inputs import Growth, Succeeded
 from podium.engine.state import State, TaskState
 from podium.exceptions import ExpressionError
 from podium.workflow.expressions import Reference, compile_condition, compile_template
@@ -56,12 +57,22 @@ def growth_of(state: State, task: TaskState, number: int, growth: Growth) -> lis
     return [GraphGrown(task.path, number, tasks, edges)] if tasks or edges else []
 
 
-def texts_wanted(state: State, growth: Growth) -> list[str]:
-    """Return the blobs that conditions of these tasks read and that aren't at hand: to be had before deciding."""
+def texts_wanted(state: State, given: Succeeded) -> list[str]:
+    """Return the blobs that deciding about what a result adds reads and that aren't at hand: to be had before that.
+
+    What can't grow the graph anyhow is refused, or too late, without having been read.
+    """
+    growth, task = given.growth, state.tasks.get(given.task)
+    if growth is None or task is None or task.final or given.number not in (task.live or ()):
+        return []
+    if not task.compiled.spec.grows:
+        return []
     names: dict[str, None] = {}
     for added in growth.tasks:
-        for reference in _references(added, deciding=True):
-            names[str(reference.path[0]) if reference.root == "tasks" and reference.path else ""] = None
+        names |= dict.fromkeys(_read_to_decide(added, growth.dependencies.get(added.id, ()), state.definition.workflow))
+    for name, more in growth.dependencies.items():
+        if name in state.tasks and state.tasks[name].compiled.takes_all:
+            names |= dict.fromkeys(more)
     values = [state.input] if "" in names else []
     known = state.definition.with_fallbacks(name for name in names if name in state.tasks)
     for name in known:
@@ -189,13 +200,13 @@ def _check_limits(definition: Definition, task: TaskState, tasks: tuple[Task, ..
 
 def _new_ones(definition: Definition, task: TaskState, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     """Leave out what the same task has added before, should it run once more and say the same."""
-    added = definition.added if isinstance(definition, GrownDefinition) else {}
+    added, said = (definition.added, definition.said) if isinstance(definition, GrownDefinition) else ({}, {})
     new = []
     for each in tasks:
         known = definition.tasks.get(each.id)
         if known is None:
             new.append(each)
-        elif added.get(each.id) != task.path or known.spec != each:
+        elif added.get(each.id) != task.path or said[each.id] != each:
             raise GrowthRefused(f"there is a task {quoted(each.id)} already; give the added one another id")
     return tuple(new)
 
@@ -321,6 +332,20 @@ def _in_words(problems: list[Problem]) -> str:
     return " · ".join([*said, *more])
 
 
+def _read_to_decide(task: Task, more: Iterable[str], workflow: Workflow) -> list[str]:
+    """Return the tasks that deciding about an added one reads, and "" for the input, as `CompiledTask.reads` will."""
+    found = _references(task, deciding=True)
+    try:
+        for key in key_templates(compiled_bounds(task, workflow)):
+            found += key.references
+    except ExpressionError:
+        pass
+    names = [str(one.path[0]) if one.root == "tasks" and one.path else "" for one in found]
+    if task.workflow is not None and task.payload is None:
+        names += ["", *task.dependencies, *more]
+    return names
+
+
 def _references(task: Task, deciding: bool = False) -> list[Reference]:
     """Return what a task reads, or only what deciding about it does; what can't be read at all is said elsewhere."""
     found: list[Reference] = []
@@ -333,7 +358,7 @@ def _references(task: Task, deciding: bool = False) -> list[Reference]:
             found += compile_template(task.for_each).references
         if not task.needs_agent:
             found += [one for one in Outside(task).references if one.root != "signal"]
-        if task.payload is not None and not deciding:
+        if task.payload is not None and (task.workflow is not None or not deciding):  # a child starts with its input
             found += compile_template(task.payload).references
     except ExpressionError:
         pass

@@ -14,7 +14,7 @@ import msgspec
 from podium.engine.definition import CompiledTask, Definition
 from podium.engine.events import GraphGrown
 from podium.engine.state import State, TaskState
-from podium.workflow.model import TaskStatus
+from podium.workflow.model import Task, TaskStatus
 
 
 class GrownDefinition(Definition):
@@ -33,6 +33,7 @@ class GrownDefinition(Definition):
         self.agent_types = ungrown.agent_types
         self.tasks = dict(ungrown.tasks)
         self.added: dict[str, str] = {}  # tasks that were added, and by which task or instance
+        self.said: dict[str, Task] = {}  # those as they were added; others may have put something before them since
         self.depths: dict[str, int] = {}  # of those: how many growths led to them
         self.edges = sum(len(task.dependencies) for task in ungrown.workflow.tasks)
         self.growths: list[GraphGrown] = []
@@ -50,6 +51,7 @@ class GrownDefinition(Definition):
                 self.listeners[task.signal] = (*self.listeners.get(task.signal, ()), task.id)
             self._own.add(task.id)
             self.added[task.id] = event.task
+            self.said[task.id] = task
             self.depths[task.id] = depth
         for task in event.tasks:
             self._add_edges(task.id, task.dependencies)
@@ -59,8 +61,11 @@ class GrownDefinition(Definition):
         for name, more in event.dependencies.items():
             compiled = self._owned(name)
             compiled.spec = msgspec.structs.replace(compiled.spec, dependencies=(*compiled.spec.dependencies, *more))
+            if compiled.takes_all:
+                compiled.reads |= frozenset(more)
             self._add_edges(name, more)
-        self._hot |= self.with_fallbacks(read for task in event.tasks for read in self.tasks[task.id].reads)
+        touched = (*(task.id for task in event.tasks), *event.dependencies)
+        self._hot |= self.with_fallbacks(read for name in touched for read in self.tasks[name].reads)
 
     def _add_edges(self, task: str, dependencies: Iterable[str]) -> None:
         for dependency in dependencies:

@@ -115,7 +115,7 @@ class Loader:
         given = arrival.given
         if not isinstance(given, inp.Succeeded) or given.growth is None:
             return False
-        wanted = [digest for digest in texts_wanted(state, given.growth) if digest not in dict(arrival.blobs)]
+        wanted = [digest for digest in texts_wanted(state, given) if digest not in dict(arrival.blobs)]
         if not wanted:
             return False
         self._spawn(self._fetch(arrival, state, wanted), f"podium-fetch-{state.id}")

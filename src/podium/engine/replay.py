@@ -89,9 +89,9 @@ class Replayer:
     def wants(self, given: inp.Input) -> list[str]:
         """Return the blobs that conditions may read once this input is taken."""
         match given:
-            case inp.Succeeded(value=value, growth=inp.Growth() as growth):
+            case inp.Succeeded(value=value, growth=inp.Growth()):
                 own = [] if value.blob is None else [value.blob]
-                return [*own, *texts_wanted(self._decided, growth)]
+                return [*own, *texts_wanted(self._decided, given)]
             case _:
                 return blobs_read(self._decided.definition, given)
 
