@@ -61,6 +61,11 @@ def repeat_aloud(text: str, context: Context) -> str:
 
 
 @task(cpu=True)
+def enlarge_aside(text: str) -> str:
+    return "x" * 70_000 + text
+
+
+@task(cpu=True)
 def die(how: str) -> None:
     print("a task's output")
     if how == "exit":

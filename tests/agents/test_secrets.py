@@ -7,7 +7,9 @@ import os
 
 import msgspec
 import pytest
+from pydantic import BaseModel
 
+from podium.agents import builtin, concealing
 from podium.agents.builtin import Shell
 from podium.agents.context import Context
 from podium.agents.sdk import function_agent, task
@@ -36,6 +38,11 @@ async def repeat(text: str, context: Context) -> str:
 @task
 def in_a_thread(text: str, context: Context) -> list[str]:
     return [text, context.env["TOKEN"]]
+
+
+@task
+async def enlarge(text: str) -> str:
+    return "x" * 70_000 + text
 
 
 @task
@@ -153,6 +160,106 @@ def test_an_argument_that_doesnt_fit_is_refused_without_its_value():
     asyncio.run(main())
 
 
+class Refused(ValueError):
+    """Like pydantic's: its text repeats begin and end of what was given."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"1 validation error: input_value='{given[:24]}...{given[-24:]}'")
+
+    def errors(self, *, include_url: bool, include_context: bool, include_input: bool) -> list[dict[str, object]]:
+        assert not include_url
+        assert not include_context
+        assert not include_input
+        return [{"loc": ("page", 0), "msg": "should be a number"}, {"loc": (), "msg": "is no address"}] * 11
+
+
+class Address:
+    """A model that takes nothing."""
+
+    @classmethod
+    def model_validate(cls, value: str) -> Address:
+        raise Refused(value)
+
+
+@task
+async def visit(text: Address) -> None:
+    raise NotImplementedError
+
+
+def test_what_a_model_refuses_is_said_without_what_was_given():
+    async def main() -> None:
+        value = "".join(f"{number:02x}" for number in range(80))
+        async with hosting(visit, secrets=Secrets(environment={"PODIUM_SECRET_TOKEN": value})) as rig:
+            place = SecretPlace(("input", "text"), ("x" * 90, TOKEN))
+            rig.give("a1", "visit", {"text": ""}, secrets=(place,))
+            message = (await rig.failure("a1")).error.message
+            assert "argument `text` expected Address" in message
+            assert ": page.0: should be a number; is no address; page.0:" in message
+            assert message.endswith("; and 2 more")
+            assert "input_value" not in message
+
+    asyncio.run(main())
+
+
+class Page(BaseModel):
+    """A model of pydantic's."""
+
+    number: int
+
+
+@task
+async def turn(page: Page) -> None:
+    raise NotImplementedError
+
+
+def test_what_pydantic_refuses_is_said_without_what_was_given():
+    async def main() -> None:
+        value = "".join(f"{number:02x}" for number in range(80))
+        async with hosting(turn, secrets=Secrets(environment={"PODIUM_SECRET_TOKEN": value})) as rig:
+            rig.give("a1", "turn", {"page": {}}, secrets=(SecretPlace(("input", "page", "number"), ("x" * 90, TOKEN)),))
+            message = (await rig.failure("a1")).error.message
+            assert "number: Input should be a valid integer" in message
+            assert value[-12:] not in message
+
+    asyncio.run(main())
+
+
+def test_a_large_result_is_looked_through_beside_the_loop(monkeypatch):
+    async def main() -> None:
+        async with hosting(function_agent("f", [enlarge, sample.enlarge_aside]), secrets=known()) as rig:
+            for attempt, function in (("a1", "enlarge"), ("a2", "enlarge_aside")):
+                place = SecretPlace(("input", "text"), (TOKEN,))
+                rig.give(attempt, function, {"text": ""}, secrets=(place,))
+                assert await rig.result(attempt) == "x" * 70_000 + "[secret token]"
+            assert len(elsewhere) == 2
+
+    elsewhere = []
+    to_thread = asyncio.to_thread
+
+    async def noted(*args):
+        elsewhere.append(args)
+        return await to_thread(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    asyncio.run(main())
+
+
+def test_what_an_attempt_was_given_is_concealed_however_many_others_come_meanwhile(monkeypatch):
+    monkeypatch.setattr(concealing, "MOST_VALUES", 2)
+    secrets = Secrets(environment={f"PODIUM_SECRET_S{n}": f"value-number-{n}-end" for n in range(9)})
+    places = tuple(SecretPlace(("input", f"k{n}"), (SecretReference(f"s{n}"),)) for n in range(9))
+    given = secrets.given(assignment("a1", arguments={}, secrets=places))
+    assert b"value-number-8" in bytes(given.arguments)
+    assert secrets.conceal_json(given.arguments) == msgspec.Raw(
+        msgspec.json.encode({f"k{n}": f"[secret s{n}]" for n in range(9)})
+    )
+
+
+def test_bytes_of_a_variable_that_are_no_text_are_refused():
+    with pytest.raises(SecretError, match="isn't UTF-8"):
+        Secrets(environment={"PODIUM_SECRET_TOKEN": "bytes \udcff of it"}).value_of(TOKEN)
+
+
 def test_an_agent_that_lacks_the_secret_says_which_and_isnt_asked_again():
     async def main() -> None:
         async with hosting(repeat, secrets=Secrets(environment={})) as rig:
@@ -201,5 +308,25 @@ def test_a_program_of_shell_has_the_env_and_what_it_writes_is_concealed():
             assert (await rig.result("a1"))["stdout"] == "it is [secret token]\n"
             rig.give("a2", "run", {"command": ["sh", "-c", 'echo "$TOKEN" >&2; exit 3']}, env=env, secrets=(place,))
             assert (await rig.failure("a2")).error.message == "sh ended with exit code 3: [secret token]"
+            rest = "x" * (builtin.MESSAGE_LIMIT - 10)
+            rig.give(
+                "a3", "run", {"command": ["sh", "-c", f'echo "$TOKEN{rest}" >&2; exit 3']}, env=env, secrets=(place,)
+            )
+            assert (await rig.failure("a3")).error.message == f"sh ended with exit code 3: …[secret token]{rest}"
+
+
+def test_what_is_kept_of_a_long_output_begins_with_a_whole_line(monkeypatch):
+    monkeypatch.setattr(builtin, "OUTPUT_LIMIT", 30)
+
+    async def main() -> None:
+        async with hosting(Shell, secrets=known()) as rig:
+            env, place = (("TOKEN", "${secret.token}"),), SecretPlace(("env", "TOKEN"), (TOKEN,))
+            command = ["sh", "-c", 'echo "$TOKEN"; echo the-last-line']
+            rig.give("a1", "run", {"command": command}, env=env, secrets=(place,))
+            output = await rig.result("a1")
+            assert output["stdout"] == "the-last-line\n"
+            assert output["left_out_bytes"] == len(VALUE) + 1
+
+    asyncio.run(main())
 
     asyncio.run(main())

@@ -24,6 +24,7 @@ from podium.exceptions import AgentBindingError
 NULL = Raw(b"null")
 _EMPTY = b"{}"
 _SHOWN_LIMIT = 80
+_REASONS_LIMIT = 20  # what is said to be wrong with a model
 _DEPTH_LIMIT = 200
 _object = msgspec.json.Decoder(dict[str, Raw])
 
@@ -187,12 +188,30 @@ def _decode_hook(hint: type, value: Any) -> Any:
     """Convert what msgspec doesn't know: paths, and models that validate themselves (pydantic's)."""
     validate = getattr(hint, "model_validate", None)
     if validate is not None:
-        return validate(value)
+        try:
+            return validate(value)
+        except ValueError as error:
+            raise ValueError(_why_invalid(error)) from None
     if inspect.isclass(hint) and issubclass(hint, PurePath) and isinstance(value, str):
         return hint(value)
     if value is None or not inspect.isclass(hint) or not isinstance(value, hint):
         raise ValueError(f"Expected `{_hint_text(hint)}`, got `{type(value).__name__}`, and JSON can't stand for it")
     return value
+
+
+def _why_invalid(error: ValueError) -> str:
+    """Return what a model says is wrong. Pydantic's text would repeat what was given, from which a secret may come."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return str(error)
+    try:
+        found = errors(include_url=False, include_context=False, include_input=False)
+        reasons = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" if one["loc"] else one["msg"] for one in found]
+    except Exception:  # noqa: BLE001 - somebody else's errors, which need not be pydantic's
+        return str(error)
+    return "; ".join(reasons[:_REASONS_LIMIT]) + f"; and {len(reasons) - _REASONS_LIMIT} more" * (
+        len(reasons) > _REASONS_LIMIT
+    )
 
 
 def _encode_hook(value: Any) -> Any:

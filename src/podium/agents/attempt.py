@@ -179,6 +179,11 @@ class LiveAttempt:
         """Return what is said of an attempt whose task has raised this in a worker process."""
         return self._failed(error, by_cancel)
 
+    @property
+    def knows_secrets(self) -> bool:
+        """Whether this process knows values that it has to conceal."""
+        return self.voice.secrets.any_known
+
     def result(self, value: Raw) -> Raw:
         """Return a value as it may be told: without secrets."""
         return self.voice.secrets.conceal_json(value)

@@ -13,6 +13,7 @@ from podium.agents.sdk import Context, agent, task
 from podium.exceptions import AgentError, NonRetryableError
 
 OUTPUT_LIMIT = 64 * 1024  # bytes of each stream that are kept: the last ones
+MESSAGE_LIMIT = 2_000  # characters of them in an error
 TERM_SECONDS = 2.0
 
 
@@ -103,8 +104,14 @@ class Shell:
         output = Output(code, stdout.text(), stderr.text(), stdout.left_out + stderr.left_out)
         if check and code != 0:
             why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise AgentError(f"{command[0]} {why}: {(output.stderr or output.stdout).strip()[-2000:]}")
+            raise AgentError(f"{command[0]} {why}: {_last(output.stderr or output.stdout)}")
         return output
+
+
+def _last(text: str) -> str:
+    """Return the end of what was written; the mark of a cut tells that more stood before it."""
+    text = text.strip()
+    return text if len(text) <= MESSAGE_LIMIT else f"…{text[-MESSAGE_LIMIT:]}"
 
 
 async def _started(command: list[str], cwd: str | None, env: dict[str, str]) -> asyncio.subprocess.Process:
@@ -144,6 +151,13 @@ class _Tail:
             del self.kept[:over]
             self.left_out += over
 
+    def begin_with_a_line(self) -> None:
+        """Drop what is left of a line that was cut, if others follow: the end of a secret can't be told from a text."""
+        line = self.kept.find(b"\n") + 1
+        if self.left_out and 0 < line < len(self.kept):
+            del self.kept[:line]
+            self.left_out += line
+
     def text(self) -> str:
         return self.kept.decode("utf-8", "replace")
 
@@ -152,6 +166,7 @@ async def _tail(stream: asyncio.StreamReader | None) -> _Tail:
     tail = _Tail()
     while stream is not None and (part := await stream.read(1 << 16)):
         tail.add(part)
+    tail.begin_with_a_line()
     return tail
 
 

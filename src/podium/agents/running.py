@@ -22,6 +22,8 @@ from podium.agents.threads import Threads
 from podium.fleet.messages import Failed, HandedBack, Succeeded
 
 End = Succeeded | Failed | HandedBack
+LARGE = 64 * 1024  # bytes of a result
+
 OnEnd = Callable[[LiveAttempt, End], None]
 
 
@@ -81,7 +83,7 @@ class Running:
         try:
             bound = live.bound
             value = await bound.run(**live.arguments())
-            end = self._success(live, bound.call.result(value))
+            end = self._success(live, await _tellable(live, bound.call.result(value)))
         except GeneratorExit:
             raise  # the loop is gone: nobody hears a report
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its failure
@@ -92,7 +94,7 @@ class Running:
         current_outlet.set(live)
         end: End
         try:
-            end = self._success(live, live.bound.call.result(live.bound.run(**live.arguments())))
+            end = self._success(live, live.result(live.bound.call.result(live.bound.run(**live.arguments()))))
         except BaseException as error:  # noqa: BLE001 - whatever a task raises is its failure
             end = live.failure(error)
         live.voice.post(self._on_end, live, end)
@@ -103,7 +105,7 @@ class Running:
         try:
             match await self._processes.run(live):
                 case Returned(value):
-                    end = self._success(live, Raw(value))
+                    end = self._success(live, await _tellable(live, Raw(value)))
                 case Raised(error, by_cancel):
                     end = live.failure_in_worker(error, by_cancel)
         except GeneratorExit:
@@ -113,7 +115,14 @@ class Running:
         self._on_end(live, end)
 
     def _success(self, live: LiveAttempt, value: Raw) -> End:
-        """The result, unless the attempt's time was over before it came."""
+        """What may be told of the result, unless the attempt's time was over before it came."""
         if live.ending is Ending.TIMED_OUT:
             return live.time_out()
-        return Succeeded(self._agent, live.attempt, live.result(value))
+        return Succeeded(self._agent, live.attempt, value)
+
+
+async def _tellable(live: LiveAttempt, value: Raw) -> Raw:
+    """Return a result without secrets; a large one is looked through in a thread, as the loop must not wait for it."""
+    if live.knows_secrets and len(bytes(value)) > LARGE:
+        return await asyncio.to_thread(live.result, value)
+    return live.result(value)

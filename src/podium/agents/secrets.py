@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from podium.agents.concealing import SHORTEST, Concealer
+from podium.agents.concealing import SHORTEST, Concealer, Known
 from podium.exceptions import SecretError
 from podium.fleet.messages import Assignment, SecretPlace, SecretReference
 from podium.settings import BUS_VARIABLES, DOCUMENTED_NAMES, PREFIX, Settings
@@ -32,6 +32,7 @@ class Given(Struct, frozen=True):
 
     arguments: Raw
     env: dict[str, str] = {}
+    secrets: tuple[Known, ...] = ()  # concealed for as long as the attempt has them
 
 
 class Secrets:
@@ -44,32 +45,38 @@ class Secrets:
         self.conceal = self._concealer.conceal
         self.conceal_json = self._concealer.conceal_json
 
+    @property
+    def any_known(self) -> bool:
+        """Whether a value has been looked up yet."""
+        return self._concealer.knows_any
+
     def given(self, assignment: Assignment) -> Given:
         """Return what the attempt is given. Raises SecretError, naming the secret that isn't here."""
         env = dict(assignment.env)
         if not assignment.secrets:
             return Given(assignment.arguments, env)
         tree = {"input": msgspec.json.decode(assignment.arguments), "env": env}
+        given: dict[SecretReference, Known] = {}
         for place in assignment.secrets:
-            self._put_in(tree, place, assignment.agent)
-        return Given(Raw(msgspec.json.encode(tree["input"])), env)
+            for part in place.parts:
+                if isinstance(part, SecretReference) and part not in given:
+                    given[part] = self._learnt(part, assignment.agent)
+            _put_in(tree, place, given)
+        return Given(Raw(msgspec.json.encode(tree["input"])), env, tuple(given.values()))
 
     def value_of(self, secret: SecretReference, agent: str = "") -> str:
         """Return a secret's value. Raises SecretError."""
+        return self._learnt(secret, agent).value
+
+    def _learnt(self, secret: SecretReference, agent: str) -> Known:
         value = self._looked_up(secret, agent)
         if len(value) < SHORTEST:
             raise SecretError(
                 f"the secret {secret.name!r} has fewer than {SHORTEST} characters: it couldn't be kept out of logs"
             )
-        self._concealer.learn(secret.name, value)
-        return value
-
-    def _put_in(self, tree: Any, place: SecretPlace, agent: str) -> None:
-        parts = (part if isinstance(part, str) else self.value_of(part, agent) for part in place.parts)
-        *way, last = place.path
-        for key in way:
-            tree = tree[key]
-        tree[last] = "".join(parts)
+        if any("\ud800" <= character <= "\udfff" for character in value):  # bytes of a variable that are no text
+            raise SecretError(f"the secret {secret.name!r} isn't UTF-8 text")
+        return self._concealer.learn(secret.name, value)
 
     def _looked_up(self, secret: SecretReference, agent: str) -> str:
         if secret.env:
@@ -111,6 +118,13 @@ class Secrets:
         except UnicodeDecodeError:
             raise SecretError(f"the secret {name!r} isn't UTF-8 text") from None
         return text.removesuffix("\n").removesuffix("\r")
+
+
+def _put_in(tree: Any, place: SecretPlace, given: Mapping[SecretReference, Known]) -> None:
+    *way, last = place.path
+    for key in way:
+        tree = tree[key]
+    tree[last] = "".join(part if isinstance(part, str) else given[part].value for part in place.parts)
 
 
 def _check_variable(secret: SecretReference) -> None:
