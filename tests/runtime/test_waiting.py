@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from podium.engine import inputs as inp
@@ -14,8 +15,8 @@ from podium.engine.whereabouts import posted_input, waiting_starts
 from podium.exceptions import ConflictError, ExecutionNotFoundError, ShardMovedError, StoreUnavailableError
 from podium.fleet import messages as msg
 from podium.ids import execution_id_for, shard_of
-from podium.store.protocol import DEFAULT_TENANT, Blob, InboxRow
-from podium.workflow.model import ExecutionStatus, Task, WorkflowConfig
+from podium.store.protocol import DEFAULT_TENANT, Append, Blob, InboxRow
+from podium.workflow.model import ExecutionStatus, Task, TaskType, Workflow, WorkflowConfig
 from tests.runtime.replicas import Cluster
 from tests.runtime.support import ONE, Hand, UnreliableStore, crash, sound, start, status, until, virtual, workflow
 
@@ -328,3 +329,130 @@ async def test_an_execution_that_pauses_with_nothing_live_is_not_at_work():
     await engine.command(first, inp.Pause())
     assert (await hand.assigned()).execution == second
     assert await status(store, first) is ExecutionStatus.PAUSED
+
+
+# --- who waits for the end of an execution that waits for room ---------------------------------------------------
+
+
+def after(*others: str) -> Workflow:
+    ends = [Task(id=f"end{i}", type=TaskType.WAIT, execution=other) for i, other in enumerate(others)]
+    return Workflow(name="after", tasks=tuple(ends), metadata={SINGLE_TASK: True})  # counts for no limit
+
+
+@virtual
+async def test_who_waits_for_the_end_of_an_execution_that_waits_for_room_does_not_begin_it():
+    engine, hand, store = await start(max_executions=2)
+    executions = [await engine.submit(ONE) for _ in range(6)]
+    await hand.assigned(2)
+    asking = await engine.submit(after(*executions))
+    await asyncio.sleep(10)
+    assert await waiting(store) == executions[2:]
+    assert len(hand.of(msg.Assignment)) == 2
+    hand.auto = True
+    finish_all(hand)
+    assert await engine.finished(asking) is ExecutionStatus.COMPLETED
+    assert store._data.inbox == {}
+    await sound(store, engine)
+
+
+@virtual
+async def test_who_waits_for_an_execution_that_its_workflows_limit_keeps_back_costs_nothing_meanwhile():
+    engine, hand, store = await start(max_executions=2)
+    for _ in range(2):
+        await engine.submit(ONE)
+    limited = workflow(*ONE.tasks, name="limited", config=WorkflowConfig(max_concurrent_executions=1))
+    first, second = await engine.submit(limited), await engine.submit(limited)
+    await hand.assigned(2)
+    finish_all(hand)
+    await hand.assigned(3)
+    await asyncio.sleep(5)
+    asking = await engine.submit(after(second))
+    tried = count_appends(store)
+    await asyncio.sleep(5)
+    assert len(tried) <= 1
+    hand.auto = True
+    finish_all(hand)
+    await engine.finished(first)
+    assert await engine.finished(asking) is ExecutionStatus.COMPLETED
+    await sound(store, engine)
+
+
+@virtual
+async def test_a_command_for_an_execution_that_its_workflows_limit_keeps_back_waits_without_being_tried_again():
+    engine, hand, store = await start(max_executions=2)
+    for _ in range(2):
+        await engine.submit(ONE)
+    limited = workflow(*ONE.tasks, name="limited", config=WorkflowConfig(max_concurrent_executions=1))
+    first, second = await engine.submit(limited), await engine.submit(limited)
+    await hand.assigned(2)
+    finish_all(hand)
+    await hand.assigned(3)
+    await asyncio.sleep(5)
+    tried = count_appends(store)
+    cancelling = asyncio.create_task(engine.command(second, inp.Cancel("not needed")))
+    await asyncio.sleep(5)
+    assert len(tried) <= 1
+    assert not cancelling.done()
+    finish_all(hand)
+    await engine.finished(first)
+    await cancelling
+    assert await engine.finished(second) is ExecutionStatus.CANCELLED
+    await sound(store, engine)
+
+
+@virtual
+async def test_a_tenant_does_not_learn_of_an_execution_of_another_that_waits_for_room():
+    engine, hand, store = await start(max_executions=1)
+    await engine.submit(ONE)
+    other = await engine.submit(ONE)
+    await hand.assigned()
+    asking = await engine.submit(after(other), tenant="another")
+    assert await engine.finished(asking) is ExecutionStatus.FAILED
+    error = (await engine.state_of(asking)).error
+    assert error is not None
+    assert error.message == f"execution {other} is unknown: NotFound: there is no execution {other}"
+    assert await waiting(store) == [other]
+
+
+@virtual
+async def test_who_waits_for_a_start_that_is_refused_is_told():
+    engine, hand, store = await start(max_executions=1)
+    await engine.submit(ONE)
+    other = await engine.submit(ONE)
+    await hand.assigned()
+    asking = await engine.submit(after(other))
+    await asyncio.sleep(5)
+    row = await posted_input(store, other)
+    assert row is not None
+    store._data.inbox[row.id] = msgspec.structs.replace(row, payload=b"{}")  # as if the disk had changed it
+    hand.auto = True
+    finish_all(hand)
+    assert await engine.finished(asking) is ExecutionStatus.FAILED
+
+
+@virtual
+async def test_who_waits_for_an_execution_that_waits_for_room_loses_nothing_by_a_kill():
+    engine, hand, store = await start(max_executions=1)
+    await engine.submit(ONE)
+    other = await engine.submit(ONE)
+    await hand.assigned()
+    asking = await engine.submit(after(other))
+    await asyncio.sleep(5)
+    await crash(engine)
+    engine, hand, store = await start(store.reopen(), max_executions=1)
+    hand.auto = True
+    assert await engine.finished(asking) is ExecutionStatus.COMPLETED
+    await sound(store, engine)
+
+
+def count_appends(store: UnreliableStore) -> list[int]:
+    """Return a list that has an entry for each append from now on, also one that fails."""
+    tried: list[int] = []
+    append = store.append
+
+    async def counted(batch: Append) -> None:
+        tried.append(len(batch.rows))
+        await append(batch)
+
+    store.append = counted  # type: ignore[method-assign]
+    return tried

@@ -75,8 +75,8 @@ class Inside:
         return found
 
     def has_taken(self, row: InboxRow) -> bool:
-        """Whether an inbox row is read and will be gone with what follows from it."""
-        if (row.execution, row.input_id) in self._intake.known:
+        """Whether an inbox row is read: it will be gone with what follows from it, or is held until that begins."""
+        if (row.execution, row.input_id) in self._intake.known or self._loader.holding.has(row):
             return True
         return any(row.id in batch.drained for batch in self._batches() if batch is not None)
 

@@ -18,6 +18,7 @@ from podium.engine.arrivals import Arrival, posted
 from podium.engine.codec import decode_input
 from podium.engine.following import Follower
 from podium.engine.growing import texts_wanted
+from podium.engine.holding import MOST_HELD, Holding
 from podium.engine.intake import Intake
 from podium.engine.recovery import Definitions, Restored, load_texts, restore
 from podium.engine.residency import HORIZON_US, Residency
@@ -28,6 +29,7 @@ from podium.engine.values import Value, value_of
 from podium.engine.waiting import WaitingRoom
 from podium.engine.whereabouts import START, posted_input, waits_for_room
 from podium.exceptions import (
+    ConflictError,
     CorruptHistoryError,
     ExecutionNotFoundError,
     ExpressionError,
@@ -71,6 +73,7 @@ class Loader:
     ) -> None:
         """`placed` takes what other replicas tell of placement, when we lead; `restored` is told of what was loaded."""
         self.waiting_room = waiting_room
+        self.holding = Holding(intake)
         self._store = store
         self._definitions = definitions
         self._residency = residency
@@ -137,7 +140,8 @@ class Loader:
         self._staffing.placing.forget(execution)  # its start was refused, after slots had been found for it
         waiting = self._residency.loading[execution]
         while True:
-            await self._call_start(execution, waiting)
+            if await self._holds_back(execution, waiting):
+                return None
             if waiting and isinstance(waiting[0].given, inp.Start):
                 await self._intake.retrying(partial(self._prepare, waiting[0]))
                 return None
@@ -148,22 +152,36 @@ class Loader:
             if not waiting or (execution, START) not in self._intake.known:  # else its start has come meanwhile
                 return ExecutionNotFoundError(f"there is no execution {execution}")
 
-    async def _call_start(self, execution: str, waiting: list[Arrival]) -> None:
-        """Should an execution not have begun, have it begin now: something is said to it."""
+    async def _holds_back(self, execution: str, waiting: list[Arrival]) -> bool:
+        """Should an execution not have begun, have it begin now, or hold what is said to it; True if that is held."""
         if not waiting or isinstance(waiting[0].given, inp.Start):
-            return
+            return False
         row = await self._intake.retrying(partial(posted_input, self._store, execution))
         under_way = self._intake.known.get((execution, START))
         if under_way is not None:  # it has come behind what is said to it
             self._intake.withdraw(under_way)
             waiting[:] = [under_way, *(each for each in waiting if each is not under_way)]
         elif row is not None and self._shards.owns(execution):
+            if self.waiting_room.is_put_off(execution) or all(isinstance(each.given, inp.Await) for each in waiting):
+                self._hold(row, waiting)
+                return True
             if not waits_for_room(row):
                 self._unsettled[row.id] = row.shard
             start = self.waiting_room.called(row)
             if start is not None:
                 self._intake.known[start.key] = start
                 waiting.insert(0, start)
+        return False
+
+    def _hold(self, start: InboxRow, waiting: list[Arrival]) -> None:
+        """Have inputs wait until their execution begins in its turn."""
+        for arrival in waiting:
+            if isinstance(arrival.given, inp.Await) and arrival.given.tenant != start.tenant:
+                self._reject(arrival, ExecutionNotFoundError(f"there is no execution {start.execution}"))
+            elif not self.holding.hold(arrival):
+                text = f"{MOST_HELD:,} inputs wait already for executions that wait for room"
+                self._reject(arrival, ConflictError(text))
+        waiting.clear()
 
     async def _prepare(self, arrival: Arrival) -> None:
         """Have what a start from the inbox needs: its definition, and its input if that is large."""
@@ -196,6 +214,7 @@ class Loader:
         self._restored(found)
         self._staffing.adopt(state, now_us)
         self._residency.note_rest(state, now_us)
+        self.holding.release([execution])
         if self._adopted is not None:
             self._adopted(state)
         return True
@@ -238,6 +257,7 @@ class Loader:
     def disown(self, shards: Collection[int]) -> None:
         """These shards are others' now, and what lies in their inboxes is, too."""
         self._twice.clear()  # those that are still ours are read again
+        self.holding.disown(shards)
         self.drained([inbox_id for inbox_id, shard in self._unsettled.items() if shard in shards])
 
     def settle(self, inbox_ids: Iterable[int], shard: int) -> None:
@@ -265,7 +285,7 @@ class Loader:
     @property
     def behind(self) -> bool:
         """Whether rows are left in the inbox, because so many are read already."""
-        return self._intake.full or len(self._unsettled) >= MOST_UNSETTLED
+        return self._intake.full or len(self._unsettled) - self.holding.rows >= MOST_UNSETTLED
 
     async def load_due(self, poll_seconds: float) -> None:
         """Load, for ever, the executions whose timers are due within the horizon."""
@@ -320,7 +340,7 @@ class Loader:
                 if not self._twice:
                     losses.looked(look)
                 return False
-            if self._intake.full or len(self._unsettled) >= MOST_UNSETTLED:
+            if self.behind:
                 return True
 
     def _take_in(self, row: InboxRow) -> None:

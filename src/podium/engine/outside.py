@@ -23,6 +23,7 @@ from podium.fleet.messages import ErrorInfo
 from podium.workflow.expressions import Template
 from podium.workflow.forms import form_problems
 from podium.workflow.model import ExecutionStatus, TaskStatus, TaskType
+from podium.workflow.outside_rules import MAX_SECONDS
 from podium.workflow.units import format_duration, parse_duration
 
 MOST_KEPT = 1_000  # signals of one execution that no task has taken yet
@@ -59,7 +60,7 @@ def _wait_of(state: State, task: TaskState, now_us: int) -> ev.TaskWaiting:
     if spec.signal:
         return ev.TaskWaiting(task.path, "signal", spec.signal, timeout_us=timeout_us)
     if outside.wait_for is not None:
-        due_us = now_us + seconds_to_us(parse_duration(_rendered(state, task, outside.wait_for)))
+        due_us = now_us + seconds_to_us(_seconds(_rendered(state, task, outside.wait_for)))
         return ev.TaskWaiting(task.path, "time", due_us=due_us, timeout_us=timeout_us)
     if outside.until is not None:
         due_us = _moment(_rendered(state, task, outside.until))
@@ -88,6 +89,14 @@ def _name(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME or not value.isprintable():
         raise ValueError(f"{what} is a text of at most {MAX_NAME} characters, not {str(value)[:MAX_NAME]!r}")
     return value
+
+
+def _seconds(value: Any) -> float:
+    """Return a duration in seconds: a value may say no longer one than the workflow itself."""
+    seconds = parse_duration(value)
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise ValueError(f"it would wait for {seconds:g} seconds; at most ten years are allowed")
+    return seconds
 
 
 def _moment(value: Any) -> int:

@@ -70,6 +70,7 @@ class Releasing:
                 self._dispatcher.answer(decided)
         self._note_rest(landed)
         self._waiting_room.landed(landed)
+        self._loader.holding.landed(landed)
         if any(self._shards.owns(row.execution) for row in (*landed.letters, *landed.refusals)):
             self._loader.inbox_wake.set()  # they are for executions that are ours
         self._watchers.committed(landed)

@@ -2,7 +2,8 @@
 
 They lie in the inbox under a number of their own, so that who reads the inbox doesn't meet them again and again; one
 commit brings a start there, another one from there into the log. What is said to an execution that waits lets it begin
-out of its turn: a cancellation must find it.
+out of its turn: a cancellation must find it. Only who waits for its end waits for its turn, too; and everybody does
+while its workflow's own limit keeps it back (`holding`).
 """
 
 from __future__ import annotations
@@ -239,6 +240,10 @@ class WaitingRoom:
         return count + sum(each == key for _, each in self._begun.values()) >= limit
 
     # --- who is asked for --------------------------------------------------------------------------------------
+
+    def is_put_off(self, execution: str) -> bool:
+        """Whether its workflow's own limit keeps a start back: it can't begin, whoever asks for it."""
+        return self._admission.is_put_off(execution)
 
     def called(self, row: InboxRow) -> Arrival | None:
         """Return a start out of its turn, so that it begins now; None if it can't be read."""
