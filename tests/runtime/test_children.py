@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import msgspec
+
+from podium.engine import children
 from podium.engine import inputs as inp
+from podium.engine.loading import Loader
+from podium.engine.values import NULL
+from podium.fleet import messages as msg
 from podium.store.memory import MemoryStore
-from podium.workflow.model import ExecutionStatus, Task, Workflow
+from podium.workflow.model import ExecutionStatus, RetryPolicy, Task, TaskType, Workflow
 from tests.runtime.replicas import Cluster
-from tests.runtime.support import sound, until, virtual
+from tests.runtime.support import sound, start, until, virtual
 
 A, B = Task(id="a", agent_type="hand"), Task(id="b", agent_type="hand", dependencies=("a",))
 PART = Workflow(name="part", tasks=(A, B))
@@ -74,3 +83,47 @@ async def test_who_cancels_the_parent_cancels_its_children_wherever_they_are():
             await owner.engine.command(execution, inp.Cancel("enough"))
         await until(lambda: statuses(cluster.store) == {str(ExecutionStatus.CANCELLED): 18})
         await sound(cluster.store)
+
+
+@virtual
+async def test_a_parent_takes_the_result_of_the_end_that_it_was_told_of(monkeypatch):
+    """A child that is retried before its parent's owner reads of its end has no other result for that."""
+    child = Workflow(name="kid", tasks=(A,), output={"got": "${tasks.a.result}"})
+    engine, hand, store = await start()
+    held, output_of = asyncio.Event(), Loader._output_of
+
+    async def slow(self: Loader, *given: Any) -> bytes:
+        await held.wait()
+        return await output_of(self, *given)
+
+    monkeypatch.setattr(Loader, "_output_of", slow)
+    execution = await engine.submit(Workflow(name="p", tasks=(Task(id="sub", workflow=child),)))
+    given = await hand.assigned()
+    hand.succeed(given.attempt, 7)
+    await engine.finished(given.execution)
+    await engine.command(given.execution, inp.Retry(from_task="a"))
+    await hand.assigned(2)
+    held.set()
+    assert await engine.finished(execution) is ExecutionStatus.COMPLETED
+    result = (await engine.state_of(execution)).tasks["sub"].result
+    assert result is not None
+    assert msgspec.json.decode(result.json) == {"got": 7}
+    hand.succeed(hand.of(msg.Assignment)[1].attempt, 8)
+    await engine.finished(given.execution)
+    await sound(store)
+
+
+@virtual
+async def test_a_child_that_is_late_is_told_to_end_and_another_one_begins():
+    child = Workflow(name="kid", tasks=(Task(id="go", type=TaskType.WAIT, signal="go"),))
+    retried = Task(id="sub", workflow=child, timeout=60.0, retry=RetryPolicy(max_attempts=2, initial_delay_seconds=1))
+    engine, _, store = await start()
+    execution = await engine.submit(Workflow(name="p", tasks=(retried,)))
+    async with asyncio.timeout(90):
+        while (state := await engine.state_of(execution)).tasks["sub"].number < 2:  # noqa: ASYNC110 - the time is virtual
+            await asyncio.sleep(1)
+    late = children.id_of(state, state.tasks["sub"], 1)
+    assert await engine.finished(late) is ExecutionStatus.CANCELLED
+    await engine.command(state.tasks["sub"].child, inp.Signal("go", NULL))
+    assert await engine.finished(execution) is ExecutionStatus.COMPLETED
+    await sound(store)

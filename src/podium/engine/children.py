@@ -27,6 +27,7 @@ from podium.workflow.model import ExecutionStatus, ParentClose, Workflow
 
 MAX_DEPTH: Final = 16  # executions, each the child of the one before
 MAX_TEXT: Final = 4_000  # characters of a child's error
+LATE: Final = "late"  # how a child has ended for its task that is told to end since its time is over
 _SEED_BITS: Final = 53
 
 

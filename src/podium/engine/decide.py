@@ -320,6 +320,8 @@ def _tick(state: State, given: inp.Tick, now_us: int) -> list[ev.Event]:
 def _task_timer(state: State, task: TaskState, kind: str, number: int, now_us: int) -> list[ev.Event]:
     if kind == "retry":
         return [ev.TasksReady((task.path,)) if task.compiled.child is None else ev.ChildDue(task.path)]
+    if kind in WAIT_TIMERS and task.child:
+        return _child_is_late(state, task, now_us)
     if kind in WAIT_TIMERS:
         return outside.time_has_come(task, kind)
     if kind == "attempt":
@@ -332,6 +334,14 @@ def _task_timer(state: State, task: TaskState, kind: str, number: int, now_us: i
         ends += [ev.AttemptFailed(instance.path, n, error, "timeout") for n in instance.live or ()]
         ends.append(ev.TaskCancelled(instance.path))
     return [*ends, ev.TaskFailed(task.path, error)]
+
+
+def _child_is_late(state: State, task: TaskState, now_us: int) -> list[ev.Event]:
+    """Return what it means that a child hasn't ended within its task's timeout: the same as for any attempt."""
+    text = f"the end of its child {task.child} didn't come within its timeout of {task.compiled.spec.timeout or 0:g} s"
+    error = ErrorInfo("TimeoutError", text)
+    ended = ev.ChildEnded(task.path, task.number, task.child, children.LATE, error)
+    return [ended, _what_next(state, task, task.number, error, "timeout", now_us)]
 
 
 def _deadline(state: State) -> list[ev.Event]:

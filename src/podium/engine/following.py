@@ -56,8 +56,8 @@ class Follower:
         state = State(self.state.id, self.state.tenant, regrown(self.state.definition, ()))
         return Follower(self._store, self._definitions, state)
 
-    async def catch_up(self, heard: Callable[[Event, int], None] | None = None) -> bool:
-        """Bring the state up to what is committed now; return whether anything was new.
+    async def catch_up(self, heard: Callable[[Event, int], None] | None = None, ended_us: int = 0) -> bool:
+        """Bring the state up to what is committed now, or to its end at that time; return whether anything was new.
 
         `heard` is told of each event and its time once the state has it.
         """
@@ -70,6 +70,8 @@ class Follower:
                     evolve(self.state, event, row.now_us)
                     if heard is not None:
                         heard(event, row.now_us)
+                if ended_us and self.state.finished_us == ended_us:
+                    return new
             if len(rows) < _PAGE:
                 break
             await asyncio.sleep(0)

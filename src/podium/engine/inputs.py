@@ -211,6 +211,7 @@ class Ended(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="ende
     status: str
     value: Value | None = None
     error: ErrorInfo | None = None
+    ended_us: int = 0  # when it ended: after a retry it may end once more
 
 
 Input = (

@@ -16,13 +16,14 @@ from podium.engine.state import State
 from podium.fleet.messages import ErrorInfo
 from podium.ids import shard_of
 from podium.store.protocol import InboxRow
+from podium.workflow.model import ParentClose
 
 START = "start"  # the id of the input by which an execution begins
 _ENDS = (ev.ExecutionCompleted, ev.ExecutionFailed, ev.ExecutionCancelled)
 _SPEAK = frozenset({ev.TaskWaiting, ev.ExecutionRetried, *_ENDS})
 _OF_CHILDREN = frozenset(
     {
-        *(ev.ChildStarted, ev.ExecutionCancelling, ev.ExecutionFailing),
+        *(ev.ChildStarted, ev.ChildEnded, ev.ExecutionCancelling, ev.ExecutionFailing),
         *(ev.TaskFailed, ev.TaskCancelled, ev.TaskSkipped, ev.TaskCompleted),
     }
 )
@@ -69,6 +70,12 @@ def _to_children(state: State, given: inp.Input, event: ev.Event) -> list[Letter
     if isinstance(event, ev.ChildStarted):
         blobs = tuple(children.value_blobs(state, event))
         return [Letter(event.execution, START, children.start_of(state, event), blobs)]
+    if isinstance(event, ev.ChildEnded):
+        task = state.tasks[event.task]
+        abandoned = task.compiled.spec.parent_close is ParentClose.ABANDON
+        if event.status != children.LATE or abandoned:
+            return []
+        return [Letter(event.execution, *children.closing_of(state, task, force=False))]
     force = isinstance(given, inp.Cancel) and given.force
     return [Letter(task.child, *children.closing_of(state, task, force)) for task in children.closed_by(state, event)]
 
@@ -103,6 +110,6 @@ def _answered(state: State, given: inp.Await, reason: str) -> Letter:
 
 
 def _told(state: State, execution: str, task: str, asked: int) -> Letter:
-    """Tell a task of another execution how this one has ended. Its result is read when the letter is."""
-    told = inp.Ended(task, state.id, str(state.status), error=state.error)
+    """Tell a task of another execution how this one has ended. The result of this end is read when the letter is."""
+    told = inp.Ended(task, state.id, str(state.status), error=state.error, ended_us=state.finished_us or 0)
     return Letter(execution, f"ended:{state.id}:{task}:{asked}", told)

@@ -388,7 +388,7 @@ class Loader:
     async def _put_with_output(self, arrival: Arrival, given: inp.Ended, put: Callable[[Arrival], None]) -> None:
         """Have the result at hand of another execution, that has ended: what is recorded holds it."""
         try:
-            text = await self._intake.retrying(partial(self._output_of, given.execution))
+            text = await self._intake.retrying(partial(self._output_of, given))
         except (ExpressionError, CorruptHistoryError, ExecutionNotFoundError, KeyError) as error:
             why = ErrorInfo(type(error).__name__, f"its result can't be had: {error}"[:MAX_WHY], retryable=False)
             arrival.given = msgspec.structs.replace(given, status="without a result", error=why)
@@ -398,11 +398,18 @@ class Loader:
             arrival.given = msgspec.structs.replace(given, value=value)
         put(arrival)
 
-    async def _output_of(self, execution: str) -> bytes:
-        found = await restore(self._store, self._definitions, execution)
+    async def _output_of(self, given: inp.Ended) -> bytes:
+        """Return the result that an execution had when it ended so; it may have been retried since."""
+        found = await restore(self._store, self._definitions, given.execution)
         if found is None:
-            raise ExecutionNotFoundError(f"there is no execution {execution}")
-        return await Follower(self._store, self._definitions, found.state).output()
+            raise ExecutionNotFoundError(f"there is no execution {given.execution}")
+        follower = Follower(self._store, self._definitions, found.state)
+        if given.ended_us and found.state.finished_us != given.ended_us:
+            follower = follower.rewound()
+            await follower.catch_up(ended_us=given.ended_us)
+        if follower.state.status is not ExecutionStatus.COMPLETED:
+            raise ExecutionNotFoundError(f"execution {given.execution} is {follower.state.status} again")
+        return await follower.output()
 
 
 async def _pause(wake: asyncio.Event, seconds: float) -> bool:
