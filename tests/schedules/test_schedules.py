@@ -20,9 +20,11 @@ from podium.exceptions import (
     BackpressureError,
     ConflictError,
     CorruptHistoryError,
+    ExecutionNotFoundError,
     InvalidInputError,
     ScheduleNotFoundError,
 )
+from podium.ids import SHARDS
 from podium.schedules.rows import change, read_all, read_one
 from podium.scheduling.firing import decide
 from podium.scheduling.schedules import SCHEDULES, Firing, Schedule
@@ -131,6 +133,13 @@ def test_names_and_times_are_checked_before_anything_is_kept() -> None:
             await schedules.create("x", GREET, ScheduleSpec(at=datetime(2020, 1, 1, tzinfo=UTC)))
         with pytest.raises(InvalidInputError, match="who"):
             await schedules.create("x", GREET, HOURLY, {"whom": 1})
+        over = ScheduleSpec(every_seconds=60.0, ends_at=datetime(2020, 1, 1, tzinfo=UTC))
+        with pytest.raises(
+            InvalidInputError, match="would never fire: none of its times comes before its end, 2020-01-01"
+        ):
+            await schedules.create("x", GREET, over)
+        with pytest.raises(InvalidInputError, match="would never fire"):
+            await schedules.create("x", GREET, ScheduleSpec(cron="0 0 29 2 *", ends_at=tomorrow()))
         assert await schedules.all() == []
         await schedules.create("hourly", GREET, HOURLY)
         with pytest.raises(ConflictError, match="already"):
@@ -188,6 +197,57 @@ def test_a_backfill_runs_each_time_once_though_it_is_asked_for_twice() -> None:
         await asyncio.gather(*(podium.finished(row.id) for row in rows))
 
     in_podium(work)
+
+
+def test_what_was_triggered_is_known_at_once_and_begins_though_its_schedule_is_deleted(tmp_path: Path) -> None:
+    executions = []
+
+    async def say(podium: Podium) -> None:
+        for name in ("hourly", "begun"):
+            await podium.schedules.create(name, GREET, HOURLY)
+            executions.append(await podium.schedules.trigger(name))
+        with pytest.raises(ExecutionNotFoundError, match="hasn't begun: its start waits for an orchestrator"):
+            await podium.find(executions[0])
+        firing = Firing(1)  # decided by an orchestrator that was killed then
+
+        def begins(schedule: Schedule | None) -> Schedule:
+            assert schedule is not None
+            executions.append(schedule.execution_of(firing))
+            return replace(schedule, begun=(firing,))
+
+        await change(podium.store, "default", "begun", begins, 1)
+        for name in ("hourly", "begun"):
+            await podium.schedules.delete(name)
+        assert await podium.schedules.all() == []
+
+    in_podium(say, tmp_path, own=False, may_own=False, works=False, elsewhere=True)
+
+    async def fire(podium: Podium) -> None:
+        for execution in executions:
+            assert (await podium.result(execution)).status == "completed"
+        assert len(await podium.store.executions(None)) == 3
+
+    in_podium(fire, tmp_path)
+
+
+def test_what_begins_while_a_schedule_is_deleted_is_let_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(podium: Podium) -> None:
+        made = await podium.schedules.create("hourly", GREET, HOURLY)
+        firings = [Firing(1), Firing(2)]
+
+        async def begins_meanwhile(*given: Any) -> Schedule | None:
+            if firings:
+                begun = replace(made, begun=(firings.pop(),))
+                await change(podium.store, "default", "hourly", lambda _: begun, 1)
+            return await change(*given)
+
+        monkeypatch.setattr("podium.app.schedules.change", begins_meanwhile)
+        await podium.schedules.delete("hourly")
+        assert await podium.schedules.all() == []
+        starts = {row.execution for row in await podium.store.inbox(range(SHARDS), 0, 10)}
+        assert starts == {made.execution_of(Firing(1)), made.execution_of(Firing(2))}
+
+    in_podium(work, own=False, works=False, elsewhere=True)
 
 
 def test_too_much_that_waits_is_pushed_back(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from podium.exceptions import CorruptHistoryError
-from podium.scheduling.firing import MISSED, OVERLAPS, REPLACED, STILL_RUNNING, Move, decide, move_of, resumed
+from podium.scheduling.firing import GRACE_US, MISSED, OVERLAPS, REPLACED, STILL_RUNNING, Move, decide, move_of, resumed
 from podium.scheduling.schedules import Backfill, Beginning, Firing, Schedule, decode_schedule, written
 from podium.workflow.schedules.spec import Overlap, ScheduleSpec
 
@@ -86,9 +86,10 @@ def test_years_of_missed_times_are_counted_up_to_a_bound() -> None:
     assert "at least" in schedule.records[0].why
 
 
-def test_with_no_window_at_all_what_is_due_now_fires_still() -> None:
+def test_with_no_window_at_all_what_an_orchestrator_is_there_for_fires_still() -> None:
     assert begun(decide(made(catch_up_seconds=0), BEGIN + MINUTE, ())) == [1]
-    assert begun(decide(made(catch_up_seconds=0), BEGIN + MINUTE + 1, ())) == []
+    assert begun(decide(made(catch_up_seconds=0), BEGIN + MINUTE + GRACE_US, ())) == [1]
+    assert begun(decide(made(catch_up_seconds=0), BEGIN + MINUTE + GRACE_US + 1, ())) == []
 
 
 def test_one_date_fires_however_late_and_is_over() -> None:
@@ -117,6 +118,17 @@ def test_it_fires_so_many_times_at_most() -> None:
     last = decide(first, BEGIN + 9 * MINUTE, ())
     assert begun(last) == [3]
     assert decide(last, BEGIN + 10 * MINUTE, ()).over
+
+
+def test_what_is_left_out_doesnt_use_up_how_many_times_it_fires() -> None:
+    schedule = made(max_firings=2, catch_up_seconds=3 * 3_600.0)
+    schedule = decide(schedule, BEGIN + MINUTE, ())
+    while (wake_us := replace(schedule, begun=()).wake_us()) is not None and wake_us <= BEGIN + HOUR:
+        schedule = decide(schedule, BEGIN + HOUR, ())
+    assert (schedule.fired, schedule.skipped, schedule.left) == (60, 59, 1)
+    last = decide(schedule, BEGIN + HOUR + MINUTE, running(schedule))
+    assert begun(last) == [61]
+    assert (last.left, decide(last, BEGIN + HOUR + MINUTE, ()).next_time_us()) == (0, None)
 
 
 # --- jitter ----------------------------------------------------------------------------------------------------------
@@ -151,6 +163,21 @@ def test_with_jitter_times_fire_in_order_once_they_are_due(steps: list[int]) -> 
     following = schedule.next_time_us()
     assert following is not None
     assert schedule.due_us(following) > now_us
+
+
+@pytest.mark.parametrize("catch_up", [0.0, 5.0, 60.0, None])
+@pytest.mark.parametrize("jitter", [0.0, 240.0, 3_600.0])
+def test_whoever_looks_each_second_loses_nothing_by_jitter(jitter: float, catch_up: float | None) -> None:
+    schedule = made(cron="*/5 * * * *", jitter_seconds=jitter, catch_up_seconds=catch_up, overlap=Overlap.ALLOW)
+    started = 0
+    for second in range(4 * 3_600):
+        now_us = BEGIN + second * SECOND + 200_000
+        wake_us = schedule.wake_us()
+        if wake_us is not None and wake_us <= now_us:
+            schedule = decide(schedule, now_us, running(schedule))
+            started += len(schedule.begun)
+    assert schedule.missed == 0
+    assert started == (schedule.decided_us - BEGIN) // (5 * MINUTE) > 30
 
 
 # --- overlap ---------------------------------------------------------------------------------------------------------

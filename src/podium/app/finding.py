@@ -7,7 +7,7 @@ from functools import partial
 
 from podium.app.owning import Owning
 from podium.engine.following import Follower
-from podium.engine.whereabouts import recorded_or_posted, row_of_start, waiting_starts
+from podium.engine.whereabouts import posted_input, recorded_or_posted, row_of_start, waiting_starts
 from podium.exceptions import EngineStoppedError, ExecutionNotFoundError, ShardMovedError
 from podium.settings import Settings
 from podium.store.protocol import ExecutionRow, Store
@@ -28,7 +28,12 @@ class Finding:
     async def find(self, beginning: str) -> ExecutionRow:
         """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""
         begun = partial(self._store.executions, self._settings.tenant, prefix=beginning, limit=3)
-        rows = await begun() or await self.waiting(3, beginning) or await begun()  # it may begin between two looks
+        rows = await begun() or await self.waiting(3, beginning)
+        if not rows and await posted_input(self._store, beginning) is not None:
+            raise ExecutionNotFoundError(
+                f"execution {beginning} hasn't begun: its start waits for an orchestrator; `podium up` starts one"
+            )
+        rows = rows or await begun()  # it may begin between two looks
         exact = [row for row in rows if row.id == beginning]
         if exact or len(rows) == 1:
             return (exact or rows)[0]

@@ -19,7 +19,8 @@ from podium.engine.values import value_of
 from podium.engine.whereabouts import recorded_or_posted
 from podium.exceptions import BackpressureError, ConflictError, InvalidInputError, ScheduleNotFoundError
 from podium.ids import IdSource
-from podium.schedules.rows import change, check_name, read_all, read_one
+from podium.schedules.rows import TRIES, change, check_name, read_all, read_one
+from podium.schedules.starts import post_starts
 from podium.scheduling.firing import resumed
 from podium.scheduling.schedules import MOST_TRIGGERS, Backfill, Beginning, Firing, Schedule
 from podium.store.protocol import Blob, ExecutionRow, Store
@@ -74,16 +75,17 @@ class Schedules:
 
         def becomes(before: Schedule | None) -> Schedule:
             if before is None:
-                return Schedule(
+                return _firing(Schedule(
                     id=self._ids.uuid7(), tenant=self._tenant, name=name, spec=spec, beginning=beginning,
                     created_us=now_us, decided_us=now_us,
-                )  # fmt: skip
+                ))  # fmt: skip
             if not replaces:
                 raise ConflictError(f"there is a schedule {name} already; delete it, replace it, or take another name")
-            decided_us = max(before.decided_us, now_us)
-            return replace(
-                before, spec=spec, beginning=beginning, created_us=now_us, decided_us=decided_us, fired=0
-            )  # fmt: skip
+            decided_us, waits = max(before.decided_us, now_us), before.buffered is not None
+            return _firing(replace(
+                before, spec=spec, beginning=beginning, created_us=now_us, decided_us=decided_us, fired=int(waits),
+                skipped=0, missed=0,
+            ))  # fmt: skip
 
         return await self._changed(name, becomes, now_us)
 
@@ -130,7 +132,9 @@ class Schedules:
                 raise BackpressureError(f"{MOST_TRIGGERS} triggers of {name} wait for an orchestrator already")
             return replace(before, triggers=(*before.triggers, firing))
 
-        return (await self._changed(name, becomes, now_us)).execution_of(firing)
+        triggered = await self._changed(name, becomes, now_us)
+        await post_starts(self._store, triggered, (firing,), now_us)  # so that it is found by its id at once
+        return triggered.execution_of(firing)
 
     async def backfill(self, name: str, begin: datetime, end: datetime) -> int:
         """Make up for the times from `begin` to `end`, both included, in order; return how many they are.
@@ -157,10 +161,22 @@ class Schedules:
         return count
 
     async def delete(self, name: str) -> None:
-        """Take a schedule away; what it has begun goes on. Raises ScheduleNotFoundError."""
-        await self.get(name)
-        await change(self._store, self._tenant, name, lambda before: None, await self._now())
-        self._tell()
+        """Take a schedule away; what it has begun, or was triggered, goes on. Raises ScheduleNotFoundError."""
+        let_out: set[Firing] = set()
+
+        def becomes(before: Schedule | None) -> Schedule | None:
+            before = _there(before, name)
+            return None if let_out.issuperset((*before.begun, *before.triggers)) else before
+
+        for _ in range(TRIES):
+            schedule, now_us = await self.get(name), await self._now()
+            firings = (*schedule.begun, *schedule.triggers)
+            await post_starts(self._store, schedule, firings, now_us)
+            let_out.update(firings)
+            if await change(self._store, self._tenant, name, becomes, now_us) is None:
+                self._tell()
+                return
+        raise BackpressureError(f"the schedule {name} begins too much to be deleted now; try again")
 
     async def status_of(self, schedule: Schedule, execution: str) -> str:
         """Return how an execution stands that a schedule has begun: its status, starting, or refused."""
@@ -199,6 +215,15 @@ class Schedules:
         """Have our own schedules looked at now; other processes look within a second."""
         if self._owning.timekeeper is not None:
             self._owning.timekeeper.look()
+
+
+def _firing(schedule: Schedule) -> Schedule:
+    """Return a schedule as it is made. Raises InvalidInputError for one that would never fire."""
+    if replace(schedule, fired=0).next_time_us() is None:
+        ends_at = schedule.spec.ends_at
+        end = f": none of its times comes before its end, {ends_at.isoformat()}" if ends_at is not None else ""
+        raise InvalidInputError(f"the schedule {schedule.name} would never fire{end}")
+    return schedule
 
 
 def _there(schedule: Schedule | None, name: str) -> Schedule:

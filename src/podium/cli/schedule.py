@@ -321,7 +321,7 @@ def _upcoming(one: Schedule) -> list[str | None]:
 
     found: list[str | None] = []
     at = None if one.paused else one.next_time_us()
-    room = _UPCOMING if one.spec.max_firings is None else min(_UPCOMING, one.spec.max_firings - one.fired)
+    room = _UPCOMING if one.left is None else min(_UPCOMING, one.left)
     while at is not None and len(found) < room:
         found.append(iso(one.due_us(at)))
         at = one.next_time_us(at)

@@ -12,21 +12,16 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from hashlib import sha256
-
-from msgspec import Raw
 
 from podium.clock import SECOND
-from podium.engine import inputs as inp
-from podium.engine.codec import encode_input
-from podium.engine.values import NULL, Value
-from podium.engine.whereabouts import START, recorded_or_posted
+from podium.engine.whereabouts import recorded_or_posted
 from podium.exceptions import StoreUnavailableError
 from podium.ids import shard_of
 from podium.schedules.rows import RUNG, key_of, ours, read_shard, write_shard
+from podium.schedules.starts import cancel_of, start_of
 from podium.scheduling.firing import decide
-from podium.scheduling.schedules import MOST_READ, SCHEDULES, Beginning, Firing, Following, Schedule
-from podium.store.protocol import ExecutionRow, InboxRow, Store
+from podium.scheduling.schedules import MOST_READ, SCHEDULES, Schedule
+from podium.store.protocol import ExecutionRow, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus
 
@@ -238,8 +233,8 @@ class Timekeeper:
             row
             for schedule in schedules
             for row in (
-                *(self._start_of(schedule, firing) for firing in schedule.begun),
-                *(self._cancel_of(schedule, one) for one in schedule.cancelling),
+                *(start_of(schedule, firing, self._now()) for firing in schedule.begun),
+                *(cancel_of(schedule, one, self._now()) for one in schedule.cancelling),
             )
         ]
         news = False
@@ -248,32 +243,7 @@ class Timekeeper:
         if news:
             self._posted()
 
-    def _start_of(self, schedule: Schedule, firing: Firing) -> InboxRow:
-        beginning, submission = schedule.beginning, schedule.submission_of(firing)
-        seed = int.from_bytes(sha256(submission.encode()).digest()[:8]) >> 11  # 53 bits, as of other starts
-        start = inp.Start(
-            beginning.workflow, beginning.version, beginning.definition, seed, _input_of(beginning), beginning.bindings,
-            beginning.priority, beginning.timeout_seconds, schedule=schedule.name,
-        )  # fmt: skip
-        return self._row(schedule, schedule.execution_of(firing), START, start)
-
-    def _cancel_of(self, schedule: Schedule, one: Following) -> InboxRow:
-        given = inp.Cancel(f"the schedule {schedule.name} has fired again")
-        return self._row(schedule, one.execution, one.cancelled_by, given)
-
-    def _row(self, schedule: Schedule, execution: str, input_id: str, given: inp.Input) -> InboxRow:
-        kind = str(given.__struct_config__.tag)
-        return InboxRow(
-            execution, input_id, schedule.tenant, shard_of(execution), kind, encode_input(given), self._now()
-        )  # fmt: skip
-
     def _count(self, before: Schedule, after: Schedule) -> None:
         self.outcomes["started"] += len(after.begun)
         self.outcomes["skipped"] += after.skipped - before.skipped
         self.outcomes["missed"] += after.missed - before.missed
-
-
-def _input_of(beginning: Beginning) -> Value:
-    if beginning.input_blob is not None:
-        return Value(blob=beginning.input_blob, size=beginning.input_size)
-    return NULL if beginning.input == "null" else Value(json=Raw(beginning.input.encode()))

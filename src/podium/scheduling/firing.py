@@ -14,9 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from podium.scheduling.schedules import FOLLOWED, RECORDS_KEPT, Backfill, Firing, Following, Record, Schedule
+from podium.workflow.schedules.recurrence import SECOND_US
 from podium.workflow.schedules.spec import Overlap, micros
 
 COUNTED = 1_000  # firings that were missed together are counted up to here
+GRACE_US = 5 * SECOND_US  # a look each second and a store that pauses make nothing late
 MISSED = "it came too late"
 STILL_RUNNING = "an earlier execution hadn't ended"
 REPLACED = "a newer firing took its place"
@@ -93,12 +95,12 @@ def _due(schedule: Schedule, now_us: int) -> _Due | None:
     spec, recurrence, floor_us = schedule.spec, schedule.recurrence, schedule.decided_us
     if spec.starts_at is not None:
         floor_us = max(floor_us, micros(spec.starts_at) - 1)
-    horizon_us = None if spec.catch_up_us is None else now_us - spec.catch_up_us
-    left = spec.max_firings - schedule.fired if spec.max_firings is not None else spec.catch_up_limit
+    horizon_us = None if spec.catch_up_us is None else now_us - spec.catch_up_us - GRACE_US
     times: deque[int] = deque()
     at: int | None = last_us
     while at is not None and len(times) < spec.catch_up_limit:
-        if horizon_us is not None and schedule.due_us(at) < horizon_us:
+        # Its own part of the jitter wouldn't do: one whose part is small waits for those before it.
+        if horizon_us is not None and at + spec.jitter_us < horizon_us:
             break
         times.appendleft(at)
         at = recurrence.before(at, floor_us)
@@ -106,7 +108,7 @@ def _due(schedule: Schedule, now_us: int) -> _Due | None:
     while at is not None and missed < COUNTED:
         missed += 1
         at = recurrence.before(at, floor_us)
-    fired = list(times)[:left]
+    fired = list(times)[: schedule.left]
     to_us = last_us if len(fired) == len(times) else fired[-1]
     return _Due(tuple(fired), missed, missed_us, to_us)
 

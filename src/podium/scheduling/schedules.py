@@ -115,10 +115,16 @@ class Schedule(Struct, frozen=True, omit_defaults=True, kw_only=True):
         digest = sha256(f"{self.id}/{time_us}".encode()).digest()
         return time_us + int.from_bytes(digest[:8]) % (jitter_us + 1)
 
+    @property
+    def left(self) -> int | None:
+        """How many executions it may begin yet, None without a bound: what was left out doesn't count."""
+        most = self.spec.max_firings
+        return None if most is None else max(0, most - (self.fired - self.skipped))
+
     def next_time_us(self, after_us: int | None = None) -> int | None:
         """Return the first time that isn't decided yet, or after another one; None when nothing more will come."""
         spec, after = self.spec, self.decided_us if after_us is None else after_us
-        if spec.max_firings is not None and self.fired >= spec.max_firings:
+        if self.left == 0:
             return None
         if spec.starts_at is not None:
             after = max(after, micros(spec.starts_at) - 1)

@@ -97,6 +97,7 @@ class ScheduleWorld:
         self._offset_us = 0
         self._latest_us = loop.clock.now_us()
         self._keepers = keepers
+        self._taken = 0  # the inbox up to here
         self._running: set[str] = set()
         self._started: set[str] = set()
         self._cancelled: set[str] = set()
@@ -151,18 +152,20 @@ class ScheduleWorld:
             self.counts["jumps"] += 1
 
     async def _take_starts(self) -> None:
-        after = 0
         while True:
-            for row in await self.disk.inbox(range(SHARDS), after, 100_000):
-                after = row.id
-                given = decode_input(row.payload)
-                if isinstance(given, inp.Start) and row.execution not in self._started:
-                    self._begin(row.execution)
-                elif isinstance(given, inp.Cancel) and row.execution not in self._cancelled:
-                    self._cancelled.add(row.execution)
-                    self.counts["cancels"] += 1
-                    self._loop.call_later(self.chance.uniform(0, 5), self._end, row.execution)
+            await self._take_inbox()
             await asyncio.sleep(0.25)
+
+    async def _take_inbox(self) -> None:
+        for row in await self.disk.inbox(range(SHARDS), self._taken, 100_000):
+            self._taken = row.id
+            given = decode_input(row.payload)
+            if isinstance(given, inp.Start) and row.execution not in self._started:
+                self._begin(row.execution)
+            elif isinstance(given, inp.Cancel) and row.execution not in self._cancelled:
+                self._cancelled.add(row.execution)
+                self.counts["cancels"] += 1
+                self._loop.call_later(self.chance.uniform(0, 5), self._end, row.execution)
 
     def _begin(self, execution: str) -> None:
         self.counts["starts"] += 1
@@ -183,6 +186,7 @@ class ScheduleWorld:
 
     async def _examine(self) -> None:
         (schedule,) = await read_all(self.disk)
+        await self._take_inbox()  # what was put there a moment ago counts as started
         passed, at = set(), schedule.recurrence.after(self.begin.decided_us)
         while at is not None and at <= self._latest_us:
             passed.add(at)
