@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from podium.clock import SECOND
 from podium.scheduling import limits as limits_module
-from podium.scheduling.placement import Agent, Bound, Placement, ReadyTask, Slot
+from podium.scheduling.placement import LOOK_AHEAD, Agent, Bound, Placement, ReadyTask, Slot
 
 THREE = Bound("k", 3)
 TEN_A_SECOND = Bound("k", 10, SECOND)
+GPU = frozenset({"gpu"})
 
 
 def ready(task: str, *bounds: Bound, **about: Any) -> ReadyTask:
@@ -88,6 +89,66 @@ def test_one_that_was_let_out_for_busy_agents_keeps_no_free_agents_waiting():
     assert tasks(placement.place()) == ["busy again"]
     placement.release("e:1:holder:1")
     assert tasks(placement.place()) == ["v"]
+
+
+def of_a_gpu(*bounds: Bound) -> Placement:
+    """One slot for anything and one with a GPU, both free; the key of `bounds` is held by "first" at the former."""
+    placement = placed(1, Agent("gpu", "w", "1", 1, capabilities=GPU))
+    placement.enqueue(ready("first", *bounds))
+    assert tasks(placement.place()) == ["first"]
+    return placement
+
+
+def test_one_that_was_let_out_for_a_busy_agent_keeps_no_others_of_its_key_and_queue_waiting():
+    placement = of_a_gpu(Bound("k", 1))
+    placement.enqueue(ready("urgent", Bound("k", 1), capabilities=GPU, priority=90))
+    for task in ("c", "d"):
+        placement.enqueue(ready(task, Bound("k", 1)))
+    assert placement.place() == []
+    placement.enqueue(ready("else", capabilities=GPU, priority=99))
+    assert tasks(placement.place()) == ["else"]
+    placement.release("e:1:first:1")
+    assert tasks(placement.place()) == ["c"]
+    assert "for the key k: c of e" in placement.why("e", "urgent")
+    placement.release("e:1:else:1")
+    assert placement.place() == []  # the key is full
+    placement.release("e:1:c:1")
+    assert tasks(placement.place()) == ["urgent"]  # it has kept its place
+    placement.release("e:1:urgent:1")
+    assert tasks(placement.place()) == ["d"]
+    placement.release("e:1:d:1")
+    assert (len(placement.limits), placement.limits.waiting(), placement.queued()) == (0, 0, 0)
+
+
+def test_one_that_was_let_out_and_that_nobody_could_take_keeps_no_others_of_its_key_waiting():
+    placement = of_a_gpu(Bound("k", 1))
+    placement.enqueue(ready("urgent", Bound("k", 1), capabilities=GPU, priority=90))
+    placement.enqueue(ready("c", Bound("k", 1)))
+    assert placement.place() == []
+    placement.remove_agent("gpu")
+    placement.release("e:1:first:1")
+    assert tasks(placement.place()) == ["c"]
+    assert [each.task for each in placement.set_aside()] == ["urgent"]
+
+
+def test_those_that_were_let_out_for_a_busy_agent_hold_up_no_others_however_many_they_are():
+    placement = of_a_gpu(Bound("k", 1))
+    for n in range(200):
+        placement.enqueue(ready(f"g{n}", Bound("k", 1), capabilities=GPU, priority=90, ready_us=n))
+    assert placement.place() == []  # the key is full
+    placement.enqueue(ready("else", capabilities=GPU, priority=99))
+    assert tasks(placement.place()) == ["else"]
+    for n in range(90):
+        placement.enqueue(ready(f"free{n}"))
+    at_work = "first"
+    looks = placement.limits.looks
+    for n in range(90):
+        placement.release(f"e:1:{at_work}:1")
+        at_work = f"free{n}"
+        assert tasks(placement.place()) == [at_work]
+    assert placement.limits.looks - looks < 90 * 2 * LOOK_AHEAD
+    placement.release("e:1:else:1")
+    assert tasks(placement.place()) == ["g0"]
 
 
 def test_the_more_urgent_goes_first_though_others_were_kept_back_before():
@@ -324,6 +385,7 @@ def test_no_limit_is_ever_exceeded_and_nothing_is_stuck(steps):
     placement = Placement()
     for kind in ("w", "v"):
         placement.add_agent(Agent(kind, kind, "1", 3))
+        placement.add_agent(Agent(f"{kind} gpu", kind, "1", 1, capabilities=GPU))
     now_us, number = 0, 0
     granted: dict[str, ReadyTask] = {}
     unbegun: set[str] = set()
@@ -352,7 +414,9 @@ def test_no_limit_is_ever_exceeded_and_nothing_is_stuck(steps):
         match step:
             case "queue":
                 number += 1
-                task = ready(f"t{number}", *BOUNDS[at % 5], agent_type="wv"[at % 2], priority=at * 10, ready_us=number)
+                about = {"agent_type": "wv"[at % 2], "priority": at * 10, "ready_us": number}
+                needs = GPU if number % 3 == 0 else frozenset()
+                task = ready(f"t{number}", *BOUNDS[at % 5], capabilities=needs, **about)
                 queued[task.attempt] = task
                 placement.enqueue(task)
             case "place":

@@ -3,7 +3,8 @@ the time.
 
 A task that a full key keeps back is taken out of its queue and lies in a line, with those of the same keys for the same
 agents. A line waits at one full key, and is looked at when there is room there; so nobody waits behind tasks of other
-keys, and no task is looked at again before it may go. Only as many are let out as there is room for, the first first.
+keys, and no task is looked at again before it may go. Only as many are let out as there is room for, the first first;
+one that no free agent fits keeps its place in its queue, and lets the next one out.
 
 What counts towards a rate counts from when it is granted, without an end until its commit is heard of, and from then on
 for the rate's time: so there are never more commits within that time, however long a grant was on its way. Whoever
@@ -133,7 +134,7 @@ class Limits:
         line = self._lines.get((ready.bounds, ready.queue))
         if line is None:
             line = self._lines[ready.bounds, ready.queue] = Line(ready.bounds, ready.queue)
-        ready.line, ready.kept_back = line, True
+        ready.line, ready.kept_back, ready.lets_pass = line, True, False
         heappush(line.entries, entry)
         line.waiting += 1
         if line.at is None or line.entries[0] is entry:
@@ -142,6 +143,13 @@ class Limits:
                 self._wait_at(line, *found)
         for gate in freed:
             self._serve(gate)
+
+    def let_pass(self, ready: ReadyTask) -> None:
+        """A task that may be granted now, and that was let out if it waited here, can't be placed: others may go."""
+        if ready.line is not None:
+            ready.lets_pass = True
+            for gate in self._no_longer_out(ready):
+                self._serve(gate)
 
     def leave(self, ready: ReadyTask) -> None:
         """A task isn't queued any more: it was granted or withdrawn."""

@@ -325,8 +325,9 @@ class Placement:
         if not queue:
             return False
         passed: list[Entry] = []
+        letting_pass = 0  # of those: what limits had let out, which hold nobody up either, but there is an end to it
         cut = False
-        while queue and len(passed) < LOOK_AHEAD:
+        while queue and len(passed) - letting_pass < LOOK_AHEAD:
             if not queue[0][3].queued:
                 heappop(queue)
                 continue
@@ -350,8 +351,15 @@ class Placement:
                 break
             if not self._could_ever_fit(ready):
                 self._impossible.setdefault(name, []).append(entry)
+                self.limits.let_pass(ready)
+                continue
+            if ready.bounds and not self.limits.admits(ready):
+                self.limits.keep_back(entry)
                 continue
             passed.append(entry)
+            if letting_pass < LOOK_AHEAD:
+                self.limits.let_pass(ready)
+                letting_pass += ready.lets_pass
             if ready.passed_by >= PATIENCE:
                 break
         for entry in passed:

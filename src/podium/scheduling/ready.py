@@ -31,6 +31,7 @@ class ReadyTask:
         "execution",
         "function",
         "kept_back",
+        "lets_pass",
         "line",
         "needs",
         "number",
@@ -79,6 +80,7 @@ class ReadyTask:
         self.passed_by = 0
         self.queued = True
         self.kept_back = False  # by a limit, and so not in its queue
+        self.lets_pass = False  # a limit let it out and it found no agent, so that others of its keys may go
         self.line: object = None  # of a limit, which keeps it back or has let it out
 
 
