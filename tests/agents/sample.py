@@ -11,6 +11,8 @@ import time
 
 from podium.agents.sdk import Context, agent, task
 
+COLOUR_AT_IMPORT = os.environ.get("COLOUR")
+
 
 @agent(capabilities=["arithmetic"], slots=2)
 class Calculator:
@@ -46,7 +48,7 @@ def worker_pid() -> int:
 @task(cpu=True)
 def variable(name: str, context: Context) -> list[str | None]:
     print("the value isn't printed")
-    return [os.environ.get(name), context.env.get(name), str(os.getpid())]
+    return [os.environ.get(name), context.env.get(name), str(os.getpid()), COLOUR_AT_IMPORT, time.tzname[0]]
 
 
 @task(cpu=True)

@@ -296,6 +296,39 @@ def test_env_is_the_environment_of_a_worker_process_and_others_get_other_ones():
             workers = [one[2] for one in found]
             assert workers[0] == workers[1]
             assert len(set(workers)) == 3
+            assert [one[3] for one in found] == ["one", "one", "two", None]
+
+    asyncio.run(main())
+
+
+def test_a_worker_process_isnt_started_with_env_and_sets_it_itself(monkeypatch):
+    started = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*command, env=None, **more):
+        started.append({**os.environ, **(env or {})})
+        return await start(*command, env=env, **more)
+
+    async def main() -> None:
+        async with hosting(function_agent("cpu", [sample.variable], slots=1), secrets=known()) as rig:
+            rig.give("a1", "variable", {"name": "COLOUR"}, env=(("COLOUR", "one"), ("TZ", "XYZ-3")))
+            colour, of_context, _, at_import, zone = await rig.result("a1")
+            assert (colour, of_context, at_import, zone) == ("one", "one", "one", "XYZ")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    asyncio.run(main())
+    assert ["COLOUR" in env for env in started] == [False]
+
+
+@pytest.mark.parametrize("agent", [sample.variable, Shell])
+def test_variables_that_say_which_code_runs_are_set_for_nobody(agent):
+    async def main() -> None:
+        async with hosting(agent, secrets=known()) as rig:
+            given = {"name": "x"} if agent is sample.variable else {"command": ["true"]}
+            rig.give("a1", "variable", given, env=(("COLOUR", "x"), ("LD_PRELOAD", "/tmp/x.so")))
+            failed = await rig.failure("a1")
+            assert failed.error.message.startswith("the variable LD_PRELOAD would say which code runs here")
+            assert not failed.error.retryable
 
     asyncio.run(main())
 

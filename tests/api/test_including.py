@@ -9,6 +9,7 @@ import pytest
 from podium.api.including import ProjectFiles
 from podium.api.loading import workflow_from
 from podium.exceptions import InvalidInputError, WorkflowInvalidError
+from podium.workflow.yaml import Opened
 
 PART = "tasks: [{id: part, agent: echo}]\n"
 
@@ -41,7 +42,7 @@ def test_problems_call_files_as_seen_from_where_one_stands(tmp_path, monkeypatch
 def test_what_was_opened_is_known(tmp_path):
     write(tmp_path, a=PART)
     files = ProjectFiles(tmp_path / "main.yaml")
-    opened = files("a.yaml", str(tmp_path / "main.yaml"))
+    opened = files("a.yaml", Opened("main.yaml", str(tmp_path / "main.yaml"), b""))
     assert opened.content == PART.encode()
     assert files.opened == [tmp_path / "a.yaml"]
 
@@ -60,7 +61,7 @@ def test_a_path_that_leads_out_of_the_project_is_refused_also_by_a_link(tmp_path
 @pytest.mark.parametrize("path", ["/etc/passwd", "~/x.yaml", "https://example.org/x.yaml", "a\\b.yaml", " "])
 def test_what_is_no_relative_path_is_refused(tmp_path, path):
     with pytest.raises(InvalidInputError, match="path"):
-        ProjectFiles(tmp_path / "main.yaml")(path, str(tmp_path / "main.yaml"))
+        ProjectFiles(tmp_path / "main.yaml")(path, Opened("main.yaml", str(tmp_path / "main.yaml"), b""))
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path):
@@ -73,6 +74,25 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     write(tmp_path, main=including("missing.yaml"))
     with pytest.raises(WorkflowInvalidError, match=r"missing.yaml can't be read: No such file"):
         workflow_from(tmp_path / "main.yaml")
+
+
+def test_behind_a_linked_folder_a_path_leads_from_where_the_file_really_is(tmp_path, monkeypatch):
+    write(tmp_path, main=including("ln/x.yaml"), b__deep__x="include: ../y.yaml", b__y="include: z.yaml")
+    write(tmp_path, b__z="include: main.yaml", b__main=PART, z="tasks: [{id: wrong, agent: echo}]")
+    (tmp_path / "ln").symlink_to("b/deep")
+    monkeypatch.chdir(tmp_path)
+    assert [task.id for task in workflow_from("main.yaml").tasks] == ["z", "part"]
+    write(tmp_path, b__main="tasks: [{id: part}]")
+    with pytest.raises(WorkflowInvalidError, match=r"^ln/\.\./main\.yaml:1:"):
+        workflow_from("main.yaml")
+
+
+def test_a_cycle_through_a_link_is_told_at_once(tmp_path, monkeypatch):
+    write(tmp_path, main=including("ln/a.yaml"), b__a="include: ../main.yaml")
+    (tmp_path / "ln").symlink_to("b")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WorkflowInvalidError, match=r"main\.yaml → ln/a\.yaml → main\.yaml"):
+        workflow_from("main.yaml")
 
 
 def test_a_cycle_is_told_from_the_first_file_on(tmp_path, monkeypatch):

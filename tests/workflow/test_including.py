@@ -48,7 +48,7 @@ def opener(files):
     import posixpath
 
     def open_(path, within):
-        name = posixpath.normpath(posixpath.join(posixpath.dirname(within), path))
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(within.file), path))
         if name not in files:
             raise InvalidInputError(f"{name} can't be read: No such file or directory")
         return Opened(name, name, files[name].encode())

@@ -63,6 +63,23 @@ def test_secrets_have_their_place_in_input_and_in_the_env_of_agents():
     assert [(one.name, one.env) for one in workflow.secrets] == [("token", ""), ("other", "OTHER")]
 
 
+STEERING = [
+    "PATH",
+    "PYTHONWARNINGS",
+    "BROWSER",
+    "LD_PRELOAD",
+    "DYLD_LIBRARY_PATH",
+    "IFS",
+    "BASH_ENV",
+    "ENV",
+    "NODE_OPTIONS",
+    "PERL5OPT",
+    "RUBYOPT",
+    "GIT_SSH_COMMAND",
+    "path",
+]
+
+
 @pytest.mark.parametrize(
     ("rest", "said"),
     [
@@ -76,6 +93,13 @@ def test_secrets_have_their_place_in_input_and_in_the_env_of_agents():
         ("output: '${secret.token}'\ntasks: [{id: a, agent: echo}]", "secret-place"),
         ("agents: {r: {type: echo, env: {A: '${input.x}'}}}\ntasks: [{id: a, agent: r}]", "env of agents can't have"),
         ("agents: {r: {type: echo, env: {PODIUM_X: a}}}\ntasks: [{id: a, agent: r}]", "Podium's own"),
+        *(
+            (
+                f"agents: {{r: {{type: echo, env: {{{name}: a}}}}}}\ntasks: [{{id: a, agent: r}}]",
+                "which code runs there",
+            )
+            for name in STEERING
+        ),
         ("agents: {r: {type: echo, env: {A-B: a}}}\ntasks: [{id: a, agent: r}]", "id-form"),
         ("agents: {r: {type: echo, env: {A: [1]}}}\ntasks: [{id: a, agent: r}]", "must be a text"),
         ("tasks: [{id: a, agent: echo, input: {t: '${secret.token + 1}'}}]", "put in as it is"),

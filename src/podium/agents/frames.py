@@ -27,7 +27,7 @@ class Source(Struct, frozen=True):
 class Job(Struct, frozen=True, tag="job"):
     """Run this function. `path` is the host's `sys.path`; arguments and checkpoint are JSON.
 
-    `env` are the variables that the child was started with, for its tasks to see in their context too.
+    `env` are variables that the child sets before it imports the function; its tasks see them in their context too.
     """
 
     source: Source

@@ -50,7 +50,7 @@ class WorkerProcess:
         writer: asyncio.StreamWriter,
         env: Mapping[str, str],
     ) -> None:
-        self.env = env  # what it was started with beyond the host's own
+        self.env = env  # what its attempts have beyond the host's own
         self._process = process
         self._reader = reader
         self._writer = writer
@@ -69,7 +69,10 @@ class WorkerProcess:
 
     @classmethod
     async def spawn(cls, env: Mapping[str, str] = MappingProxyType({})) -> WorkerProcess:
-        """Start a child, with more variables in its environment. Raises WorkerUnavailable."""
+        """Start a child for attempts with these variables, which it sets itself. Raises WorkerUnavailable.
+
+        It isn't started with them: interpreter and loader would follow them before there is any code of Podium's.
+        """
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -81,12 +84,11 @@ class WorkerProcess:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=2,  # what a task prints must not mix with the command's own output
                     pass_fds=(theirs.fileno(),),
-                    env={**os.environ, **env},
                     start_new_session=True,
                 )
             ours.setblocking(False)
             reader, writer = await asyncio.open_connection(sock=ours)
-        except (OSError, ValueError) as error:  # also a variable that no environment can hold
+        except OSError as error:
             ours.close()
             raise WorkerUnavailable(f"no worker process could be started: {error}") from error
         return cls(process, reader, writer, env)
@@ -152,7 +154,7 @@ class Processes:
     async def run(self, live: LiveAttempt) -> Returned | Raised:
         """Run an attempt in an idle child or a new one; an idle one that turns out to be dead is replaced.
 
-        A child has the variables of its attempts from its start on: for other ones there is another child.
+        A child has the variables of its first attempt for good: for other ones there is another child.
         """
         function = self._definition.functions[live.bound.name]
         job = _job(live, self._definition, function.name)

@@ -16,9 +16,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from podium.agents.concealing import SHORTEST, Concealer, Known
-from podium.exceptions import SecretError
+from podium.exceptions import NonRetryableError, SecretError
 from podium.fleet.messages import Assignment, SecretPlace, SecretReference
 from podium.settings import BUS_VARIABLES, DOCUMENTED_NAMES, PREFIX, Settings
+from podium.workflow.variables import steers_programs
 
 VARIABLE: Final = f"{PREFIX}SECRET_"
 MAX_BYTES: Final = 64 << 10  # of a value
@@ -51,8 +52,13 @@ class Secrets:
         return self._concealer.knows_any
 
     def given(self, assignment: Assignment) -> Given:
-        """Return what the attempt is given. Raises SecretError, naming the secret that isn't here."""
+        """Return what the attempt is given.
+
+        Raises SecretError, naming the secret that isn't here, NonRetryableError for a variable that nobody may set.
+        """
         env = dict(assignment.env)
+        if (steering := next(filter(steers_programs, env), None)) is not None:
+            raise NonRetryableError(f"the variable {steering} would say which code runs here; a workflow can't set it")
         if not assignment.secrets:
             return Given(assignment.arguments, env)
         tree = {"input": msgspec.json.decode(assignment.arguments), "env": env}

@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from queue import SimpleQueue
 from typing import Any
 
@@ -94,6 +95,7 @@ class Worker:
             for entry in reversed(job.path):
                 if entry not in sys.path:
                     sys.path.insert(0, entry)
+            _set(job.env)
             definition, described = function_at(job.source)
             arguments = described.call.arguments(Raw(job.arguments), job.lenient)
             if described.call.context is not None:
@@ -176,6 +178,13 @@ class Worker:
                 self._link.sendall(encoded)
         except OSError:
             os._exit(HOST_GONE)
+
+
+def _set(env: dict[str, str]) -> None:
+    """Set the variables of this process's attempts, which are the same for all of them."""
+    os.environ.update(env)
+    if "TZ" in env:
+        time.tzset()
 
 
 async def _awaited(outcome: Any) -> None:

@@ -1,7 +1,7 @@
 """The files that workflows include: of the same project, and of nowhere else.
 
-The project is the folder with `podium.yaml` in or above the workflow's, else the workflow's own. A path leads from the
-file it is written in; where it comes out, symbolic links followed, must be inside.
+The project is the folder with `podium.yaml` in or above the workflow's, else the workflow's own. A path leads from
+where the file that it is written in really is; where it comes out, symbolic links followed, must be inside.
 """
 
 from __future__ import annotations
@@ -21,25 +21,34 @@ class ProjectFiles:
     """Opens files of the project that a workflow's file is part of; `opened` are those that it has."""
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
-        self._project = _project_of(Path(file))
+        self._first = Path(os.path.realpath(file))
+        self._first_identity = posixpath.normpath(os.fspath(file))
+        self._project = _project_of(self._first)
         self.opened: list[Path] = []
 
-    def __call__(self, path: str, within: str) -> Opened:
+    def __call__(self, path: str, within: Opened) -> Opened:
         """Return the file that a path leads to, seen from the file `within`. Raises InvalidInputError."""
         if not path.strip() or "\0" in path or "\\" in path or "://" in path:
             raise InvalidInputError("write the path of a file, with / between folders")
         if posixpath.isabs(path) or path.startswith("~"):
             raise InvalidInputError("its path must be relative to the file that it is written in")
-        shown = posixpath.normpath(posixpath.join(posixpath.dirname(within), path))
+        including = self._first if within.identity == self._first_identity else Path(within.identity)
+        found = Path(os.path.realpath(including.parent / path))
+        shown = _shown(posixpath.join(posixpath.dirname(within.file), path), found)
         try:
-            found = Path(os.path.realpath(Path(within).parent / path))
             if not found.is_relative_to(self._project):
                 raise InvalidInputError(f"it isn't in the project's folder {self._project.name}")
             content = _content(found)
         except OSError as error:
             raise InvalidInputError(f"{shown} can't be read: {error.strerror or type(error).__name__}") from error
         self.opened.append(found)
-        return Opened(shown, str(found), content)
+        return Opened(shown, self._first_identity if found == self._first else str(found), content)
+
+
+def _shown(path: str, found: Path) -> str:
+    """Return a path in short, unless that would lead elsewhere: `..` behind a link isn't the folder before it."""
+    short = posixpath.normpath(path)
+    return short if os.path.realpath(short) == str(found) else path
 
 
 def _content(path: Path) -> bytes:
@@ -50,5 +59,5 @@ def _content(path: Path) -> bytes:
 
 
 def _project_of(file: Path) -> Path:
-    folder = Path(os.path.realpath(file)).parent
+    folder = file.parent
     return next((above for above in (folder, *folder.parents) if (above / CONFIG_FILE).is_file()), folder)

@@ -12,6 +12,7 @@ from typing import Final
 from podium.workflow.inputs import misfit
 from podium.workflow.model import Compensation, FailureAction, InputParameter, Task, Workflow
 from podium.workflow.problems import Path, Problem, Problems, quoted
+from podium.workflow.variables import steers_programs
 
 MAX_SECRETS: Final = 1_000
 MAX_VARIABLES: Final = 1_000  # of one role
@@ -113,6 +114,9 @@ def _check_variables(role: str, env: dict[str, str], problems: Problems) -> None
             problems.add(Problem("id-form", f"{what} can't be called so", (*path, name), "letters, digits and _"))
         elif name.startswith(_OWN):
             problems.add(Problem("wrong-value", f"{what} is Podium's own", (*path, name), "give it another name"))
+        elif steers_programs(name):
+            message = f"{what} would say which code runs there"
+            problems.add(Problem("wrong-value", message, (*path, name), "set it where the agent is started"))
         if "\0" in value:
             problems.add(Problem("control-character", f"{what} has a NUL in it", (*path, name)))
         elif len(value) > MAX_VARIABLE:

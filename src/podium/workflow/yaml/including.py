@@ -48,9 +48,10 @@ class Opened(Struct, frozen=True):
     content: bytes
 
 
-Opener = Callable[[str, str], Opened]
+Opener = Callable[[str, Opened], Opened]
 """Opens a file by its path as it is written, seen from the file that it is written in.
 
+What that file is called is for messages; which one it is, is told by its identity: that of the first file is its path.
 Raises InvalidInputError, saying why it can't be included.
 """
 
@@ -202,12 +203,11 @@ class _Including:
                 note("include-count", f"{what}: a workflow is made of at most {MAX_FILES} files", node, path)
             return None
         try:
-            opened = self._opener(written, chain[-1].file)
+            opened = self._opener(written, chain[-1])
         except InvalidInputError as error:
             note("include", f"{what}: {error}", node, path)
             return None
-        same = {opened.identity, normpath(opened.file)}
-        first = next((at for at, above in enumerate(chain) if above.identity in same), None)
+        first = next((at for at, above in enumerate(chain) if above.identity == opened.identity), None)
         if first is not None:
             cycle = " → ".join(above.file for above in (*chain[first:], opened))
             note("include-cycle", f"{what}: it would include itself: {cycle}", node, path)
