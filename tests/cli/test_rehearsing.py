@@ -60,6 +60,16 @@ def test_the_document_of_json(here, diamond):
     ]
 
 
+def test_what_child_workflows_do_is_left_out_and_that_is_said(here):
+    inner = "{name: inner, tasks: [{id: x, agent: x}, {id: y, agent: x}]}"
+    tasks = f"[{{id: a, agent: x}}, {{id: kid, depends_on: [a], estimated_duration: 3s, workflow: {inner}}}]"
+    here.write("parent.yaml", f"name: parent\ntasks: {tasks}\n")
+    out = here("run", "parent.yaml", "--simulate")
+    assert "work           1.0 s in 1 attempt" in out
+    assert "left out       what 1 child workflow would have agents do" in out
+    assert here.json("run", "parent.yaml", "--simulate")["left_out"] == ["kid"]
+
+
 def test_without_a_number_the_workflow_says_which_agents(here, diamond):
     assert "agents 50 %" in simulated(here)
     assert "x-1" in here.out

@@ -125,6 +125,8 @@ def _show(run: SimulatedRun, gantt: str | None) -> None:
         facts.append(("skipped", counted(len(run.skipped), "task")))
     if run.guessed:
         facts.append(("supposed", f"1 s for {counted(run.guessed, 'task')} without an estimated_duration"))
+    if run.left_out:
+        facts.append(("left out", f"what {counted(len(run.left_out), 'child workflow')} would have agents do"))
     if gantt is not None:
         facts.append(("drawn", gantt))
     for name, fact in facts:

@@ -56,6 +56,11 @@ class SimulatedRun(Struct, frozen=True):
         return self.status is ExecutionStatus.COMPLETED
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Tasks that are child workflows: each takes what it is expected to, and nothing inside it is an attempt."""
+        return tuple(task.id for task in self.workflow.tasks if task.workflow is not None)
+
+    @property
     def makespan_seconds(self) -> float:
         """From the start of the run to the end of its last attempt."""
         return max((ran.end_seconds for ran in self.ran), default=0.0)
@@ -146,6 +151,7 @@ class SimulatedRun(Struct, frozen=True):
             "utilisation": {name: round(share, 4) for name, share in self.utilisation().items()},
             "guessed": self.guessed,
             "skipped": list(self.skipped),
+            "left_out": list(self.left_out),
             "tasks": [
                 {
                     "task": ran.task,
