@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
+from podium.app.steering import MAX_VALUE
 from podium.clock import Clock
 from podium.engine import inputs as inp
 from podium.engine.following import Follower
 from podium.engine.values import Value, value_of
-from podium.exceptions import InvalidInputError
+from podium.exceptions import InvalidInputError, PayloadTooLargeError
 from podium.store.protocol import Blob, Store
 from podium.workflow.forms import form_problems
 
@@ -31,7 +32,7 @@ class Telling:
         self._follower = follower
 
     async def signal(self, name: str, value: Any) -> inp.Signal:
-        """Return the input of a signal. Raises InvalidInputError."""
+        """Return the input of a signal. Raises InvalidInputError, PayloadTooLargeError."""
         if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
             raise InvalidInputError(f"a signal's name is a word of at most {MAX_NAME} characters")
         return inp.Signal(name, await self._kept(value))
@@ -54,6 +55,8 @@ class Telling:
             encoded = msgspec.json.encode(value)
         except (TypeError, OverflowError, ValueError, RecursionError) as error:
             raise InvalidInputError(f"the value can't be kept: {error}") from error
+        if len(encoded) > MAX_VALUE:
+            raise PayloadTooLargeError(f"the value has {len(encoded):,} bytes; at most {MAX_VALUE:,} are taken")
         kept, content = value_of(encoded)
         if content is not None and kept.blob is not None:
             await self._store.put([Blob(self._tenant, kept.blob, content)], self._clock.now_us())

@@ -382,10 +382,10 @@ def _child_due(state: State, event: ev.ChildDue, now_us: int) -> None:
 
 
 def _signal_taken(state: State, event: ev.SignalTaken, now_us: int) -> None:
-    kept = state.signals[event.name]
-    del kept[event.sequence]
+    kept = state.signals.get(event.name, {})
+    kept.pop(event.sequence, None)  # in older histories a task that ran again took what had been kept before
     if not kept:
-        del state.signals[event.name]
+        state.signals.pop(event.name, None)
 
 
 def _escalated(state: State, event: ev.TaskEscalated, now_us: int) -> None:
@@ -503,6 +503,8 @@ def _end(state: State, task: TaskState, status: TaskStatus, now_us: int) -> None
     state.move_task(task, status)
     if task.wait is not None:
         state.wait_for(task, None)
+    if task.compiled.spec.signal in state.signals:
+        _forget_signals(state, task.compiled.spec.signal)
     state.children.pop(task.path, None)
     task.finished_us = now_us
     parent = task.parent
@@ -518,6 +520,13 @@ def _end(state: State, task: TaskState, status: TaskStatus, now_us: int) -> None
         parent.error = parent.error or task.error
     if not parent.final:
         state.fans[parent.path] = None
+
+
+def _forget_signals(state: State, name: str) -> None:
+    """Drop what is kept of a signal once nobody is left who could take it; a task that runs again wants a new one."""
+    listeners = (state.tasks.get(path) for path in state.definition.listeners.get(name, ()))
+    if all(task is None or task.final for task in listeners):
+        del state.signals[name]
 
 
 def _settle(state: State, task: TaskState) -> None:

@@ -27,6 +27,7 @@ _OF_CHILDREN = frozenset(
         *(ev.TaskFailed, ev.TaskCancelled, ev.TaskSkipped, ev.TaskCompleted),
     }
 )
+_MAY_SPEAK = _SPEAK | _OF_CHILDREN
 
 
 class Letter(Struct, frozen=True):
@@ -45,9 +46,16 @@ class Letter(Struct, frozen=True):
 
 def letters_of(state: State, given: inp.Input, events: list[ev.Event]) -> list[Letter]:
     """Return what an execution says to others because of an input; the state is as it is afterwards."""
+    # What an agent has completed has no child: that is nearly every input.
+    speaking = [
+        event
+        for event in events
+        if type(event) in _MAY_SPEAK and not (type(event) is ev.TaskCompleted and event.number)
+    ]
+    if not speaking and not isinstance(given, inp.Await):
+        return []
     found: list[Letter] = []
-    anew = {event.task for event in events if isinstance(event, ev.TaskWaiting)}
-    for event in events:
+    for event in speaking:
         if type(event) in _OF_CHILDREN:
             found += _to_children(state, given, event)
         if type(event) not in _SPEAK:
@@ -56,6 +64,7 @@ def letters_of(state: State, given: inp.Input, events: list[ev.Event]) -> list[L
             if event.awaits == "execution" and state.tasks[event.task].compiled.child is None:
                 found.append(_asking(state, event.task, event.name))
         elif isinstance(event, ev.ExecutionRetried):  # what has ended meanwhile was told in vain
+            anew = {event.task for event in events if isinstance(event, ev.TaskWaiting)}
             left = [task for task in state.tasks.values() if task.wait is not None and task.path not in anew]
             found += [_asking(state, t.path, t.wait.name) for t in left if t.wait and t.wait.awaits == "execution"]
         else:

@@ -7,6 +7,7 @@ end any task. Signals that come before a task waits for them are kept, each for 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +27,7 @@ from podium.workflow.model import ExecutionStatus, TaskStatus, TaskType
 from podium.workflow.outside_rules import MAX_SECONDS
 from podium.workflow.units import format_duration, parse_duration
 
-MOST_KEPT = 1_000  # signals of one execution that no task has taken yet
+MOST_KEPT = 1_000  # signals of one name that no task has taken yet
 MOST_AWAITING = 10_000  # tasks of other executions that wait for one's end
 MAX_NAME = 200  # characters of who is asked, and of an execution's id
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,8 +46,10 @@ def begin(state: State, task: TaskState, now_us: int, taken: Taken) -> list[ev.E
         kind = "ExpressionError" if isinstance(error, ExpressionError) else "WaitError"
         return [ev.TaskFailed(task.path, ErrorInfo(kind, str(error), retryable=False))]
     if waiting.awaits == "signal":
-        for sequence, value in state.signals.get(waiting.name, {}).items():
-            if (waiting.name, sequence) not in taken and _accepts(state, task, value):
+        kept = state.signals.get(waiting.name, {})
+        accepts = _accepting(state, task) if kept else None
+        for sequence, value in kept.items():
+            if accepts is not None and (waiting.name, sequence) not in taken and accepts(value):
                 taken.add((waiting.name, sequence))
                 took = ev.SignalTaken(task.path, waiting.name, sequence)
                 return [waiting, took, ev.TaskCompleted(task.path, 0, value)]
@@ -125,12 +128,12 @@ def hear(state: State, given: inp.Signal) -> list[ev.Event]:
         return [ev.InputIgnored(text)]
     waiting = [state.tasks[path] for path in state.waiting.get(("signal", name), ())]
     for task in sorted(waiting, key=lambda task: (task.ready_us, task.path)):
-        if _accepts(state, task, value):
+        if _accepting(state, task)(value):
             return [received, ev.TaskCompleted(task.path, 0, value)]
     if not any(state.tasks[task].status is TaskStatus.PENDING for task in listeners if task in state.tasks):
         return [received]
-    if sum(map(len, state.signals.values())) >= MOST_KEPT:
-        return [ev.InputIgnored(f"{MOST_KEPT:,} signals are kept already that no task has taken yet")]
+    if len(state.signals.get(name, ())) >= MOST_KEPT:
+        return [ev.InputIgnored(f"{MOST_KEPT:,} signals of this name are kept already that no task has taken yet")]
     return [ev.SignalReceived(name, value, kept=True)]
 
 
@@ -139,17 +142,24 @@ def _looks(state: State, task: str) -> bool:
     return compiled.outside is not None and compiled.outside.accept is not None
 
 
-def _accepts(state: State, task: TaskState, value: Value) -> bool:
-    """Whether a task's condition is true of a signal; one of which it can't be evaluated is passed over."""
+def _accepting(state: State, task: TaskState) -> Callable[[Value], bool]:
+    """Return whether a task's condition is true of a signal; one of which it can't be evaluated is passed over.
+
+    What else the condition reads is decoded once, however many signals are held against it.
+    """
     accept = task.compiled.outside.accept if task.compiled.outside is not None else None
     if accept is None:
-        return True
-    scope = scope_for(state, accept.references)
-    scope["signal"] = {"name": task.compiled.spec.signal, "value": msgspec.json.decode(text_of(state, value))}
-    try:
-        return bool(accept.evaluate(scope))
-    except (ExpressionError, TypeError):
-        return False
+        return lambda value: True
+    condition, scope = accept, scope_for(state, accept.references)
+
+    def accepts(value: Value) -> bool:
+        told = {"name": task.compiled.spec.signal, "value": msgspec.json.decode(text_of(state, value))}
+        try:
+            return bool(condition.evaluate({**scope, "signal": told}))
+        except (ExpressionError, TypeError):
+            return False
+
+    return accepts
 
 
 # --- people ------------------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ KEYWORDS: Final = frozenset(
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
+Enums = dict[int, frozenset[bytes]]  # what enums of a form allow, encoded: by the identity of each
+
 
 # --- the form itself -------------------------------------------------------------------------------------------------
 
@@ -86,14 +88,14 @@ def _keyword_problems(keyword: Any, said: Any, at: Path) -> Iterator[tuple[Path,
 def form_problems(form: Any, answer: Any) -> list[str]:
     """Return why an answer doesn't fit a valid form, in sentences that name the field; none if it does."""
     found: list[str] = []
-    for problem in _problems(form, answer, ""):
+    for problem in _problems(form, answer, "", {}):
         if len(found) == MOST_NAMED:
             return [*found, "and more"]
         found.append(problem)
     return found
 
 
-def _problems(schema: Any, value: Any, at: str) -> Iterator[str]:
+def _problems(schema: Any, value: Any, at: str, enums: Enums) -> Iterator[str]:
     if schema is True:
         return
     shown = at or "the answer"
@@ -106,7 +108,7 @@ def _problems(schema: Any, value: Any, at: str) -> Iterator[str]:
         if not any(_is(value, kind) for kind in allowed):
             yield f"{shown} must be of type {' or '.join(allowed)}, not {_kind(value)}"
             return
-    if "enum" in schema and _encode(value) not in {_encode(each) for each in schema["enum"]}:
+    if "enum" in schema and _encode(value) not in _encoded(schema["enum"], enums):
         yield f"{shown} must be one of {_listed(schema['enum'])}, not {_shown(value)}"
     if "const" in schema and _encode(value) != _encode(schema["const"]):
         yield f"{shown} must be {_shown(schema['const'])}, not {_shown(value)}"
@@ -118,9 +120,17 @@ def _problems(schema: Any, value: Any, at: str) -> Iterator[str]:
         case int() | float():
             yield from _bound_problems(schema, value, shown)
         case list():
-            yield from _list_problems(schema, value, at, shown)
+            yield from _list_problems(schema, value, at, shown, enums)
         case dict():
-            yield from _object_problems(schema, value, at, shown)
+            yield from _object_problems(schema, value, at, shown, enums)
+
+
+def _encoded(enum: list[Any], enums: Enums) -> frozenset[bytes]:
+    """Return what an enum allows; encoded once for each answer, however often the answer comes by."""
+    found = enums.get(id(enum))
+    if found is None:
+        found = enums[id(enum)] = frozenset(map(_encode, enum))
+    return found
 
 
 def _length_problems(schema: Mapping[str, Any], length: int, shown: str, of: str, what: str) -> Iterator[str]:
@@ -145,16 +155,18 @@ def _bound_problems(schema: Mapping[str, Any], value: float, shown: str) -> Iter
             yield f"{shown} must be {words} {schema[keyword]}, not {value}"
 
 
-def _list_problems(schema: Mapping[str, Any], value: list[Any], at: str, shown: str) -> Iterator[str]:
+def _list_problems(schema: Mapping[str, Any], value: list[Any], at: str, shown: str, enums: Enums) -> Iterator[str]:
     yield from _length_problems(schema, len(value), shown, "Items", "items")
     if schema.get("uniqueItems") and len({_encode(item) for item in value}) < len(value):
         yield f"{shown} has an item twice"
     if "items" in schema:
         for index, item in enumerate(value):
-            yield from _problems(schema["items"], item, f"{at}[{index}]")
+            yield from _problems(schema["items"], item, f"{at}[{index}]", enums)
 
 
-def _object_problems(schema: Mapping[str, Any], value: dict[str, Any], at: str, shown: str) -> Iterator[str]:
+def _object_problems(
+    schema: Mapping[str, Any], value: dict[str, Any], at: str, shown: str, enums: Enums
+) -> Iterator[str]:
     yield from _length_problems(schema, len(value), shown, "Properties", "fields")
     properties, dot = schema.get("properties", {}), f"{at}." if at else ""
     for name in schema.get("required", ()):
@@ -163,12 +175,12 @@ def _object_problems(schema: Mapping[str, Any], value: dict[str, Any], at: str, 
     more = schema.get("additionalProperties", True)
     for name, below in value.items():
         if name in properties:
-            yield from _problems(properties[name], below, f"{dot}{name}")
+            yield from _problems(properties[name], below, f"{dot}{name}", enums)
         elif more is False:
             near = did_you_mean(name, properties)
             yield f"{dot}{name} isn't asked for{'; ' + near if near else f' (asked for: {_listed(list(properties))})'}"
         else:
-            yield from _problems(more, below, f"{dot}{name}")
+            yield from _problems(more, below, f"{dot}{name}", enums)
 
 
 def field_value(form: Any, name: str, text: str) -> Any:
