@@ -36,7 +36,7 @@ from tests.engine.playing import ID, Play, check_history, check_state
 from tests.engine.workflows import draw_input, wind_down, workflows
 
 _QUICK = settings(max_examples=120, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
-_LONG = settings(max_examples=3_000, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+_LONG = settings(max_examples=300, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
 
 
 def planned(*more: Task, **about: Any) -> Play:
