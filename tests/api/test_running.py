@@ -238,3 +238,12 @@ def test_a_role_that_asks_for_what_its_agent_cannot_do_is_refused() -> None:
         ).status
         is ExecutionStatus.COMPLETED
     )  # code that says nothing of what it can do is taken at the workflow's word
+
+
+def test_what_is_no_workflow_is_refused_by_its_name() -> None:
+    def plain(text: str) -> str:
+        return text
+
+    for given in (plain, 3):
+        with pytest.raises(InvalidInputError, match="is no workflow; it is a Workflow, YAML, a path, or a function"):
+            podium.run(given)  # type: ignore[arg-type]

@@ -113,9 +113,12 @@ def test_a_kill_in_the_middle_of_a_firing_neither_loses_nor_doubles_it(here: Her
     [
         (("--cron", "0 9 * *"), "has 4 fields"),
         (("--cron", "0 9 * * monday"), 'did you mean "mon"?'),
-        (("--cron", "@daily", "--every", "1h"), "one of cron, every and at, not two"),
-        ((), "one of cron, every and at, none"),
-        (("--cron", "@daily", "--tz", "Europe/Zurch"), "Europe/Zurich"),
+        (("--cron", "@daily", "--every", "1h"), "one of --cron, --every and --at; you gave more than one"),
+        ((), "one of --cron, --every and --at; you gave none"),
+        (("--every", "1h", "--count", "0"), "--count must be 1"),
+        (("--every", "1h", "--until", "2020-01-01T09:00Z"), "would never fire"),
+        (("--at", "9999-12-31T23:59:59-12:00"), "years are from 1970 to 2200"),
+        (("--cron", "@daily", "--tz", "Europe/Zurch"), "--tz: there is no time zone"),
         (("--at", "tomorrow"), "--at: 'tomorrow' is no time"),
         (("--at", "2090-01-01 09:00"), "has no time zone"),
         (("--at", "2020-01-01T09:00Z"), "has passed already"),
@@ -127,6 +130,19 @@ def test_a_kill_in_the_middle_of_a_firing_neither_loses_nor_doubles_it(here: Her
 def test_bad_input_is_refused_and_nothing_is_kept(here: Here, given: tuple[str, ...], said: str) -> None:
     assert said in here.refused("schedule", "create", "x", "noop.yaml", *given)
     assert here.json("schedule", "list") == []
+
+
+def test_names_are_cut_where_a_line_has_no_room(here: Here) -> None:
+    here("schedule", "create", "n" * 100, "noop.yaml", "--every", "1h")
+    lines = here("schedule", "list").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "nnnnnnnn…" in lines[-1]
+
+
+def test_a_trigger_is_known_by_its_id_before_it_begins(here: Here) -> None:
+    here("schedule", "create", "hourly", "noop.yaml", "--every", "1h")
+    execution = here.json("schedule", "trigger", "hourly")["execution_id"]
+    assert "its start waits for an orchestrator" in here.refused("status", execution)
 
 
 def test_a_schedule_that_isnt_there_is_named(here: Here) -> None:

@@ -20,7 +20,7 @@ def workflow_from(source: Source) -> Workflow:
     if isinstance(source, Workflow):
         return source
     if not isinstance(source, (str, PathLike)):
-        return source.build()
+        return _traced(source).build()
     from podium.api.including import ProjectFiles
     from podium.workflow.yaml import load_workflow
 
@@ -32,3 +32,14 @@ def workflow_from(source: Source) -> Workflow:
     except OSError as error:
         raise InvalidInputError(f"{path} can't be read: {error.strerror or error}") from error
     return load_workflow(content, str(path), opener=ProjectFiles(path))
+
+
+def _traced(source: object) -> WorkflowFunction[..., Any]:
+    from podium.workflow.tracing import WorkflowFunction
+
+    if isinstance(source, WorkflowFunction):
+        return source
+    shown = getattr(source, "__qualname__", None) or type(source).__qualname__
+    raise InvalidInputError(
+        f"{shown} is no workflow; it is a Workflow, YAML, a path, or a function decorated with @podium.workflow"
+    )

@@ -21,6 +21,12 @@ schedule = typer.Typer(
 )
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name; `podium schedule list` lists them.")]
 _UPCOMING = 5
+_OPTIONS = {
+    "cron": "--cron", "every": "--every", "at": "--at", "time_zone": "--tz", "starts_at": "--from",
+    "ends_at": "--until", "max_firings": "--count", "catch_up": "--catch-up",
+    "catch_up_limit": "--catch-up-limit", "jitter": "--jitter",
+}  # fmt: skip
+_NARROWEST = 12
 _COLORS = {"active": "green", "paused": "yellow", "over": "dim"}
 
 
@@ -63,7 +69,7 @@ def create(
     from podium.api.loading import workflow_from
     from podium.cli.given import execution_input, moment, seconds
     from podium.cli.sessions import scheduling
-    from podium.workflow.schedules.spec import CATCH_UP_LIMIT, ScheduleSpec
+    from podium.workflow.schedules.spec import CATCH_UP_LIMIT, ScheduleSpec, checked
 
     workflow = workflow_from(file)
     value = execution_input(workflow, given or (), input_json)
@@ -80,6 +86,7 @@ def create(
         catch_up_limit=CATCH_UP_LIMIT if catch_up_limit is None else catch_up_limit,
         jitter_seconds=_seconds(jitter, "--jitter") or 0.0,
     )
+    checked(spec, _OPTIONS)
     options: dict[str, Any] = {
         "priority": priority,
         "timeout_seconds": seconds(timeout, "--timeout"),
@@ -369,13 +376,29 @@ def _table(found: list[tuple[Schedule, str]]) -> str:
     from podium.cli.tables import table
     from podium.workflow.schedules.spec import in_words
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one, last in found:
         following = _next_us(one)
         at = _local(following) if following is not None else ""
         rows.append((one.name, one.beginning.workflow, _state(one), at, last, in_words(one.spec)))
     titles = ("NAME", "WORKFLOW", "STATE", "NEXT", "LAST", "WHEN")
+    _narrow(titles, rows, (0, 1, 4))
     return table(titles, rows, paint={2: lambda text: painted(text, _COLORS.get(text, ""))})
+
+
+def _narrow(titles: tuple[str, ...], rows: list[tuple[str, ...]], columns: tuple[int, ...]) -> None:
+    """Cut some columns, the widest first, as far as the others need the room."""
+    from podium.cli.printing import cut, width
+    from podium.cli.tables import GAP, NARROWEST
+
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    widths[-1] = min(widths[-1], NARROWEST)
+    while sum(widths) + len(GAP) * (len(widths) - 1) > width():
+        widest = max(columns, key=lambda at: widths[at])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+    rows[:] = [tuple(cut(cell, widths[at]) if at in columns else cell for at, cell in enumerate(row)) for row in rows]
 
 
 def _print_schedule(one: Schedule, statuses: dict[str, str], owner: str) -> None:

@@ -16,8 +16,8 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "one of cron, every and at, none"),
-        ({"cron": "* * * * *", "every_seconds": 5}, "not two"),
+        ({}, "one of cron, every and at; you gave none"),
+        ({"cron": "* * * * *", "every_seconds": 5}, "you gave more than one"),
         ({"cron": "61 * * * *"}, "cron: minute: '61'"),
         ({"cron": "* * * * *", "time_zone": "Europe/Zurch"}, 'did you mean "Europe/Zurich"?'),
         ({"cron": "* * * * *", "time_zone": "../etc/passwd"}, "there is no time zone"),

@@ -509,6 +509,18 @@ def _item_condition(text):
         note()
 
 
+def _two_ways_over(text):
+    using(measure, for_each=["a"])(each(split(text)))
+
+
+def _input_by_using(text):
+    using(split, input={"text": "a"})(text)
+
+
+def _secret(text):
+    split("Bearer ${secret.token}")
+
+
 def _item_returned(text):
     return each(split(text))
 
@@ -569,6 +581,9 @@ REFUSED = [
     (_too_many, 1, "argument: measure takes 2 arguments, not 3"),
     (_twice, 1, "argument: measure: the argument word is given twice"),
     (_two_lists, 1, "traced-each: each(…) of two lists in one task"),
+    (_two_ways_over, 1, "traced-each: measure: for_each besides each(…)"),
+    (_input_by_using, 1, "argument: split: `input` is given with using(…)"),
+    (_secret, 1, "traced-secret: `${secret.…}` in a traced function would be plain text; say it in the `env`"),
     (_nested, 1, "traced-each: each(…) of an item"),
     (_item_condition, 1, "traced-when: a condition is decided once"),
     (_item_returned, None, "traced-each: an item of each(…) is returned"),
@@ -588,6 +603,51 @@ def test_what_a_workflow_can_not_say_is_refused_by_name_and_line(function, line,
     assert problem.file == FILE
     if line is not None:
         assert problem.line == function.__code__.co_firstlineno + line
+
+
+def test_a_condition_by_using_holds_besides_those_around_it():
+    @podium.workflow
+    def flow(text: str):
+        words = split(text)
+        with when(len(words) > 1):
+            using(note, id="both", when="input.text != 'a b'")()
+        using(note, id="own", when=words[0] == "a")()
+
+    agent_type = flow.build().task("split").agent_type
+    same(
+        flow,
+        f"""
+name: flow
+inputs: {{text: {{type: string}}}}
+tasks:
+  - {{id: split, agent: {agent_type}, input: {{text: "${{input.text}}"}}}}
+  - id: both
+    agent: {agent_type}
+    function: note
+    depends_on: [split]
+    when: (len(tasks.split.result) > 1) and (input.text != 'a b')
+    input: {{}}
+  - id: own
+    agent: {agent_type}
+    function: note
+    depends_on: [split]
+    when: tasks.split.result[0] == 'a'
+    input: {{}}
+""",
+    )
+
+
+def test_a_function_that_calls_itself_is_refused():
+    @podium.workflow
+    def flow(text: str):
+        _without_end(text)
+
+    with pytest.raises(WorkflowInvalidError, match=r"traced-recursion.*flow calls itself without an end"):
+        flow.build()
+
+
+def _without_end(text):
+    _without_end(text)
 
 
 def test_parameters_without_a_name_are_refused():

@@ -4,8 +4,10 @@ or comes late. Checked at the door; the times that follow are `recurrence`'s.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
@@ -21,6 +23,14 @@ MOST_JITTER_SECONDS = 3_600.0
 MOST_SECONDS = 100 * 366 * 86_400.0
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 _EARLIEST, _LATEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
+
+_FIELDS: Final = {
+    name: name
+    for name in (
+        *("cron", "every", "at", "time_zone", "starts_at", "ends_at", "max_firings"),
+        *("catch_up", "catch_up_limit", "jitter"),
+    )
+}
 
 
 class Overlap(StrEnum):
@@ -66,48 +76,56 @@ class ScheduleSpec(Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
         return round(self.jitter_seconds * SECOND_US)
 
 
-def checked(spec: ScheduleSpec) -> ScheduleSpec:
-    """Return a spec that can be kept. Raises InvalidInputError, naming the field, for one that can't."""
+def checked(spec: ScheduleSpec, names: Mapping[str, str] = {}) -> ScheduleSpec:
+    """Return a spec that can be kept. Raises InvalidInputError, naming the field, for one that can't.
+
+    `names` has other names for the fields, where people say them by other ones.
+    """
+    said = {**_FIELDS, **names}
     given = [bool(spec.cron), spec.every_seconds is not None, spec.at is not None]
     if sum(given) != 1:
-        raise InvalidInputError(
-            "a schedule has one of cron, every and at, " + ("none" if not any(given) else "not two")
-        )
+        one_of = f"a schedule has one of {said['cron']}, {said['every']} and {said['at']}"
+        raise InvalidInputError(f"{one_of}; you gave {'none' if not any(given) else 'more than one'}")
     try:
         zone_named(spec.time_zone)
     except ValueError as error:
-        raise InvalidInputError(f"time_zone: {error}") from error
+        raise InvalidInputError(f"{said['time_zone']}: {error}") from error
     if spec.time_zone != "UTC" and not spec.cron:
-        raise InvalidInputError("time_zone is cron's; an interval knows none, and `at` has its own")
+        raise InvalidInputError(f"{said['time_zone']} is cron's; an interval knows none, and `at` has its own")
     if spec.cron:
         try:
             parse_cron(spec.cron)
         except ValueError as error:
-            raise InvalidInputError(f"cron: {error}") from error
-    if spec.every_seconds is not None:
-        _check_number("every", spec.every_seconds, 1.0, MOST_SECONDS, "a second")
-    _check_bounds(spec)
+            raise InvalidInputError(f"{said['cron']}: {error}") from error
+    _check_bounds(spec, said)
+    _check_numbers(spec, said)
     return spec
 
 
-def _check_bounds(spec: ScheduleSpec) -> None:
+def _check_bounds(spec: ScheduleSpec, said: Mapping[str, str]) -> None:
     for name in ("at", "starts_at", "ends_at"):
         moment = getattr(spec, name)
         if moment is not None:
-            check_moment(name, moment)
+            check_moment(said[name], moment)
+    begin, end, count = said["starts_at"], said["ends_at"], said["max_firings"]
     if spec.at is not None and (spec.starts_at or spec.ends_at or spec.max_firings is not None):
-        raise InvalidInputError("starts_at, ends_at and max_firings are of what recurs; `at` fires once")
+        raise InvalidInputError(f"{begin}, {end} and {count} are of what recurs; `at` fires once")
     if spec.starts_at is not None and spec.ends_at is not None and spec.ends_at < spec.starts_at:
-        raise InvalidInputError("ends_at is before starts_at")
+        raise InvalidInputError(f"{end} is before {begin}")
     if spec.max_firings is not None and spec.max_firings < 1:
-        raise InvalidInputError("max_firings must be 1 or more")
+        raise InvalidInputError(f"{count} must be 1 or more")
+
+
+def _check_numbers(spec: ScheduleSpec, said: Mapping[str, str]) -> None:
+    if spec.every_seconds is not None:
+        _check_number(said["every"], spec.every_seconds, 1.0, MOST_SECONDS, "a second")
     if spec.catch_up_seconds is not None:
-        _check_number("catch_up", spec.catch_up_seconds, 0.0, MOST_SECONDS, "nothing")
+        _check_number(said["catch_up"], spec.catch_up_seconds, 0.0, MOST_SECONDS, "nothing")
     if not 1 <= spec.catch_up_limit <= MOST_CAUGHT_UP:
-        raise InvalidInputError(f"catch_up_limit must be from 1 to {MOST_CAUGHT_UP:,}")
-    _check_number("jitter", spec.jitter_seconds, 0.0, MOST_JITTER_SECONDS, "nothing")
+        raise InvalidInputError(f"{said['catch_up_limit']} must be from 1 to {MOST_CAUGHT_UP:,}")
+    _check_number(said["jitter"], spec.jitter_seconds, 0.0, MOST_JITTER_SECONDS, "nothing")
     if spec.every_seconds is not None and spec.jitter_seconds >= spec.every_seconds:
-        raise InvalidInputError("jitter must be shorter than the interval")
+        raise InvalidInputError(f"{said['jitter']} must be shorter than the interval")
 
 
 def check_moment(name: str, moment: datetime) -> None:

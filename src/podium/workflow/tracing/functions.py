@@ -90,9 +90,13 @@ def _trace(function: Any, fields: Mapping[str, Any]) -> tuple[Workflow, tuple[An
     recording = Recording(WorkflowBuilder(**said))
     traced = standing_in(function, recording)
     with recording.at_work():
-        result = traced(**{name: Traced(recording, f"input.{name}") for name in _parameters(function)})
-        if inspect.iscoroutine(result):
-            result = _awaited(result)
+        try:
+            result = traced(**{name: Traced(recording, f"input.{name}") for name in _parameters(function)})
+            if inspect.iscoroutine(result):
+                result = _awaited(result)
+        except RecursionError:
+            message = f"{function.__name__} calls itself without an end when it is traced"
+            refuse("traced-recursion", message, "write a loop, or have a task grow the graph", _place_of(function))
         builder = recording.builder
         if result is not None and "output" not in fields:
             overs: list[Any] = []
@@ -116,10 +120,14 @@ def _parameters(function: Any) -> dict[str, inspect.Parameter]:
     parameters = dict(inspect.signature(function).parameters)
     for parameter in parameters.values():
         if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
-            place = Place(function.__code__.co_filename.rpartition("/")[2], function.__code__.co_firstlineno)
             shown = str(parameter).partition(":")[0]
-            refuse("traced-parameter", f"the parameter {shown} of {function.__name__}", "inputs have names", place)
+            message = f"the parameter {shown} of {function.__name__}"
+            refuse("traced-parameter", message, "inputs have names", _place_of(function))
     return parameters
+
+
+def _place_of(function: Any) -> Place:
+    return Place(function.__code__.co_filename.rpartition("/")[2], function.__code__.co_firstlineno)
 
 
 def _inputs(function: Any) -> dict[str, dict[str, Any]]:

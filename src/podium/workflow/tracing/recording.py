@@ -23,6 +23,7 @@ from podium.workflow.tracing.values import Over, Traced, literal, needs_of, over
 from podium.workflow.validation import MAX_TASKS
 
 _TOKEN: Final = re.compile("\ue000([vT])x([0-9]+)X\ue001")  # two cases: a text that was changed shows that it was
+_SECRET: Final = re.compile(r"\$\{\s*secret\b")
 _current: ContextVar[Recording | None] = ContextVar("podium_recording", default=None)
 
 
@@ -66,13 +67,19 @@ class Recording:
         task_id = self._id(said.pop("id", None) or name)
         needs: set[str] = set()
         overs: list[Over] = []
+        if "input" in said:
+            refuse("argument", f"{task_id}: `input` is given with using(…)", "a task's input is what it is called with")
         payload = {key: self.template(value, needs, overs) for key, value in arguments.items()}
         over = self._one(overs)
         if over is not None:
+            if "for_each" in said:
+                refuse("traced-each", f"{task_id}: for_each besides each(…)", "go over one of the two lists")
             said["for_each"] = self._items(over, needs)
-        if self._conditions:
-            said["when"] = " and ".join(_bracketed(text, self._conditions) for text, _ in self._conditions)
-            needs.update(*(read for _, read in self._conditions))
+        own = said.pop("when", None)
+        conditions = self._conditions if own is None else [*self._conditions, self._condition(own)]
+        if conditions:
+            said["when"] = " and ".join(_bracketed(text, conditions) for text, _ in conditions)
+            needs.update(*(read for _, read in conditions))
         if "agent" not in said and "agent_type" not in said:
             said["agent_type"] = agent_type
         if function and function != task_id:
@@ -142,6 +149,9 @@ class Recording:
                 return value
 
     def _text(self, text: str, needs: set[str], overs: list[Over]) -> str:
+        if _SECRET.search(text):
+            hint = "say it in the `env` of its agent (`agents=` of @podium.workflow), or write the workflow in YAML"
+            refuse("traced-secret", "`${secret.…}` in a traced function would be plain text", hint)
         pieces = self.pieces(text)
         for piece in pieces:
             if isinstance(piece, Traced):
@@ -150,8 +160,11 @@ class Recording:
         if len(pieces) == 1 and isinstance(pieces[0], Traced):
             source = source_of(pieces[0])
             return f"${{str({source})}}" if text[1] == "T" else f"${{{source}}}"
-        shown = (f"${{{source_of(p)}}}" if isinstance(p, Traced) else p.replace("${", "$${") for p in pieces)
-        return "".join(shown)
+        following = [*pieces[1:], ""]
+        return "".join(
+            f"${{{source_of(piece)}}}" if isinstance(piece, Traced) else _own(piece, isinstance(behind, Traced))
+            for piece, behind in zip(pieces, following, strict=False)
+        )
 
     def _key(self, key: Any) -> str:
         if not isinstance(key, str) or self.traced_in(key):
@@ -247,6 +260,13 @@ def task_reference(task_id: str) -> str:
     """Return how an expression names a task: `tasks.fetch`, `tasks['fetch-data']`."""
     is_plain = task_id.isascii() and task_id.isidentifier() and not task_id.startswith("_")
     return f"tasks.{task_id}" if is_plain and not keyword.iskeyword(task_id) else f"tasks[{task_id!r}]"
+
+
+def _own(text: str, is_before_a_value: bool) -> str:
+    """Return a piece of a user's text as a template has it: `${` means nothing, nor does a `$` before a value."""
+    written = text.replace("${", "$${")
+    bare = written.rstrip("$")
+    return f"{bare}${{'{written[len(bare) :]}'}}" if is_before_a_value and bare != written else written
 
 
 def _bracketed(condition: str, beside: list[Any]) -> str:

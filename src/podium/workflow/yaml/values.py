@@ -230,8 +230,12 @@ class choice:  # noqa: N801 - stands among the readers, which are functions
         return INVALID
 
 
+_BY_THE_CLOCK: Final = "remove it, and have the clock start the workflow with `podium schedule create`"
+_ELSEWHERE: Final[dict[Path, str]] = {("schedule",): _BY_THE_CLOCK, ("schedules",): _BY_THE_CLOCK}
+
+
 def not_in_this_version(reading: Reading, what: str, node: Node, path: Path) -> Any:
     """Note that something belongs to a later version of the language; return INVALID."""
-    hint = "remove it: this version would not do what it says"
+    hint = _ELSEWHERE.get(path, "remove it: this version would not do what it says")
     reading.note("not-yet", f"{what} is not in this version of the language", node, path, hint)
     return INVALID
