@@ -9,9 +9,11 @@ import pytest
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine import loading
 from podium.engine.following import Follower
 from podium.engine.posting import Posting
 from podium.engine.reconciliation import contradictions
+from podium.engine.recovery import Definitions, Restored, restore
 from podium.engine.runtime import Engine
 from podium.engine.state import State
 from podium.engine.values import Value, value_of
@@ -155,6 +157,29 @@ async def test_the_end_of_another_execution_comes_with_its_result():
     for execution in (first, second, await engine.submit(after(other))):  # the last asks when it is over
         assert await engine.finished(execution) is COMPLETED
         assert await result_of(engine, execution, "other") == {"n": 7}
+    await sound(store, engine)
+    await engine.stop()
+
+
+@virtual
+async def test_an_ended_execution_is_read_once_for_all_that_waited_for_its_end(monkeypatch: pytest.MonkeyPatch):
+    engine, _, store = await start()
+    other = await engine.submit(SIGNAL)
+    several = tuple(Task(id=f"other{nth}", type=TaskType.WAIT, execution=other) for nth in range(20))
+    execution = await engine.submit(waits(*several))
+    await until(lambda: len(engine.residency.states[other].awaiters) == 20)
+    read = []
+
+    async def counted(store: UnreliableStore, definitions: Definitions, wanted: str) -> Restored | None:
+        read.append(wanted)
+        await asyncio.sleep(0.1)  # as a disk takes its time
+        return await restore(store, definitions, wanted)
+
+    monkeypatch.setattr(loading, "restore", counted)
+    await engine.command(other, inp.Signal("go", json_value({"n": 7})))
+    assert await engine.finished(execution) is COMPLETED
+    assert await result_of(engine, execution, "other19") == {"n": 7}
+    assert read.count(other) == 1
     await sound(store, engine)
     await engine.stop()
 

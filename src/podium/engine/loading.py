@@ -48,6 +48,7 @@ DUE_AGAIN_SECONDS = 0.5  # where so many are due that they aren't all in memory
 _INBOX_PAGE = 500
 MAX_WHY = 4_000  # characters
 MOST_UNSETTLED = 10_000  # inbox rows that are read and not drained yet
+_NO_RESULT = (ExpressionError, CorruptHistoryError, ExecutionNotFoundError, KeyError)
 _log = get_logger("podium.engine")
 
 
@@ -88,6 +89,8 @@ class Loader:
         self._restored = restored
         self._unsettled: dict[int, int] = {}  # inbox rows that are read and not drained yet, with their shards
         self._taking_over = 0
+        self._readings: dict[tuple[str, int], asyncio.Future[bytes]] = {}  # results of ended executions, under way
+        self._reads = asyncio.Semaphore(LOADED_AT_ONCE)
         self._twice: set[int] = set()  # inbox rows whose inputs were under way already
         self.inbox_wake = asyncio.Event()
         self._timers_wake = asyncio.Event()
@@ -388,8 +391,8 @@ class Loader:
     async def _put_with_output(self, arrival: Arrival, given: inp.Ended, put: Callable[[Arrival], None]) -> None:
         """Have the result at hand of another execution, that has ended: what is recorded holds it."""
         try:
-            text = await self._intake.retrying(partial(self._output_of, given))
-        except (ExpressionError, CorruptHistoryError, ExecutionNotFoundError, KeyError) as error:
+            text = await self._output_once(given)
+        except _NO_RESULT as error:
             why = ErrorInfo(type(error).__name__, f"its result can't be had: {error}"[:MAX_WHY], retryable=False)
             arrival.given = msgspec.structs.replace(given, status="without a result", error=why)
         else:
@@ -397,6 +400,22 @@ class Loader:
             arrival.blobs = () if content is None or value.blob is None else ((value.blob, content),)
             arrival.given = msgspec.structs.replace(given, value=value)
         put(arrival)
+
+    async def _output_once(self, given: inp.Ended) -> bytes:
+        """Read the result of an execution that has ended: once for all that wait for it, and of a few at a time."""
+        key = (given.execution, given.ended_us)
+        reading = self._readings.get(key)
+        if reading is None:
+            reading = self._readings[key] = asyncio.get_running_loop().create_future()
+            try:
+                async with self._reads:
+                    reading.set_result(await self._intake.retrying(partial(self._output_of, given)))
+            except _NO_RESULT as error:
+                reading.set_exception(error)
+            finally:
+                del self._readings[key]
+                reading.cancel()  # should the engine end meanwhile
+        return await asyncio.shield(reading)
 
     async def _output_of(self, given: inp.Ended) -> bytes:
         """Return the result that an execution had when it ended so; it may have been retried since."""
