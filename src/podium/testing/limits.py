@@ -65,6 +65,7 @@ class LimitModel:
         self._begun: dict[tuple[str, int, float], deque[int]] = {}
         self._live: dict[str, dict[str, str]] = {}  # by key: attempts, with their agents
         self._keys: dict[str, str] = {}  # of live attempts
+        self._new: dict[str, list[tuple[int, str]]] = {}  # by key: limits and attempts of what begins with this commit
         self.broken: list[str] = []
         self.counted = 0  # attempts that a limit counts
 
@@ -81,6 +82,9 @@ class LimitModel:
         for row in rows:
             for event in decode_facts(row):
                 self._follow(row.execution, event)
+        for key, begun in self._new.items():
+            self._count_busy(key, sorted(begun))
+        self._new.clear()
 
     def _follow(self, execution: str, event: ev.Event) -> None:
         match event:
@@ -113,9 +117,17 @@ class LimitModel:
             attempt = f"{execution}:1:{path}:{number}"
             self._live.setdefault(key, {})[attempt] = agent
             self._keys[attempt] = key
-            busy = [each for each, holder in self._live[key].items() if not self._over(holder, each)]
-            if len(busy) > concurrency.limit:
-                self.broken.append(f"I6: {len(busy)} of {concurrency.limit} are at work for {key}: {', '.join(busy)}")
+            self._new.setdefault(key, []).append((concurrency.limit, attempt))
+
+    def _count_busy(self, key: str, begun: list[tuple[int, str]]) -> None:
+        """Hold what begins together against its limits, the narrowest first: rows don't say who was granted first."""
+        busy = [each for each, holder in self._live[key].items() if not self._over(holder, each)]
+        before = len(busy) - sum(attempt in busy for _, attempt in begun)
+        for at, (limit, attempt) in enumerate((one for one in begun if one[1] in busy), start=1):
+            if before + at > limit:
+                self.broken.append(
+                    f"I6: {before + at} of {limit} are at work for {key}: {attempt} of {', '.join(busy)}"
+                )
 
     def _count_begin(self, key: str, rate: RateLimit) -> None:
         now_us = self._now_us()
