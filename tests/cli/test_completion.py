@@ -59,7 +59,7 @@ def test_bash_completes_commands_options_and_commands_of_groups(asked, tmp_path)
         )
         return asked("bash", "--norc", "-c", script).split()
 
-    assert completed("podium", "sch") == ["schema"]
+    assert completed("podium", "sch") == ["schema", "schedule"]
     assert set(completed("podium", "")) == set(COMMANDS)
     assert completed("podium", "fmt", "--ch") == ["--check"]
     assert completed("podium", "example", "") == ["list", "run", "copy"]

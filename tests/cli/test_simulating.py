@@ -101,7 +101,7 @@ def test_a_task_that_is_not_idempotent_is_named_with_the_smallest_run_that_shows
 
 
 def test_several_orchestrators_are_simulated_and_shown_again_with_as_many(here, orders):
-    out = here("simulate", orders, "--runs", "6", "--replicas", "3")
+    out = " ".join(here("simulate", orders, "--runs", "6", "--replicas", "3").split())  # lines break anywhere
     assert "6 runs of orders" in out
     assert "replicas 6" in out
     transcript = here("simulate", orders, "--replicas", "2", "--agents", "good.py", "--transcript")

@@ -8,9 +8,10 @@ from itertools import pairwise
 from podium.clock import SECOND
 from podium.engine import events as ev
 from podium.engine.codec import decode_facts
+from podium.exceptions import ConflictError
 from podium.testing.oracle import unreturned
 from podium.testing.virtual import virtual_loop
-from podium.workflow.model import ConcurrencyLimit, ExecutionStatus, RateLimit, Task
+from podium.workflow.model import ConcurrencyLimit, ExecutionStatus, RateLimit, Task, WorkflowConfig
 from tests.runtime.replicas import Cluster
 from tests.runtime.support import Hand, UnreliableStore, start, until, virtual, workflow
 
@@ -123,3 +124,27 @@ async def test_limits_hold_before_during_and_after_a_take_over_of_placement():
         begun = await begun_seconds(cluster.store)
         assert len(begun) >= 18
         assert all(later - earlier >= 5 * 0.998 for earlier, later in zip(begun, begun[3:], strict=False))
+
+
+@virtual
+async def test_starts_that_are_refused_use_up_no_rate():
+    config = WorkflowConfig(max_concurrent_executions=1)
+    alone = workflow(
+        Task(id="a", agent="hand", rate_limit=RateLimit(3, 0.5, "k")),
+        Task(id="b", agent="hand", dependencies=("a",), rate_limit=RateLimit(1, 10.0, "k")),
+        config=config,
+    )
+    engine, _, _ = await start(hand=Hand(auto=True))
+    execution = await engine.submit(alone)
+    ended = asyncio.create_task(engine.finished(execution))
+    refused = 0
+    async with asyncio.timeout(60):
+        while not ended.done():
+            try:
+                await engine.submit(alone)
+            except ConflictError:
+                refused += 1
+            await asyncio.sleep(1)
+    assert await ended is ExecutionStatus.COMPLETED
+    assert refused
+    await engine.stop()

@@ -140,7 +140,8 @@ class Loader:
         """Load an execution, or have ready what its start needs; return why neither can be done."""
         if await self._intake.retrying(partial(self.load, execution)) or not self._shards.owns(execution):
             return None
-        self._staffing.placing.forget(execution)  # its start was refused, after slots had been found for it
+        # Its start was refused, after slots had been found for it.
+        self._staffing.placing.forget(execution, unused=lambda attempt: True)
         waiting = self._residency.loading[execution]
         while True:
             if await self._holds_back(execution, waiting):

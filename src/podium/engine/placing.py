@@ -6,7 +6,8 @@ to the placing replica through its inbox. Every replica keeps the agents, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from podium.engine import inputs as inp
@@ -169,7 +170,7 @@ class Placing:
         under way counts no more.
         """
         _, told = self._awaited.pop(state.id, (0, ()))
-        self.forget(state.id)
+        self.forget(state.id, unused=partial(_never_began, state))
         self._readings += 1
         self._known.pop(state.id, None)
         self._known[state.id] = (state.sequence, self._readings)
@@ -188,12 +189,15 @@ class Placing:
                 self.begun(attempt_id)
         self.apply(told)
 
-    def forget(self, execution: str) -> None:
-        """Forget what waits and what is live of an execution; slots whose agents' word is awaited stay."""
+    def forget(self, execution: str, unused: Callable[[str], bool] = lambda attempt: False) -> None:
+        """Forget what waits and what is live of an execution; slots whose agents' word is awaited stay.
+
+        `unused` says of an attempt whether its grant was surely never committed, so that it counts towards no rate.
+        """
         self.placement.withdraw_all(execution)
         for attempt in self.placement.attempts_of(execution):
             if attempt not in self._lingering and attempt not in self._stuck:
-                self.placement.release(attempt)
+                self.placement.release(attempt, unused=unused(attempt))
 
     def awaits(self, attempt: str) -> bool:
         """Whether the slot of an attempt that has ended is kept until its agent's word."""
@@ -421,3 +425,10 @@ def ready_task(state: State, task: TaskState) -> ReadyTask:
         bounds_of(state, task) if compiled.bounds else (),
         compiled.version,
     )
+
+
+def _never_began(state: State, attempt: str) -> bool:
+    """Whether an attempt of an execution, as it is committed, was never granted."""
+    path, _, number = attempt.partition(":")[2].partition(":")[2].rpartition(":")
+    task = state.tasks.get(path)
+    return task is not None and task.number < int(number)
