@@ -55,6 +55,7 @@ def test_of_what_wasnt_sent_yet_the_next_owner_learns_from_the_log(shell: Shell,
         assert not receiver.told
         (row,) = here.json("ps", "--all")
         here("run", "fails.yaml", code=1)
+        shell.held()  # an orchestrator that stays, should that one have ended first
         eventually(lambda: len(receiver.told) == 2)
         told = {each.json["execution_id"]: each for each in receiver.told}
         assert told[row["execution_id"]].json["event"] == "completed"
@@ -74,6 +75,7 @@ def test_what_was_being_sent_is_sent_again_under_the_same_id(shell: Shell, here:
         (pending,) = here.json("webhooks", "list", "--state", "pending")
         receiver.gate.set()
         here("run", "fails.yaml", code=1)
+        shell.held()  # likewise
         eventually(lambda: len(receiver.told) == 3)
         ids = [each.id for each in receiver.told]
         assert ids.count(pending["id"]) == 2
