@@ -59,6 +59,7 @@ def test_of_what_wasnt_sent_yet_the_next_owner_learns_from_the_log(shell: Shell,
         eventually(lambda: len(receiver.told) == 2)
         told = {each.json["execution_id"]: each for each in receiver.told}
         assert told[row["execution_id"]].json["event"] == "completed"
+        eventually(lambda: here.json("webhooks", "list", "--state", "pending") == [])
         listed = here.json("webhooks", "list")
         assert {each["state"] for each in listed} == {"delivered"}
         assert {each["id"] for each in listed} == {each.id for each in receiver.told}
@@ -76,10 +77,11 @@ def test_what_was_being_sent_is_sent_again_under_the_same_id(shell: Shell, here:
         receiver.gate.set()
         here("run", "fails.yaml", code=1)
         shell.held()  # likewise
-        eventually(lambda: len(receiver.told) == 3)
+        eventually(lambda: len({each.id for each in receiver.told}) == 2 and len(receiver.told) > 2)
+        eventually(lambda: here.json("webhooks", "list", "--state", "pending") == [])
         ids = [each.id for each in receiver.told]
-        assert ids.count(pending["id"]) == 2
-        assert here.json("webhooks", "list", "--state", "pending") == []
+        assert len(set(ids)) == 2
+        assert ids.count(pending["id"]) >= 2
 
 
 def test_the_commands(shell: Shell, here: Here) -> None:
