@@ -22,7 +22,7 @@ from podium.store.ownership import socket_path
 from podium.testing.proxy import FaultProxy, unix
 from tests.cli.support import Running, Shell, eventually
 
-WAKE_SECONDS = 2.5  # a guest's start, the owner's poll, an answer; far below the time of a call without an answer
+WAKE_SECONDS = 4.0  # a guest's start, the owner's poll, an answer; below the time of a call without an answer
 
 
 def asynchronous(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
