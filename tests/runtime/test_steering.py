@@ -171,6 +171,11 @@ async def test_what_is_no_task_or_no_text_is_refused_before_anything_is_recorded
 async def test_a_value_that_is_too_large_is_refused(monkeypatch):
     engine, _, store = await start()
     execution = await engine.submit(TWO)
-    monkeypatch.setattr("podium.app.steering.MAX_VALUE", 10)
+    monkeypatch.setattr("podium.app.said.MAX_VALUE", 10)
+    guest = guest_of(store)
     with pytest.raises(PayloadTooLargeError):
-        await guest_of(store).complete(execution, "a", "x" * 20)
+        await guest.complete(execution, "a", "x" * 20)
+    with pytest.raises(PayloadTooLargeError):
+        await guest.signal(execution, "go", "x" * 20)
+    with pytest.raises(PayloadTooLargeError):
+        await guest.answer(execution, "a", "x" * 20)

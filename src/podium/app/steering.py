@@ -7,24 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from podium.app.delivering import Delivering
 from podium.app.finding import Finding
+from podium.app.said import MAX_NAME, check_texts, encoded
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.asking import DECISIONS, SKIP, why_not_resolved
 from podium.engine.state import State
 from podium.engine.steering import Rerun, rerun_of, why_not_from, why_not_retried
 from podium.engine.values import value_of
-from podium.exceptions import ConflictError, InvalidInputError, PayloadTooLargeError, TaskNotFoundError
+from podium.exceptions import ConflictError, InvalidInputError, TaskNotFoundError
 from podium.settings import Settings
 from podium.store.protocol import Blob
 from podium.workflow.problems import did_you_mean
-
-MAX_REASON = 1_000
-MAX_NAME = 200
-MAX_VALUE = 64 << 20  # bytes of JSON
 
 
 class Steering:
@@ -39,7 +34,7 @@ class Steering:
         self, execution: str, task: str, *, reason: str = "", by: str = "", input_id: str | None = None
     ) -> list[ev.Event]:
         """Decide that a task isn't to be done. Raises TaskNotFoundError, ConflictError."""
-        _check_texts(reason, by)
+        check_texts(by, reason)
         await self._known(execution, task)
         return await self._delivering.command(execution, inp.Skip(task, reason, by), input_id)
 
@@ -47,9 +42,9 @@ class Steering:
         self, execution: str, task: str, value: Any, *, reason: str = "", by: str = "", input_id: str | None = None
     ) -> list[ev.Event]:
         """Give a task's result. Raises TaskNotFoundError, ConflictError, InvalidInputError for what is no JSON."""
-        _check_texts(reason, by)
+        check_texts(by, reason)
         await self._known(execution, task)
-        kept, content = value_of(_encoded(value))
+        kept, content = value_of(encoded(value))
         blobs = [Blob(self._settings.tenant, kept.blob, content)] if content is not None and kept.blob else []
         return await self._delivering.command(execution, inp.Complete(task, kept, reason, by), input_id, blobs)
 
@@ -68,7 +63,7 @@ class Steering:
         """
         if decision not in DECISIONS:
             raise InvalidInputError(f"a decision is one of {', '.join(DECISIONS)}, not {decision[:MAX_NAME]!r}")
-        _check_texts(reason, by)
+        check_texts(by, reason)
         state = (await self._finding.follower(execution)).state
         _check_known(state, task)
         given: inp.Input = inp.Resolve(task, decision, reason, by)
@@ -83,7 +78,7 @@ class Steering:
         self, execution: str, from_task: str = "", *, by: str = "", input_id: str | None = None
     ) -> list[ev.Event]:
         """Have an ended execution go on. Raises TaskNotFoundError, ConflictError."""
-        _check_texts("", by)
+        check_texts(by)
         if from_task:
             await self._known(execution, from_task)
         return await self._delivering.command(execution, inp.Retry(from_task, by), input_id)
@@ -109,21 +104,3 @@ def _check_known(state: State, task: str) -> None:
         return
     hint = did_you_mean(task, tasks) or f"`podium status {state.id[:13]}` lists its tasks"
     raise TaskNotFoundError(f"the execution has no task {task!r}; {hint}")
-
-
-def _check_texts(reason: str, by: str) -> None:
-    """Raise InvalidInputError for a reason or a name that isn't one."""
-    if len(reason) > MAX_REASON:
-        raise InvalidInputError(f"the reason has {len(reason):,} characters; at most {MAX_REASON:,} are kept")
-    if len(by) > MAX_NAME or not by.isprintable():
-        raise InvalidInputError(f"a person's name is a line of at most {MAX_NAME} characters")
-
-
-def _encoded(value: Any) -> bytes:
-    try:
-        encoded = msgspec.json.encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidInputError(f"the value can't be written as JSON: {error}") from error
-    if len(encoded) > MAX_VALUE:
-        raise PayloadTooLargeError(f"the value has {len(encoded):,} bytes; at most {MAX_VALUE:,} are taken")
-    return encoded

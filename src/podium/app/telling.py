@@ -8,18 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
-from podium.app.steering import MAX_VALUE
+from podium.app.said import MAX_NAME, check_texts, encoded
 from podium.clock import Clock
 from podium.engine import inputs as inp
 from podium.engine.following import Follower
 from podium.engine.values import Value, value_of
-from podium.exceptions import InvalidInputError, PayloadTooLargeError
+from podium.exceptions import InvalidInputError
 from podium.store.protocol import Blob, Store
 from podium.workflow.forms import form_problems
-
-MAX_NAME = 200  # characters of a signal, and of who answers
 
 
 class Telling:
@@ -39,8 +35,7 @@ class Telling:
 
     async def answer(self, execution: str, task: str, value: Any, by: str) -> inp.Answer:
         """Return the input of an answer. Raises InvalidInputError, which names each field that doesn't fit."""
-        if len(by) > MAX_NAME or not (by.isprintable() or not by):
-            raise InvalidInputError(f"who answers is a name of at most {MAX_NAME} characters")
+        check_texts(by)
         asked = (await self._follower(execution)).state.tasks.get(task)
         form = asked.compiled.spec.form if asked is not None and asked.wait is not None else None
         if form is not None:
@@ -51,13 +46,7 @@ class Telling:
 
     async def _kept(self, value: Any) -> Value:
         """Return a value as the log keeps it; a large one is in the store then."""
-        try:
-            encoded = msgspec.json.encode(value)
-        except (TypeError, OverflowError, ValueError, RecursionError) as error:
-            raise InvalidInputError(f"the value can't be kept: {error}") from error
-        if len(encoded) > MAX_VALUE:
-            raise PayloadTooLargeError(f"the value has {len(encoded):,} bytes; at most {MAX_VALUE:,} are taken")
-        kept, content = value_of(encoded)
+        kept, content = value_of(encoded(value))
         if content is not None and kept.blob is not None:
             await self._store.put([Blob(self._tenant, kept.blob, content)], self._clock.now_us())
         return kept

@@ -33,9 +33,6 @@ class Losses:
         self.look: Callable[[], None] | None = None
         self.under_way: Callable[[tuple[str, str]], bool] = lambda key: False  # an input, by execution and its id
 
-    def __len__(self) -> int:
-        return len(self._doomed)
-
     def lose(self, attempt: str, lease: Lease, reason: str) -> None:
         """An attempt is lost unless its end lies in the inbox."""
         if self.look is None:

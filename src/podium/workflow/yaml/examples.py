@@ -207,7 +207,10 @@ _AROUND: Final = {
 }
 _WRITE: Final = {"id": "id: write", "agent": "agent: writer"}
 _ASK: Final = {"id": "id: write", "type": "type: human"}
-_IN_TASK: Final = {"task": "", "retry": "retry", "failure": "on_failure", "resources": "resources"} | {
+_IN_TASK: Final = {
+    "retry": "retry",
+    "failure": "on_failure",
+    "resources": "resources",
     "rate_limit": "rate_limit",
     "concurrency": "concurrency",
     "escalation": "escalation",
@@ -231,20 +234,22 @@ _IN_WORKFLOW: Final = {
 
 def file_around(block: str, lines: str) -> str:
     """Return a whole workflow's file in which these lines stand in a block of this name."""
-    if block in _IN_TASK:
-        key = _IN_TASK[block]
-        said = f"{key}:\n{indent(lines, '  ')}" if key else lines
-        of_nobody = block == "escalation" or said.startswith(("type: wait", "type: human", "type: workflow"))
-        around = _ASK if of_nobody else _WRITE
-        task = _merged({} if "agent_type:" in said else around, said) if key == "" else _merged(around, said)
-        if "agent_type:" in said and not key:
-            task = f"id: write\n{said}"
-        tasks = f"tasks:\n  - {{id: search, agent: writer}}\n  -\n{indent(task, '    ')}"
-        return _merged(_AROUND, tasks)
+    if block == "task" or block in _IN_TASK:
+        task = indent(_task_around(block, lines), "    ")
+        return _merged(_AROUND, f"tasks:\n  - {{id: search, agent: writer}}\n  -\n{task}")
     said = lines
     for key in reversed(_IN_WORKFLOW[block]):
         said = f"- \n{indent(said, '  ')}" if key == "-" else f"{key}:\n{indent(said, '  ')}"
     return _merged(_AROUND, said)
+
+
+def _task_around(block: str, lines: str) -> str:
+    """Return a task with these lines, its own or those of one of its blocks."""
+    said = lines if block == "task" else f"{_IN_TASK[block]}:\n{indent(lines, '  ')}"
+    if said.startswith("agent_type:"):
+        return f"id: write\n{said}"
+    of_nobody = block == "escalation" or said.startswith(("type: wait", "type: human", "type: workflow"))
+    return _merged(_ASK if of_nobody else _WRITE, said)
 
 
 def _merged(around: dict[str, str], lines: str) -> str:
