@@ -11,6 +11,9 @@ PARALLEL := -n auto --dist loadgroup
 
 # `make` lets nothing of a question be read as code: see the target `run`.
 unexport Q
+# The tests start thousands of processes. Where the environment forbids compiled files, each would compile Podium anew:
+# more than half of what it costs to start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .SHELLFLAGS := -ec

@@ -19,7 +19,7 @@ from tests.engine.playing import ID, Play, check_history, check_state
 from tests.engine.workflows import draw_input, wind_down, workflows
 
 _QUICK = settings(max_examples=120, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
-_LONG = settings(max_examples=4_000, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+_LONG = settings(max_examples=1_000, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
 
 
 def _begin(draw: st.DataObject) -> Play:

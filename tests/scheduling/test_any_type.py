@@ -289,5 +289,5 @@ class LongChoosing(Choosing):
     """The same, longer."""
 
 
-LongChoosing.TestCase.settings = settings(max_examples=1_500, stateful_step_count=100, deadline=None)
+LongChoosing.TestCase.settings = settings(max_examples=400, stateful_step_count=100, deadline=None)
 TestAnyLongSequence = pytest.mark.slow(LongChoosing.TestCase)

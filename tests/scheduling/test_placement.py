@@ -564,7 +564,7 @@ class LongPlacing(Placing):
     """The same, longer."""
 
 
-LongPlacing.TestCase.settings = settings(max_examples=1_500, stateful_step_count=100, deadline=None)
+LongPlacing.TestCase.settings = settings(max_examples=400, stateful_step_count=100, deadline=None)
 TestAnyLongSequence = pytest.mark.slow(LongPlacing.TestCase)
 
 
