@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from podium.agents.expansion import Expansion
     from podium.agents.sdk import Context, agent, task
+    from podium.api.allocated import ResourceAllocation
     from podium.api.config import OrchestratorConfig
-    from podium.api.executor import TaskExecutor
+    from podium.api.executor import Agent, TaskExecutor
     from podium.api.orchestrator import Orchestrator, WorkflowStatus
     from podium.api.registry import AgentRegistry
     from podium.api.running import run
@@ -63,8 +64,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "podium.agents.expansion": ("Expansion",),
     "podium.agents.sdk": ("Context", "agent", "task"),
+    "podium.api.allocated": ("ResourceAllocation",),
     "podium.api.config": ("OrchestratorConfig",),
-    "podium.api.executor": ("TaskExecutor",),
+    "podium.api.executor": ("Agent", "TaskExecutor"),
     "podium.api.orchestrator": ("Orchestrator", "WorkflowStatus"),
     "podium.api.registry": ("AgentRegistry",),
     "podium.api.running": ("run",),
@@ -95,6 +97,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SLA",
+    "Agent",
     "AgentDescriptor",
     "AgentGroup",
     "AgentInfo",
@@ -123,6 +126,7 @@ __all__ = [
     "PodiumError",
     "Priority",
     "QueueFullError",
+    "ResourceAllocation",
     "ResourceRequirements",
     "RetryPolicy",
     "RunIf",

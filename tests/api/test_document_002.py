@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import inspect
-from datetime import UTC, datetime
+import typing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -79,6 +81,15 @@ class ResourceRequirements:
     network_bandwidth_mbps: Optional[int]
     gpu_count: Optional[int]
     custom_resources: Dict[str, int]
+
+@dataclass
+class ResourceAllocation:
+    allocation_id: str
+    task_id: str
+    resources: ResourceRequirements
+    agent_id: str
+    allocated_at: datetime
+    expires_at: Optional[datetime]
 
 class Orchestrator:
     async def submit_workflow(
@@ -201,6 +212,37 @@ def test_a_class_has_the_fields_and_methods_of_its_snippet(snippet):
         assert all(one.default is not one.empty or one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL) for one in others)
         for argument, default in zip(part.args.args[::-1], part.args.defaults[::-1], strict=False):
             assert parameters[argument.arg].default == ast.literal_eval(default)
+
+
+def test_every_name_of_the_snippets_is_a_public_one():
+    elsewhere = {*dir(builtins), *dir(typing), "dataclass", "datetime"}
+    said = [
+        node.annotation if isinstance(node, ast.arg | ast.AnnAssign) else getattr(node, "returns", None)
+        for node in ast.walk(ast.parse(SNIPPETS))
+    ]
+    named = {part.id for one in said if one is not None for part in ast.walk(one) if isinstance(part, ast.Name)}
+    assert {"Agent", "Checkpoint", "ScheduledTask"} <= named
+    assert named | {node.name for node in CLASSES} <= elsewhere | set(podium.__all__)
+
+
+def test_what_a_task_in_hand_holds_is_an_allocation_until_it_ends():
+    async def whole() -> None:
+        needs = ResourceRequirements(cpu_cores=0.5, memory_mb=64)
+        async with TaskScheduler() as scheduler:
+            made = await scheduler.schedule_task(Task(id="scan", agent_type="desk", resources=needs, timeout=30))
+            assert await scheduler.allocation("scan") is None
+            await scheduler.get_next_task(["desk"])
+            held = await scheduler.allocation("scan")
+            assert held is not None
+            assert (held.task_id, held.resources) == ("scan", needs)
+            assert held.expires_at == held.allocated_at + timedelta(seconds=30)
+            (same,) = await scheduler.orchestrator.allocations(made.execution_id)
+            assert same.allocation_id == held.allocation_id
+            assert same.agent_id == held.agent_id
+            await scheduler.complete_task("scan", "done")
+            assert await scheduler.allocation("scan") is None
+
+    asyncio.run(whole())
 
 
 def written_as_in_the_document() -> Workflow:

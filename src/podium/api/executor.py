@@ -6,13 +6,14 @@ Each call is an execution of a workflow on the one engine: with time-outs, retri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from podium.agents.sdk import AgentDefinition
 from podium.api.lending import WithOrchestrator
 from podium.exceptions import InvalidInputError
+from podium.fleet.member import AgentInfo
 from podium.workflow.model import (
     ExecutionStatus,
     FailureAction,
@@ -25,10 +26,8 @@ from podium.workflow.model import (
     WorkflowResult,
 )
 
-if TYPE_CHECKING:
-    from podium.fleet.member import AgentInfo
-
-    Agent = AgentDefinition | AgentInfo | type | str | Callable[..., Any]
+Agent: TypeAlias = AgentDefinition | AgentInfo | type | str | Callable[..., Any]
+"""Who executes a task, in each of the ways in which it can be said; `TaskExecutor.execute` has them."""
 
 _UNBEGUN = {TaskStatus.PENDING, TaskStatus.READY, TaskStatus.RETRYING, TaskStatus.WAITING}
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 from podium.agents.sdk import AgentDefinition, function_agent, task_of
 from podium.agents.sdk import task as make_task
 from podium.api.agents import definitions_of
+from podium.api.allocated import ResourceAllocation, allocations_in
 from podium.api.config import OrchestratorConfig
 from podium.api.loading import workflow_from
 from podium.api.tasks import registration_message, submission_message, task_result
@@ -343,6 +344,10 @@ class Orchestrator:
         """Return an execution's status as committed."""
         follower = await self._opened().follower(await self._execution(workflow_id))
         return _status_of(follower.state, await follower.published())
+
+    async def allocations(self, workflow_id: str) -> list[ResourceAllocation]:
+        """Return what an execution's live attempts hold of their agents, as committed, the longest held first."""
+        return allocations_in((await self._opened().follower(await self._execution(workflow_id))).state)
 
     async def _commanded(self, workflow_id: str, given: inp.Input) -> bool:
         try:

@@ -12,11 +12,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct
 
 from podium.agents.context import Context
 from podium.agents.sdk import ANY_FUNCTION, function_agent
 from podium.agents.sdk import task as make_task
+from podium.api.allocated import ResourceAllocation, allocations_in
 from podium.api.lending import WithOrchestrator
 from podium.api.scheduled import fetched_type, task_in, workflow_of
 from podium.api.tasks import task_result
@@ -175,6 +177,13 @@ class TaskScheduler(WithOrchestrator):
         """Wait for a scheduled task's end and return how it ended. Raises ExecutionNotFoundError."""
         podium = (await self._engine())[0]
         return task_result(task_id, await podium.result(execution_id_for(podium.settings.tenant, task_id)))
+
+    async def allocation(self, task_id: str) -> ResourceAllocation | None:
+        """Return what a scheduled task holds; None unless it is in somebody's hand. Raises ExecutionNotFoundError."""
+        podium = (await self._engine())[0]
+        execution = execution_id_for(podium.settings.tenant, task_id)
+        held = [one for one in allocations_in((await podium.follower(execution)).state) if one.task_id == TASK]
+        return msgspec.structs.replace(held[-1], task_id=task_id) if held else None
 
     async def close(self) -> None:
         """Give back what is in hand, for others to fetch, and shut its own orchestrator down. Safe twice."""
