@@ -1,5 +1,7 @@
 """Inputs with bounds, caches, compensations: read, checked, written back, and in no hash that was there before."""
 
+import re
+
 import pytest
 
 from podium.exceptions import InvalidInputError
@@ -103,6 +105,24 @@ def test_an_input_within_its_bounds_is_taken():
         check_input(workflow, given)
 
 
+def test_a_text_that_doesn_t_fit_its_pattern_is_refused():
+    inputs = 'inputs: {a: {type: string, pattern: "^[a-z]+$", required: false}}'
+    workflow = load_workflow(f"name: w\n{inputs}\ntasks: [{{id: t, agent: echo}}]")
+    check_input(workflow, {"a": "abc"})
+    check_input(workflow, {"a": None})
+    with pytest.raises(InvalidInputError, match=re.escape("a must fit the pattern ^[a-z]+$, not A")):
+        check_input(workflow, {"a": "A"})
+    with pytest.raises(InvalidInputError, match="at most 4096 characters, since it has a pattern, not 5000"):
+        check_input(workflow, {"a": "a" * 5_000})
+    assert load_workflow(dump_workflow(workflow)) == workflow
+
+
+def test_patterns_are_bounded_in_number():
+    inputs = ", ".join(f"i{at}: {{type: string, pattern: a}}" for at in range(101))
+    (found,) = problems(f"name: w\ninputs: {{{inputs}}}\ntasks: [{{id: t, agent: echo}}]")
+    assert "101 inputs have patterns; at most 100 may" in found
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
@@ -113,7 +133,11 @@ def test_an_input_within_its_bounds_is_taken():
         ("{type: integer, enum: [1, 2], default: 3}", "must be one of 1, 2, not 3"),
         ("{type: string, max: 2, default: abc}", "must have at most 2 characters, not 3"),
         ("{type: string, maxi: 2}", "has no field"),
-        ("{type: string, pattern: a}", "not in this version"),
+        ("{type: string, format: a}", "not in this version"),
+        ("{type: integer, pattern: a}", "is of type integer; only a string has a pattern"),
+        ('{type: string, pattern: "(a"}', "has a pattern that can't be used: this group isn't closed (character 1)"),
+        ('{type: string, pattern: "^a$", default: b}', 'the default of the input "a" must fit the pattern ^a$, not b'),
+        ('{type: string, pattern: "^a$", enum: [a, ab]}', "a value of its enum must fit the pattern ^a$, not ab"),
     ],
 )
 def test_bounds_that_contradict_themselves_are_refused(inputs, said):

@@ -11,6 +11,7 @@ from typing import Final
 
 from podium.workflow.inputs import misfit
 from podium.workflow.model import Compensation, FailureAction, InputParameter, Task, Workflow
+from podium.workflow.patterns import pattern_of
 from podium.workflow.problems import Path, Problem, Problems, quoted
 from podium.workflow.variables import steers_programs
 
@@ -18,6 +19,7 @@ MAX_SECRETS: Final = 1_000
 MAX_VARIABLES: Final = 1_000  # of one role
 MAX_VARIABLE: Final = 10_000  # characters of a variable's value
 MAX_CHOICES: Final = 1_000  # values of an input's enum
+MAX_PATTERNS: Final = 100  # of the inputs of one workflow
 MAX_TTL: Final = 10 * 366 * 86_400.0  # ten years
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
@@ -29,7 +31,7 @@ _MEASURED: Final = frozenset({"integer", "number", "string", "array"})
 
 
 def check_bounds(parameter: InputParameter, problems: Problems) -> None:
-    """Note what is wrong with an input's `enum`, `minimum` and `maximum`, and with a default that they refuse."""
+    """Note what is wrong with an input's `enum`, `minimum`, `maximum` and `pattern`, and a default that they refuse."""
     path: Path = ("inputs", parameter.name)
     what = f"the input {quoted(parameter.name)}"
     for bound in ("minimum", "maximum"):
@@ -40,6 +42,9 @@ def check_bounds(parameter: InputParameter, problems: Problems) -> None:
     if least is not None and most is not None and least > most:
         message = f"{what}: the minimum {least:g} is above the maximum {most:g}"
         problems.add(Problem("wrong-bound", message, (*path, "minimum")))
+    if parameter.pattern and (why := _pattern_problem(parameter)):
+        problems.add(Problem("wrong-pattern", f"{what} {why}", (*path, "pattern")))
+        return
     if len(parameter.enum) > MAX_CHOICES:
         message = f"{what} has {len(parameter.enum):,} values in its enum; at most {MAX_CHOICES:,} are allowed"
         problems.add(Problem("too-many-names", message, (*path, "enum")))
@@ -51,8 +56,22 @@ def check_bounds(parameter: InputParameter, problems: Problems) -> None:
         problems.add(Problem("wrong-default", f"the default of {what} {why}", (*path, "default")))
 
 
+def _pattern_problem(parameter: InputParameter) -> str:
+    if parameter.type != "string":
+        return f"is of type {parameter.type}; only a string has a pattern"
+    try:
+        pattern_of(parameter.pattern)
+    except ValueError as error:
+        return f"has a pattern that can't be used: {error}"
+    return ""
+
+
 def check_declarations(workflow: Workflow, problems: Problems) -> None:
     """Note what is wrong with secrets, variables, caches and compensations."""
+    patterns = sum(bool(parameter.pattern) for parameter in workflow.inputs)
+    if patterns > MAX_PATTERNS:
+        message = f"{patterns:,} inputs have patterns; at most {MAX_PATTERNS:,} may"
+        problems.add(Problem("too-many-names", message, ("inputs",)))
     _check_secrets(workflow, problems)
     for role, group in workflow.agents.items():
         _check_variables(role, group.env, problems)

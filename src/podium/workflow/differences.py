@@ -131,6 +131,7 @@ INPUT_FIELDS: Final[Mapping[str, str]] = {
     "enum": "an execution may have been started with a value that isn't one of them",
     "minimum": "an execution may have been started with a value beyond it",
     "maximum": "an execution may have been started with a value beyond it",
+    "pattern": "an execution may have been started with a text that doesn't fit it",
 }
 WRITTEN: Final[Mapping[str, str]] = {"payload": "input", "wait_for": "for"}
 """Fields that a file calls otherwise than the model."""

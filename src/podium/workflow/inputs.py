@@ -7,6 +7,7 @@ from typing import Any
 
 from podium.exceptions import InvalidInputError
 from podium.workflow.model import InputParameter, Workflow
+from podium.workflow.patterns import MAX_MATCHED, pattern_of
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -54,7 +55,7 @@ def misfit(parameter: InputParameter, value: Any, of_enum: bool = True) -> str:
         close = difflib.get_close_matches(str(value), [str(choice) for choice in parameter.enum], 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"must be one of {_listed(parameter.enum)}, not {_shown(value)}{hint}"
-    return _beyond(parameter, value)
+    return _beyond(parameter, value) or _unlike(parameter, value)
 
 
 def _is_of_type(kind: str, value: Any) -> bool:
@@ -83,6 +84,15 @@ def _beyond(parameter: InputParameter, value: Any) -> str:
     if parameter.maximum is not None and size > parameter.maximum:
         return f"{begin} at most {parameter.maximum:.15g}{unit}, not {_shown(size)}"
     return ""
+
+
+def _unlike(parameter: InputParameter, value: Any) -> str:
+    """Return why a text doesn't fit the pattern."""
+    if not parameter.pattern or not isinstance(value, str) or pattern_of(parameter.pattern).found_in(value):
+        return ""
+    if len(value) > MAX_MATCHED:
+        return f"must have at most {MAX_MATCHED} characters, since it has a pattern, not {len(value)}"
+    return f"must fit the pattern {_shown(parameter.pattern)}, not {_shown(value)}"
 
 
 def _listed(choices: tuple[Any, ...]) -> str:

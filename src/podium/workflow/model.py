@@ -268,6 +268,7 @@ class InputParameter(Struct, frozen=True, omit_defaults=True):
     enum: tuple[Any, ...] = ()  # what it may be; empty: anything
     minimum: float | None = None  # of a number; of a text or a list, its length
     maximum: float | None = None
+    pattern: str = ""  # found in a text that fits, as `workflow.patterns` understands it; empty: any text fits
 
     def __post_init__(self) -> None:
         if self.default is not None:

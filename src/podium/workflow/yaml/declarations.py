@@ -33,8 +33,9 @@ INPUT: Final = Table(
         Field("enum", choices, "the values that it may have"),
         Field("minimum", v.number, "the least number; of a text or a list, its length", also=("min",)),
         Field("maximum", v.number, "the largest number; of a text or a list, its length", also=("max",)),
+        Field("pattern", v.text, "a regular expression that is found in a text that fits; ^ and $ hold it to the ends"),
     ),
-    later=("format", "pattern", "schema", "secret"),
+    later=("format", "schema", "secret"),
 )
 
 

@@ -66,6 +66,8 @@ def _parameter(parameter: InputParameter) -> dict[str, Any]:
     for bound in ("minimum", "maximum"):
         if (value := getattr(parameter, bound)) is not None:
             written[bound] = _tidied(value)
+    if parameter.pattern:
+        written["pattern"] = parameter.pattern
     return written
 
 

@@ -40,6 +40,7 @@ INPUT: Final = {
     "enum": "type: string\nenum: [short, long]",
     "minimum": "type: integer\nmin: 1",
     "maximum": "type: string\nmax: 200",
+    "pattern": 'type: string\npattern: "^[A-Z]{2}-[0-9]{4}$"',
 }
 
 INCLUDED: Final = {
