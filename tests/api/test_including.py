@@ -100,3 +100,11 @@ def test_a_cycle_is_told_from_the_first_file_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WorkflowInvalidError, match=r"main.yaml → a.yaml → main.yaml"):
         workflow_from("main.yaml")
+
+
+def test_the_nearest_file_is_named_where_there_is_none(tmp_path):
+    write(tmp_path, flows__packing=PART, main="name: m\ntasks: [{id: a, workflow: flows/packng.yaml}]\n")
+    with pytest.raises(
+        WorkflowInvalidError, match=r'packng.yaml can\'t be read: .*; did you mean "flows/packing.yaml"'
+    ):
+        workflow_from(tmp_path / "main.yaml")

@@ -27,6 +27,7 @@ tasks:
         - {id: wrap, agent: hands, for_each: "${input.items}"}
         - {id: more, depends_on: [wrap], workflow: {name: inner, tasks: [{id: z, agent: noop}]}}
 """
+INNER = "workflow: {name: inner, tasks: [{id: z, agent: noop}]}"
 
 
 def nested(depth: int) -> Workflow:
@@ -82,8 +83,10 @@ def test_roles_of_a_child_written_in_python_get_their_types():
         (("depends_on: [wrap]", "depends_on: [warp]"), 15, 'did you mean "wrap"?'),
         (("parent_close: abandon", "parent_close: abandn"), 8, "abandon"),
         (("parent_close: abandon", "agent: echo"), 8, "is a workflow of its own"),
-        (("workflow: {name: inner, tasks: [{id: z, agent: noop}]}", "type: workflow"), 15, "but names none"),
-        (("workflow: {name: inner, tasks: [{id: z, agent: noop}]}", "workflow: inner.yaml"), 15, "must be a workflow"),
+        ((INNER, "type: workflow"), 15, "but names none"),
+        ((INNER, "workflow: inner.yaml"), 15, "this text isn't a file's"),
+        ((INNER, "workflow: [inner.yaml]"), 15, "or the path of its"),
+        ((INNER, "workflow: {file: a.yaml}"), 15, "write workflow: a"),
         (("{id: check, agent: echo}", "{id: check, agent: echo, parent_close: abandon}"), 4, "belongs to a task"),
     ],
 )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from podium.exceptions import InvalidInputError
 from podium.workflow.hashing import content_hash
 from podium.workflow.yaml import Opened, check_workflow, dump_workflow, load_workflow
-from podium.workflow.yaml.including import MAX_DEPTH, MAX_FILES
+from podium.workflow.yaml.opening import MAX_DEPTH, MAX_FILES
 
 FETCH = """
 inputs: {url: string}

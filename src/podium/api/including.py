@@ -1,4 +1,4 @@
-"""The files that workflows include: of the same project, and of nowhere else.
+"""The further files that workflows are made of: of the same project, and of nowhere else.
 
 The project is the folder with `podium.yaml` in or above the workflow's, else the workflow's own. A path leads from
 where the file that it is written in really is; where it comes out, symbolic links followed, must be inside.
@@ -9,12 +9,18 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from podium.exceptions import InvalidInputError
 from podium.settings import CONFIG_FILE
+from podium.workflow.problems import did_you_mean
 from podium.workflow.yaml import Opened
 from podium.workflow.yaml.decoding import MAX_FILE_BYTES
+
+_ENDINGS: Final = frozenset({".yaml", ".yml"})
+MAX_LOOKED_AT: Final = 1_000  # names of a folder, for the one that may be meant
 
 
 class ProjectFiles:
@@ -40,7 +46,9 @@ class ProjectFiles:
                 raise InvalidInputError(f"it isn't in the project's folder {self._project.name}")
             content = _content(found)
         except OSError as error:
-            raise InvalidInputError(f"{shown} can't be read: {error.strerror or type(error).__name__}") from error
+            why = f"{shown} can't be read: {error.strerror or type(error).__name__}"
+            meant = _meant(found, path) if isinstance(error, FileNotFoundError) else ""
+            raise InvalidInputError(f"{why}; {meant}" if meant else why) from error
         self.opened.append(found)
         return Opened(shown, self._first_identity if found == self._first else str(found), content)
 
@@ -49,6 +57,16 @@ def _shown(path: str, found: Path) -> str:
     """Return a path in short, unless that would lead elsewhere: `..` behind a link isn't the folder before it."""
     short = posixpath.normpath(path)
     return short if os.path.realpath(short) == str(found) else path
+
+
+def _meant(missing: Path, written: str) -> str:
+    """Return which workflow beside a missing file may be meant, as it would be written."""
+    try:
+        names = list(islice((one.name for one in missing.parent.iterdir() if one.suffix in _ENDINGS), MAX_LOOKED_AT))
+    except OSError:
+        return ""
+    folder = posixpath.dirname(written)
+    return did_you_mean(written, [posixpath.join(folder, name) for name in names])
 
 
 def _content(path: Path) -> bytes:

@@ -2,35 +2,26 @@
 
 A file's tree is put together with those of the files that it includes before anything is read into the model. Each
 file's lines are counted on from those before it (`FILE_LINES`), so that a problem anywhere has its file and line.
-The files themselves are opened by whoever calls, through an `Opener`: nothing here does I/O.
+The files themselves are opened by `opening`, for whoever calls: nothing here does I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from posixpath import normpath
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
-from podium.exceptions import InvalidInputError
 from podium.workflow.model import WITHOUT_AGENT, Task
 from podium.workflow.problems import Path, quoted, shown_path
 from podium.workflow.renaming import renamed_task
-from podium.workflow.yaml.decoding import MAX_FILE_BYTES
 from podium.workflow.yaml.fields import Table, note_unknown, read_block
 from podium.workflow.yaml.language import DEFAULTS, INCLUDED, WORKFLOW
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, plain_value
-from podium.workflow.yaml.reader import read_tree
+from podium.workflow.yaml.opening import INCLUDED as AS_INCLUDED
+from podium.workflow.yaml.opening import Opening
 from podium.workflow.yaml.values import INVALID, Reading
-
-MAX_FILES: Final = 100
-"""So many files make up a workflow; one that is included twice counts twice (rule `include-count`)."""
-
-MAX_DEPTH: Final = 8
-"""So many files may include each other in a row (rule `include-depth`)."""
 
 _MERGED: Final = ("agents", "inputs", "secrets")
 _TAKEN: Final = frozenset({"include", "defaults", "tasks", *_MERGED})
@@ -38,22 +29,6 @@ _OF_THE_FILE: Final = frozenset({"name", "id", "workflow_id", "version", "descri
 _FRAGMENT: Final = Table((field for field in WORKFLOW.fields if field.name in _TAKEN | _OF_THE_FILE), free=True)
 _OF_ALL: Final = frozenset({"on_failure", "run_if"})  # of the defaults, what tasks get that no agent does
 _INSTEAD: Final = (frozenset({"retry", "retry_policy", "retries"}), frozenset({"agent", "agent_type"}))
-
-
-class Opened(Struct, frozen=True):
-    """A file that is to be included: what it is called, what tells it from all others, its content."""
-
-    file: str
-    identity: str
-    content: bytes
-
-
-Opener = Callable[[str, Opened], Opened]
-"""Opens a file by its path as it is written, seen from the file that it is written in.
-
-What that file is called is for messages; which one it is, is told by its identity: that of the first file is its path.
-Raises InvalidInputError, saying why it can't be included.
-"""
 
 
 class Document(Struct):
@@ -101,11 +76,11 @@ class Whole(Struct):
         )
 
 
-def whole_of(reading: Reading, body: Mapping, opener: Opener | None) -> Whole | None:
+def whole_of(reading: Reading, body: Mapping) -> Whole | None:
     """Return a file and all that it includes as one; None for one that says neither `include` nor `defaults`."""
     if body.get("include") is None and body.get("defaults") is None:
         return None
-    root = _Including(reading, opener).document(body, (Opened(reading.file, normpath(reading.file), b""),))
+    root = _Including(reading).document(body)
     merged = dict(body.entries)
     for block in _MERGED:
         found = _merged(reading, root, block)
@@ -138,16 +113,14 @@ def with_defaults(reading: Reading, path: Path, said: dict[str, Any], defaults: 
 
 
 class _Including:
-    """Opens what a file includes, and what that includes, within limits."""
+    """Reads what a file includes, and what that includes."""
 
-    def __init__(self, reading: Reading, opener: Opener | None) -> None:
+    def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._opener = opener
-        self._files = 1
-        self._bytes = 0
+        self._opening = reading.opening or Opening(reading.file, None)
 
-    def document(self, body: Mapping, chain: tuple[Opened, ...], prefix: str = "") -> Document:
-        """Return a file with all below it; `chain` are the files above and itself."""
+    def document(self, body: Mapping, prefix: str = "") -> Document:
+        """Return a file with all below it."""
         found = Document(body, prefix, defaults=_defaults(self._reading, body))
         node = body.get("include")
         if node is None or (type(node) is Scalar and node.value is None):
@@ -156,7 +129,7 @@ class _Including:
         for at, item in enumerate(items):
             path: Path = ("include", at) if isinstance(node, Sequence) else ("include",)
             said = self._said(item, path)
-            if said is not None and (child := self._included(item, path, *said, chain, prefix)) is not None:
+            if said is not None and (child := self._included(item, path, *said, prefix)) is not None:
                 found.included.append(child)
         return found
 
@@ -171,52 +144,10 @@ class _Including:
             return None
         return said["file"], said.get("prefix", "")
 
-    def _included(
-        self, node: Node, path: Path, written: str, prefix: str, chain: tuple[Opened, ...], above: str
-    ) -> Document | None:
-        opened = self._opened(node, path, written, chain)
-        if opened is None:
-            return None
-        first_line = self._reading.begin_file(opened.file)
-        before = len(self._reading.problems)
-        tree = read_tree(opened.content, opened.file, self._reading.problems, first_line)
-        if tree is None or len(self._reading.problems) > before:
-            return None
-        body = _fragment(self._reading, tree)
-        if body is None:
-            return None
-        return self.document(body, (*chain, replace(opened, content=b"")), above + prefix)
-
-    def _opened(self, node: Node, path: Path, written: str, chain: tuple[Opened, ...]) -> Opened | None:
-        note = self._reading.note
-        what = f"{quoted(written)} can't be included"
-        if self._opener is None:
-            why = f"{what}: this text isn't a file's, so there is no folder to look in"
-            note("include", why, node, path, "load the workflow from its file")
-            return None
-        if len(chain) >= MAX_DEPTH:
-            note("include-depth", f"{what}: more than {MAX_DEPTH} files would include each other", node, path)
-            return None
-        self._files += 1
-        if self._files > MAX_FILES:
-            if self._files == MAX_FILES + 1:
-                note("include-count", f"{what}: a workflow is made of at most {MAX_FILES} files", node, path)
-            return None
-        try:
-            opened = self._opener(written, chain[-1])
-        except InvalidInputError as error:
-            note("include", f"{what}: {error}", node, path)
-            return None
-        first = next((at for at, above in enumerate(chain) if above.identity == opened.identity), None)
-        if first is not None:
-            cycle = " → ".join(above.file for above in (*chain[first:], opened))
-            note("include-cycle", f"{what}: it would include itself: {cycle}", node, path)
-            return None
-        self._bytes += len(opened.content)
-        if self._bytes > MAX_FILE_BYTES:
-            note("include-size", f"{what}: what is included has more than {MAX_FILE_BYTES:,} bytes", node, path)
-            return None
-        return opened
+    def _included(self, node: Node, path: Path, written: str, prefix: str, above: str) -> Document | None:
+        tree = self._opening.tree(self._reading, node, path, written, AS_INCLUDED)
+        body = None if tree is None else _fragment(self._reading, tree)
+        return None if body is None else self.document(body, above + prefix)
 
 
 def _fragment(reading: Reading, tree: Node) -> Mapping | None:

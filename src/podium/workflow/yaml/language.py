@@ -159,10 +159,16 @@ def for_each(reading: Reading, node: Node, path: Path) -> Any:
 
 
 def child_later(reading: Reading, node: Node, path: Path) -> Any:
-    """Hand a task's workflow on as it is: the loader reads it as it reads the whole."""
-    return (
-        node if type(node) is Mapping else reading.wrong_type("a workflow: a mapping with name and tasks", node, path)
-    )
+    """Hand a task's workflow, or the file that it is in, on as it is: the loader reads it as it reads the whole."""
+    if type(node) is Mapping and len(node.entries) == 1 and (named := node.get("file") or node.get("path")):
+        key = next(key for key, _ in node.entries.values())
+        written = named.text if type(named) is Scalar else "PATH"
+        message = f"{shown_path(path)} has no field {quoted(key.text)}"
+        reading.note("unknown-field", message, key, (*path, key.text), f"write workflow: {written}")
+        return INVALID
+    if type(node) is Mapping or (type(node) is Scalar and isinstance(node.value, str)):
+        return node
+    return reading.wrong_type("a workflow (a mapping with name and tasks), or the path of its file", node, path)
 
 
 # --- tasks and agents ------------------------------------------------------------------------------------------------
@@ -210,7 +216,9 @@ TASK: Final = Table(
         Field("cache", d.cache, "under which key and how long a result may stand for later ones; recorded only"),
         Field("compensation", d.compensation, "what undoes it: a task's id, or a call; recorded only"),
         Field(
-            "workflow", child_later, "a workflow that the task is, an execution of its own with `input` as its input"
+            "workflow",
+            child_later,
+            "a workflow that the task is, or the path of its file: an execution of its own with `input` as its input",
         ),
         Field(
             "parent_close",

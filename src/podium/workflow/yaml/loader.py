@@ -12,13 +12,22 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from podium.workflow.model import NAMED_RETRY_POLICIES, AgentGroup, RetryPolicy, Task, Workflow, WorkflowConfig
+from podium.workflow.model import (
+    NAMED_RETRY_POLICIES,
+    AgentGroup,
+    RetryPolicy,
+    Task,
+    TaskType,
+    Workflow,
+    WorkflowConfig,
+)
 from podium.workflow.problems import Path, Problem, Problems, quoted, raise_problems, shown_path
 from podium.workflow.validation import MAX_TASKS, rule_problems
 from podium.workflow.yaml.fields import read_block
-from podium.workflow.yaml.including import Opener, Whole, whole_of, with_defaults
+from podium.workflow.yaml.including import Whole, whole_of, with_defaults
 from podium.workflow.yaml.language import AGENT, TASK, WORKFLOW, WRITTEN_AS
-from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence
+from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, plain_value
+from podium.workflow.yaml.opening import CHILD, Opener, Opening
 from podium.workflow.yaml.reader import read_tree
 from podium.workflow.yaml.values import Reading
 
@@ -28,7 +37,7 @@ _OF_CONFIG = ("timeout", "priority")  # may stand at the workflow's own level to
 def load_workflow(text: str | bytes, file: str = "<text>", opener: Opener | None = None) -> Workflow:
     """Return the workflow that a YAML text describes; `file` is what problems call it.
 
-    What it includes is opened by `opener`; without one an `include:` is refused.
+    Further files that it names are opened by `opener`; without one they are refused.
 
     Raises WorkflowSyntaxError if the text can't be parsed, WorkflowInvalidError if what it says is invalid; the
     exception's `problems` lists everything that is wrong.
@@ -47,15 +56,15 @@ def check_workflow(
 ) -> tuple[Workflow | None, list[Problem]]:
     """Return the workflow and no problems, or None and every problem, in the order of the files.
 
-    `further` is asked what else is wrong with a workflow that is valid by itself; `opener` opens what is included.
+    `further` is asked what else is wrong with a workflow that is valid by itself; `opener` opens further files.
     """
     problems = Problems()
     root = read_tree(text, file, problems)
-    body = None if root is None else _body(Reading(file, problems), root)
-    reading = Reading(file, problems)
+    reading = Reading(file, problems, Opening(file, opener))
+    body = None if root is None else _body(reading, root)
     workflow = None
     if body is not None:
-        whole = whole_of(reading, body, opener)
+        whole = whole_of(reading, body)
         body = body if whole is None else whole.body
         workflow = read_workflow(reading, body, whole)
         if not _too_many_tasks(reading, body):
@@ -201,16 +210,36 @@ def read_task(
         resolve_compensation(values, agents)
     _resolve_retry(reading, node, path, values)
     if "workflow" in values:
-        values["workflow"] = _child(reading, values["workflow"], (*path, "workflow"))
+        values["workflow"] = _child(reading, node, values["workflow"], (*path, "workflow"))
+    if (*path, "workflow") in reading.excused:
+        values["type"], values["workflow"] = TaskType.WORKFLOW, None
     return Task(**values)
 
 
-def _child(reading: Reading, body: Mapping, path: Path) -> Workflow:
-    """Return the workflow that a task is."""
-    inner = Reading(reading.file, reading.problems)
-    workflow = read_workflow(inner, body)
+def _child(reading: Reading, task: Node, said: Node, path: Path) -> Workflow | None:
+    """Return the workflow that a task is, which may stand in a file of its own; None if that can't be had."""
+    inner = reading.inside()
+    body = said if isinstance(said, Mapping) else _child_in_a_file(inner, said, path)
+    if body is None:
+        reading.excused.add(path)
+        return None
+    whole = reading.wholes.get(id(body)) or whole_of(inner, body)
+    if whole is not None:
+        body = whole.body
+        reading.wholes[id(body)] = whole
+    if isinstance(task, Mapping):  # what is found wrong later has its place there
+        task.entries["workflow"] = (task.entries["workflow"][0], body)
+    workflow = read_workflow(inner, body, whole)
+    if _too_many_tasks(inner, body):
+        inner.excused.add(("tasks",))
     reading.excused.update((*path, *excused) for excused in inner.excused)
     return workflow
+
+
+def _child_in_a_file(inner: Reading, said: Node, path: Path) -> Mapping | None:
+    opening = inner.opening or Opening(inner.file, None)
+    tree = opening.tree(inner, said, path, str(plain_value(said)), CHILD)
+    return None if tree is None else _body(inner, tree)
 
 
 def _name_task(reading: Reading, node: Node, path: Path, values: dict[str, Any], key: Scalar | None) -> None:
@@ -282,15 +311,27 @@ def _validate(reading: Reading, body: Mapping, workflow: Workflow, whole: Whole 
 def _note(reading: Reading, body: Mapping, found: Iterable[Problem], whole: Whole | None) -> None:
     said: set[tuple[str, int]] = set()
     for problem in found:
-        node = _node_at(body, problem.path)
-        if whole is not None and node is _node_at(body, problem.path[:2]):
-            defaults = whole.defaults_at(problem.path)
+        inside, path = _innermost(body, problem.path)
+        of = whole if inside is body else reading.wholes.get(id(inside))
+        node = _node_at(inside, path)
+        if of is not None and node is _node_at(inside, path[:2]):
+            defaults = of.defaults_at(path)
             if isinstance(defaults, Mapping):  # what is wrong with them is said once, not for each task
-                node = _node_at(defaults, problem.path[2:])
+                node = _node_at(defaults, path[2:])
                 if (problem.rule, id(node)) in said:
                     continue
                 said.add((problem.rule, id(node)))
         reading.note(problem.rule, problem.message, node, problem.path, problem.hint)
+
+
+def _innermost(body: Mapping, path: Path) -> tuple[Mapping, Path]:
+    """Return the innermost of the workflows inside each other that a path leads into, and the path from there on."""
+    while len(path) > 3 and path[0] == "tasks" and path[2] == "workflow":
+        child = _node_at(body, path[:3])
+        if not isinstance(child, Mapping) or child is _node_at(body, path[:2]):
+            break
+        body, path = child, path[3:]
+    return body, path
 
 
 def _node_at(body: Mapping, path: Path) -> Node:

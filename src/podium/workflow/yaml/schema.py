@@ -228,7 +228,7 @@ _SHAPES: Final[dict[Read, Any]] = {
     declarations.compensation: lambda: {"anyOf": [_TEXT, _block(declarations.COMPENSATION)]},
     language.agents_later: {"type": "object", "additionalProperties": _referred("agent")},
     language.tasks_later: _tasks,
-    language.child_later: _referred("workflow"),
+    language.child_later: {"anyOf": [_referred("workflow"), _TEXT]},
     language.config: lambda: _block(language.CONFIG),
     language.coordination: lambda: _block(language.COORDINATION),
     language.fault_tolerance: lambda: _block(language.FAULT_TOLERANCE),

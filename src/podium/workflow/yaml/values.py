@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from podium.workflow.problems import Path, Problem, Problems, quoted, shown_path
 from podium.workflow.units import parse_cores, parse_duration, parse_memory_mb
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, kind_of, plain_value
+from podium.workflow.yaml.opening import FILE_LINES, Opening
 
-FILE_LINES: Final = 1 << 25
-"""So many lines further the next file's begin; no file has as many."""
+if TYPE_CHECKING:
+    from podium.workflow.yaml.including import Whole
 
 INVALID: Final[Any] = object()
 """What a reader returns when it has noted a problem."""
@@ -30,11 +31,19 @@ _BOOLEANS_OF_1_1: Final = {"yes": "true", "on": "true", "y": "true", "no": "fals
 class Reading:
     """What is carried along while a tree is read: the file's name, the problems, and what needs no second complaint."""
 
-    def __init__(self, file: str, problems: Problems) -> None:
+    def __init__(self, file: str, problems: Problems, opening: Opening | None = None) -> None:
         self.file = file
         self.problems = problems
+        self.opening = opening  # of further files; None: there are none
         self.excused: set[Path] = set()
+        self.wholes: dict[int, Whole] = {}  # of tasks' workflows that are put together, by what they are then
         self._files = [file]
+
+    def inside(self) -> Reading:
+        """Return the reading of a workflow inside this one, whose paths begin anew."""
+        inner = Reading(self.file, self.problems, self.opening)
+        inner.wholes, inner._files = self.wholes, self._files
+        return inner
 
     def begin_file(self, file: str) -> int:
         """Take another file in; return how far on its lines are counted."""
