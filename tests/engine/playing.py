@@ -16,7 +16,7 @@ from podium.engine.expansions import without_growth
 from podium.engine.explain import Sources, explain, headline
 from podium.engine.reconciliation import contradictions
 from podium.engine.snapshot import decode_state, encode_state
-from podium.engine.state import DECIDING, IN_FLIGHT, State, TaskState
+from podium.engine.state import CHILD_IN_FLIGHT, DECIDING, IN_FLIGHT, State, TaskState
 from podium.engine.step import Decision, step
 from podium.engine.values import NULL, Value
 from podium.fleet.messages import ErrorInfo
@@ -173,7 +173,8 @@ def _check_counters(state: State) -> None:
             continue
         instances = [i for i in tasks if i.parent is task]
         assert len(instances) == task.fan.begun <= task.fan.count
-        assert task.fan.in_flight == sum(i.status in IN_FLIGHT for i in instances)
+        flying = IN_FLIGHT if task.compiled.child is None else CHILD_IN_FLIGHT
+        assert task.fan.in_flight == sum(i.status in flying for i in instances)
         if state.status is not ExecutionStatus.CANCELLED:  # there all end at once, uncounted
             assert task.fan.done == sum(i.final for i in instances)
             assert task.fan.completed == sum(i.status is TaskStatus.COMPLETED for i in instances)

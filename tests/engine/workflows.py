@@ -47,6 +47,8 @@ _OUTSIDE: list[dict[str, Any]] = [
     {"type": TaskType.WAIT, "wait_for": 5.0},
     {"workflow": _CHILD},
     {"workflow": _CHILD, "parent_close": ParentClose.TERMINATE, "retries": 1},
+    {"workflow": _CHILD, "for_each": [1, 2, 3], "max_parallel": 2, "retries": 1},
+    {"workflow": _CHILD, "for_each": [1, 2, 3], "parent_close": ParentClose.ABANDON, "max_parallel": 2},
     {"workflow": _CHILD, "parent_close": ParentClose.ABANDON, "retries": 1},
     {"type": TaskType.WAIT, "until": "2023-11-14T22:13:30Z"},
     {"type": TaskType.WAIT, "execution": "e-2"},

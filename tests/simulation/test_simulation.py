@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -158,3 +159,22 @@ def test_child_workflows_are_sound_under_faults():
         assert report.sound, str(report)
         ended += ":sub:1" in str(report.transcript)
     assert ended > 20
+
+
+def test_children_of_the_items_of_a_list_are_sound_under_faults():
+    agents = {kind: AgentGroup(kind, kind, 2) for kind in ("porter", "clerk")}
+    part = Workflow(name="part", agents=agents, tasks=(Task(id="a", agent="porter", function="big"),))
+    doomed = Workflow(name="lost", agents=agents, tasks=(Task(id="doomed", agent="clerk", function="doomed"),))
+    each: dict[str, Any] = {"for_each": [1, 2, 3], "payload": {"n": "${item}"}}
+    workflow = Workflow(
+        name="parent",
+        agents=agents,
+        tasks=(
+            Task(id="parts", workflow=part, max_parallel=2, retry=RetryPolicy(max_attempts=3), **each),
+            Task(id="lost", workflow=doomed, on_failure=OnFailure(FailureAction.CONTINUE), **each),
+            Task(id="report", agent="clerk", dependencies=("parts", "lost"), run_if=RunIf.ALL_DONE),
+        ),
+    )
+    reports = [simulate(validate(workflow), seed=seed) for seed in range(5)]
+    assert [str(report) for report in reports if not report.sound] == []
+    assert any(":parts[2]:1" in str(report.transcript) for report in reports)

@@ -103,6 +103,19 @@ def test_a_missing_input_is_named():
     assert any('needs the input "items"' in str(problem) for problem in check_workflow(text)[1])
 
 
+def test_each_item_of_a_list_may_be_a_workflow():
+    text = ORDER.replace(
+        'input: {items: "${tasks.check.result}"}', 'for_each: "${tasks.check.result}"\n    max_parallel: 3'
+    )
+    assert any("what of an item is the input" in str(problem) for problem in check_workflow(text)[1])
+    text = text.replace("max_parallel: 3", 'max_parallel: 3\n    input: {items: "${item}"}')
+    workflow = load_workflow(text)
+    assert workflow.task("pack").fans_out
+    assert load_workflow(dump_workflow(workflow)) == workflow
+    text = text.replace('for_each: "${tasks', 'parallel: true  # "${tasks')
+    assert any('"parallel" means nothing there' in str(problem) for problem in check_workflow(text)[1])
+
+
 def test_workflows_lie_inside_each_other_up_to_a_depth():
     assert problems_of(nested(MAX_CHILDREN)) == []
     assert any(

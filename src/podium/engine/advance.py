@@ -6,6 +6,8 @@ It looks only at the work lists that `evolve` keeps, and is called again until i
 
 from __future__ import annotations
 
+from collections import Counter
+
 from podium.engine import children
 from podium.engine import events as ev
 from podium.engine.asking import finally_failed
@@ -49,6 +51,7 @@ def _look_at_eligible(state: State, now_us: int) -> list[ev.Event]:
     events: list[ev.Event] = []
     taken: Taken = set()
     ready: list[str] = []
+    starting: Counter[str] = Counter()
     limit = state.definition.max_parallel
     room = len(state.eligible) if limit is None else limit - state.in_flight
     for path in state.eligible:
@@ -59,7 +62,8 @@ def _look_at_eligible(state: State, now_us: int) -> list[ev.Event]:
             if isinstance(event, ev.TaskSkipped | ev.TaskFailed):  # a fallback whose instances a retry opened again
                 events += [ev.TaskCancelled(i.path) for i in unfinished_instances(state, task)]
         elif task.compiled.child is not None:
-            events += children.begin(state, task, now_us)
+            if children.fits_its_fan(task, starting):
+                events += children.begin(state, task, now_us)
         elif task.compiled.outside is not None:
             events += begin(state, task, now_us, taken)
         elif len(ready) < room and _fits_its_fan(task, ready):
@@ -129,6 +133,8 @@ def _look_at_fans(state: State) -> list[ev.Event]:
             events += [ev.TaskCancelled(i.path) for i in unfinished_instances(state, task) if not i.live]
         elif fan.done == fan.count:
             events.append(ev.FanOutCompleted(path, fan.failed))
+        elif task.compiled.child is not None:
+            events += children.next_instances(state, task)
         else:
             stop = min(fan.count, fan.begun + fan.window - fan.in_flight)
             if room is not None:

@@ -1,11 +1,13 @@
 """Child workflows: a task that is an execution of its own; how that starts, ends, and is ended with its parent. Pure.
 
 A child's id follows from its parent's, so that there is one however often the parent is decided again. Its start and
-its end travel as letters, in the commits that say so; in between the parent's task waits for the child's end.
+its end travel as letters, in the commits that say so; in between the parent's task waits for the child's end. Of a
+fan-out each instance has a child.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from hashlib import sha256
 from typing import Final
 
@@ -62,6 +64,26 @@ def begin(state: State, task: TaskState, now_us: int) -> list[ev.Event]:
     )
     timeout_us = 0 if spec.timeout is None else now_us + seconds_to_us(spec.timeout)
     return [started, ev.TaskWaiting(task.path, "execution", execution, timeout_us=timeout_us)]
+
+
+def fits_its_fan(task: TaskState, starting: Counter[str]) -> bool:
+    """Whether a child may begin, one of a fan-out only within its window; `starting` counts those of one breath."""
+    fan = task.parent.fan if task.parent is not None else None
+    if fan is None or task.parent is None:
+        return True
+    if fan.in_flight + starting[task.parent.path] >= fan.window:
+        return False
+    starting[task.parent.path] += 1
+    return True
+
+
+def next_instances(state: State, task: TaskState) -> list[ev.Event]:
+    """Return the next instances of a fan-out over children: as many as may be unfinished at once."""
+    fan = task.fan
+    if fan is None or state.status is not ExecutionStatus.RUNNING:
+        return []
+    stop = min(fan.count, fan.done + fan.window)
+    return [ev.InstancesReady(task.path, fan.begun, stop)] if stop > fan.begun else []
 
 
 def id_of(state: State, task: TaskState, number: int) -> str:

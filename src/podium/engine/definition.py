@@ -28,6 +28,7 @@ from podium.workflow.hashing import encode_workflow
 from podium.workflow.model import FailureAction, RetryPolicy, Task, Workflow
 
 FAN_OUT_WINDOW = 1_000  # instances of one task in flight at once, where `max_parallel` says nothing
+CHILD_WINDOW = 100  # of one that is a workflow: each of them is an execution of its own
 
 
 class CompiledTask:
@@ -64,7 +65,8 @@ class CompiledTask:
         self.constant_arguments: bytes | None = None
         if self.arguments is not None and self.arguments.constant:
             self.constant_arguments = msgspec.json.encode(self.arguments.render({}))
-        self.window = min(task.max_parallel or FAN_OUT_WINDOW, FAN_OUT_WINDOW)
+        usual = FAN_OUT_WINDOW if task.workflow is None else CHILD_WINDOW
+        self.window = min(task.max_parallel or usual, FAN_OUT_WINDOW)
         env, self.secret_env = without_secrets(group.env if group else {})
         self.env: tuple[tuple[str, str], ...] = tuple(compile_template(env).render({}).items()) if env else ()
         self.dependents: Sequence[str] = ()

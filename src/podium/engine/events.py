@@ -137,7 +137,7 @@ class FanOutOpened(Struct, frozen=True, omit_defaults=True, tag_field="event", t
 
 
 class InstancesReady(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="instances_ready", gc=False):
-    """The instances from `first` up to, not including, `stop` wait for agents now."""
+    """The instances from `first` up to, not including, `stop` wait for agents now, or begin their children."""
 
     task: str
     first: int

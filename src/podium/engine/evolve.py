@@ -321,7 +321,8 @@ def _fan_out_opened(state: State, event: ev.FanOutOpened, now_us: int) -> None:
     state.fans[event.task] = None
     _begin(state, task, now_us)
     for instance in unfinished_instances(state, task):  # of a fallback that has its turn again after a retry
-        state.eligible[instance.path] = None
+        if instance.wait is None:
+            state.eligible[instance.path] = None
 
 
 def _instances_ready(state: State, event: ev.InstancesReady, now_us: int) -> None:
@@ -330,8 +331,11 @@ def _instances_ready(state: State, event: ev.InstancesReady, now_us: int) -> Non
         task = TaskState(f"{event.task}[{index}]", parent.compiled, index, parent)
         task.number, task.generation = parent.number, parent.generation
         state.add_task(task)
-        state.move_task(task, TaskStatus.READY)
-        task.ready_us = now_us
+        if task.compiled.child is None:
+            state.move_task(task, TaskStatus.READY)
+            task.ready_us = now_us
+        else:  # it waits for its child once that has begun
+            state.eligible[task.path] = None
     fan = _fan(parent)
     fan.begun = event.stop
     if fan.begun == fan.count or state.definition.max_parallel is None:

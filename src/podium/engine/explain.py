@@ -98,7 +98,8 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
             failed = f", {fan.failed} failed" if fan.failed else ""
             ended = f"{fan.done} of {fan.count} instances have ended{failed}"
             limit = state.definition.max_parallel
-            full = limit is not None and fan.begun < fan.count and state.in_flight >= limit
+            full = task.compiled.child is None and limit is not None and fan.begun < fan.count
+            full = full and limit is not None and state.in_flight >= limit
             most = f"at most {limit} tasks of the execution" if full else f"at most {fan.window}"
             return f"{ended}, {fan.in_flight} are under way ({most})"
         case TaskStatus.RUNNING:

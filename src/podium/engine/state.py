@@ -20,6 +20,7 @@ from podium.workflow.model import FINAL_EXECUTION, FINAL_TASK, ExecutionStatus, 
 STARTING = frozenset({ExecutionStatus.RUNNING})
 DECIDING = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.PAUSING, ExecutionStatus.PAUSED})
 IN_FLIGHT = frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.RETRYING})
+CHILD_IN_FLIGHT = frozenset({TaskStatus.WAITING, TaskStatus.RETRYING})  # of a fan-out over children
 PEOPLE = ("person", "decision")  # what tasks wait for that people say: an answer, and what becomes of a failed one
 WAIT_TIMERS = {"due": "due_us", "escalation": "escalates_us", "patience": "timeout_us"}  # to fields of TaskWaiting
 
@@ -245,12 +246,16 @@ class State:
         task.status = status
         self.counts[before] -= 1
         self.counts[status] += 1
-        if task.fan is None and task.compiled.child is None:  # a child's tasks are in flight there
-            moved = (status in IN_FLIGHT) - (before in IN_FLIGHT)
-            if moved:
+        if task.fan is not None:
+            return
+        is_child = task.compiled.child is not None
+        flying = CHILD_IN_FLIGHT if is_child else IN_FLIGHT
+        moved = (status in flying) - (before in flying)
+        if moved:
+            if not is_child:  # a child's tasks are in flight there
                 self.in_flight += moved
-                if task.parent is not None and task.parent.fan is not None:
-                    task.parent.fan.in_flight += moved
+            if task.parent is not None and task.parent.fan is not None:
+                task.parent.fan.in_flight += moved
 
     def drop_instances(self, task: TaskState) -> None:
         """Forget the instances of a fan-out that runs again; the attempts of the next ones go on counting."""
@@ -261,7 +266,7 @@ class State:
             instance = self.tasks.pop(f"{task.path}[{index}]")
             self.wait_for(instance, None)
             self.counts[instance.status] -= 1
-            self.in_flight -= instance.status in IN_FLIGHT
+            self.in_flight -= instance.compiled.child is None and instance.status in IN_FLIGHT
             task.number = max(task.number, instance.number)
         self.total -= fan.count
         self.items.pop(task.path, None)

@@ -22,6 +22,7 @@ _WAITS = re.compile(r"it waits for (.+?)(?: and (\d+) more)?$")
 _UNDER_WAY = re.compile(r"(\d+) (?:tasks|instances) are under way, at most (\d+) may be")
 _ENDED = ("completed", "failed", "skipped", "cancelled")
 _MOVING = ("ready", "running", "retrying")
+_OF_A_CHILD = ("waiting", "parked", "retrying")  # what its instance does while it is under way
 
 
 class WaitModel:
@@ -55,7 +56,8 @@ class WaitModel:
             case ev.FanOutOpened(task, count):
                 self.tasks[task], self.fans[task] = "fan", count
             case ev.InstancesReady(task, first, stop):
-                self.tasks.update({f"{task}[{index}]": "ready" for index in range(first, stop)})
+                doing = "pending" if self._is_child(task) else "ready"
+                self.tasks.update({f"{task}[{index}]": doing for index in range(first, stop)})
             case ev.AttemptGranted(task, number, agent):
                 self.tasks[task] = "running"
                 self.live.setdefault(task, {})[number] = agent
@@ -141,6 +143,9 @@ class WaitModel:
             case _:
                 return f"it is {doing}"
 
+    def _is_child(self, path: str) -> bool:
+        return self._definition.tasks[path.partition("[")[0]].child is not None
+
     def _instances(self, task: str) -> list[str]:
         return [doing for path, doing in self.tasks.items() if path.startswith(f"{task}[")]
 
@@ -148,7 +153,7 @@ class WaitModel:
         found = _FAN.search(said.because)
         doing = self._instances(said.task)
         ended, failed = sum(each in _ENDED for each in doing), doing.count("failed")
-        moving = sum(each in _MOVING for each in doing)
+        moving = sum(each in (_OF_A_CHILD if self._is_child(said.task) else _MOVING) for each in doing)
         true = (ended, self.fans[said.task], failed, moving)
         told = tuple(int(number or 0) for number in found.groups()) if found else ()
         return "" if told == true else f"ended, count, failed, under way are {true}"
@@ -169,7 +174,8 @@ class WaitModel:
             right = set(named) <= set(waits) and len(named) + more == len(waits)
             return "" if right else f"it waits for {waits}"
         if found := _UNDER_WAY.match(because):
-            moving = sum(doing in _MOVING for path, doing in self.tasks.items() if path not in self.fans)
+            not_here = (path in self.fans or self._is_child(path) for path in self.tasks)
+            moving = sum(doing in _MOVING for doing, no in zip(self.tasks.values(), not_here, strict=True) if not no)
             true = int(found[1]) >= int(found[2]) and (" instances " in because or int(found[1]) == moving)
             return "" if true else f"{moving} are under way"
         if because.startswith("the execution begins at"):

@@ -30,6 +30,7 @@ OF_AGENTS: Final = (
         "compensation",
     ),
 )
+OF_CHILDREN_TOO: Final = frozenset({"retries", "retry", "for_each", "max_parallel"})
 MAX_SECONDS: Final = 10 * 366 * 86_400.0  # ten years
 MAX_NAME: Final = 200
 _WRITTEN: Final = {"wait_for": "for", "payload": "input", "agent_type": "agent"}
@@ -92,7 +93,7 @@ def _check_no_child(task: Task, what: str, path: Path, problems: Problems) -> No
 
 def _check_child(task: Task, what: str, path: Path, problems: Problems) -> None:
     for name in (*OF_WAITS, "accept", *OF_PEOPLE, *OF_AGENTS):
-        if name not in ("retries", "retry") and getattr(task, name) != getattr(_DEFAULTS, name):
+        if name not in OF_CHILDREN_TOO and getattr(task, name) != getattr(_DEFAULTS, name):
             message = f"{what} is a workflow of its own: {quoted(_written(name))} means nothing there"
             problems.add(Problem("wrong-type-of-task", message, (*path, name), "take it out"))
     child = task.workflow
@@ -101,6 +102,10 @@ def _check_child(task: Task, what: str, path: Path, problems: Problems) -> None:
         problems.add(Problem("missing-field", message, (*path, "workflow"), "write workflow: {name: …, tasks: …}"))
         return
     given = task.payload
+    if given is None and child.inputs and task.fans_out:
+        message = f"{what} doesn't say what of an item is the input of the workflow {quoted(child.name)}"
+        hint = f"write input: {{{child.inputs[0].name}: ${{item}}}}"
+        problems.add(Problem("missing-input", message, (*path, "payload"), hint))
     if given is None or not child.inputs:
         return
     declared = {parameter.name: parameter for parameter in child.inputs}
