@@ -74,6 +74,18 @@ def test_it_is_made_and_looked_after_while_nothing_runs(here: Here) -> None:
     assert "often is deleted" in here("schedule", "delete", "often")
 
 
+def test_a_file_may_say_itself_when_it_is_started(here: Here) -> None:
+    text = (here.folder / "noop.yaml").read_text()
+    (here.folder / "clocked.yaml").write_text(f"{text}\nschedule: {{every: 15m, count: 5, overlap: allow}}\n")
+    made = here.json("schedule", "create", "clocked.yaml")
+    assert (made["name"], made["spec"]) == ("tiny", {"every_seconds": 900.0, "max_firings": 5, "overlap": "allow"})
+    again = here.json(
+        "schedule", "create", "tiny", "clocked.yaml", "--replace", "--cron", "@daily", "--overlap", "skip"
+    )
+    assert again["spec"] == {"cron": "@daily", "max_firings": 5}
+    assert "every 15m, once `podium schedule create`" in " ".join(here("plan", "clocked.yaml").split())
+
+
 def test_what_was_asked_for_is_started_by_the_next_orchestrator(here: Here, shell: Shell) -> None:
     here("schedule", "create", "hourly", "noop.yaml", "--every", "1h")
     execution = here.json("schedule", "trigger", "hourly")["execution_id"]

@@ -41,6 +41,7 @@ from podium.workflow.model import (
     Workflow,
     WorkflowConfig,
 )
+from podium.workflow.schedules.spec import ScheduleSpec
 from tests.workflow.cpu_time import cpu_seconds
 
 NOW = datetime(2025, 9, 27, 12, tzinfo=UTC)
@@ -185,7 +186,13 @@ WORKFLOW_CHANGES: dict[str, Any] = {
 }
 NO_MEANING: dict[type[msgspec.Struct], dict[str, Any]] = {
     Task: {"status": TaskStatus.FAILED, "result": 5},
-    Workflow: {"id": "x", "created_at": NOW, "checkpoints": (Checkpoint("a", "b", 1, NOW),), "dependencies": {}},
+    Workflow: {
+        "id": "x",
+        "created_at": NOW,
+        "checkpoints": (Checkpoint("a", "b", 1, NOW),),
+        "dependencies": {},
+        "schedule": ScheduleSpec(cron="@daily"),
+    },
 }
 TASKS_OF = Workflow(name="w", tasks=(Task(id="a"), Task(id="b")))
 

@@ -35,6 +35,7 @@ from podium.workflow.model import (
     WorkflowConfig,
 )
 from podium.workflow.problems import problems_in
+from podium.workflow.schedules.spec import Overlap, ScheduleSpec
 from podium.workflow.validation import problems_of, validate
 from podium.workflow.yaml import check_workflow, dump_workflow, load_workflow, reader
 from podium.workflow.yaml.nodes import resolved
@@ -441,6 +442,19 @@ def _without_templates(value):
     return value
 
 
+MOMENTS = st.none() | st.datetimes(timezones=st.just(UTC))
+SCHEDULES = st.builds(
+    ScheduleSpec,
+    cron=st.sampled_from(["@daily", "*/5 9-17 * * mon-fri"]),
+    time_zone=st.sampled_from(["UTC", "Europe/Zurich"]),
+    starts_at=st.none() | st.just(datetime(2030, 1, 1, tzinfo=UTC)),
+    max_firings=st.none() | st.integers(1, 9),
+    overlap=st.sampled_from(Overlap),
+    catch_up_seconds=st.none() | st.floats(0, 9_999),
+    jitter_seconds=st.floats(0, 3_600),
+)
+
+
 @st.composite
 def workflows(draw):
     agents = draw(ROLES)
@@ -494,7 +508,8 @@ def workflows(draw):
         fault_tolerance=draw(st.none() | st.just(FaultTolerance(CircuitBreaker(2, 1.5)))),
         metadata=draw(st.dictionaries(WORDS.filter(lambda word: word != "description"), VALUES, max_size=3)),
         constraints=draw(st.just(()) | st.just((Constraint(ConstraintType.MAX_PARALLEL, 3),))),
-        scheduled_at=draw(st.none() | st.datetimes(timezones=st.just(UTC))),
+        scheduled_at=None if (schedule := draw(st.none() | SCHEDULES)) else draw(MOMENTS),
+        schedule=schedule,
     )
 
 

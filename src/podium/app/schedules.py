@@ -53,7 +53,7 @@ class Schedules:
         self,
         name: str,
         workflow: Workflow,
-        spec: ScheduleSpec,
+        spec: ScheduleSpec | None = None,
         given: Any = None,
         *,
         priority: int | None = None,
@@ -62,10 +62,14 @@ class Schedules:
     ) -> Schedule:
         """Have a workflow started with this input whenever the schedule fires; it is on disk when this returns.
 
-        One that `replaces` another of its name goes on where that was: no time fires twice. Raises InvalidInputError,
-        WorkflowInvalidError, AgentBindingError before anything is kept, ConflictError where the name is taken.
+        Without a `spec` it is the workflow's own `schedule`. One that `replaces` another of its name goes on where that
+        was: no time fires twice. Raises InvalidInputError, WorkflowInvalidError, AgentBindingError before anything is
+        kept, ConflictError where the name is taken.
         """
         check_name(name)
+        spec = workflow.schedule if spec is None else spec
+        if spec is None:
+            raise InvalidInputError(f"when? {workflow.name} says no `schedule`, and no spec is given")
         now_us = await self._now()
         if checked(spec).at is not None and micros(spec.at) < now_us:  # type: ignore[arg-type]
             raise InvalidInputError(f"at: {spec.at} has passed already")

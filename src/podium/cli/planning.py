@@ -42,6 +42,7 @@ def plan(
     from podium.cli.given import capacities
     from podium.cli.printing import print_json
     from podium.workflow.plan import plan as plan_of
+    from podium.workflow.schedules.spec import in_words
 
     workflow = workflow_from(file)
     foreseen = plan_of(workflow)
@@ -52,6 +53,8 @@ def plan(
     if manners.json:
         document = foreseen.to_dict()
         document["compensations"] = _compensations(workflow)
+        if workflow.schedule is not None:
+            document["starts"] = in_words(workflow.schedule)
         document["secrets"] = [secret.name for secret in workflow.secrets]
         if scheduled is not None:
             document["schedule"] = scheduled.to_dict()
@@ -132,6 +135,7 @@ def _print_plan(workflow: Workflow, plan: ExecutionPlan) -> None:
     from podium.cli.tables import table
     from podium.cli.times import shown_duration
     from podium.workflow.plan import Estimates
+    from podium.workflow.schedules.spec import in_words
 
     counts = f"{counted(plan.task_count, 'task')}, {counted(plan.edge_count, 'dependency', 'dependencies')}"
     say(cut(f"{workflow.name} {workflow.version}: {counts}, {counted(plan.depth, 'stage')}", width()))
@@ -163,6 +167,8 @@ def _print_plan(workflow: Workflow, plan: ExecutionPlan) -> None:
         say(wrapped(f"undone         {_listed(undone, 8)}", indent=" " * 15))
     if workflow.secrets:
         say(wrapped(f"secrets        {_listed([secret.name for secret in workflow.secrets], 8)}", indent=" " * 15))
+    if workflow.schedule is not None:
+        _say_of("starts", f"{in_words(workflow.schedule)}, once `podium schedule create` is given the file")
     needs = _needs(plan)
     if needs:
         say(wrapped(f"needs          {needs} at its peak", indent=" " * 15))

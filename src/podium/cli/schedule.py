@@ -32,8 +32,8 @@ _COLORS = {"active": "green", "paused": "yellow", "over": "dim"}
 
 def create(
     manners: Manners,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for it.")],
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The workflow, a YAML file.")],
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A name for it. [default: the workflow's]")],
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="The workflow, a YAML file.")] = None,
     cron: Annotated[str | None, typer.Option("--cron", metavar="EXPRESSION", help='Such as "0 9 * * mon-fri".')] = None,
     tz: Annotated[
         str | None, typer.Option("--tz", metavar="ZONE", help="The expression's, such as Europe/Zurich. [default: UTC]")
@@ -44,8 +44,13 @@ def create(
     input_json: InputJson = None,
     agents: Agents = None,
     overlap: Annotated[
-        str, typer.Option("--overlap", help="While an execution runs: skip, buffer_one, allow, cancel_previous.")
-    ] = "skip",
+        str | None,
+        typer.Option(
+            "--overlap",
+            metavar="POLICY",
+            help="While an execution runs: skip, buffer_one, allow, cancel_previous. [default: skip]",
+        ),
+    ] = None,
     catch_up: Annotated[
         str | None, typer.Option("--catch-up", metavar="DURATION", help="How late it may fire. [default: 1h]")
     ] = None,
@@ -64,28 +69,33 @@ def create(
 ) -> int:
     """Have a workflow started by the clock: by a cron expression, at an interval, or once.
 
-    When this returns, it is on disk; the orchestrator that runs, or the next one, goes by it.
+    What the options don't say, the file's own `schedule:` does. When this returns, it is on disk; the orchestrator that
+    runs, or the next one, goes by it.
     """
     from podium.api.loading import workflow_from
     from podium.cli.given import execution_input, moment, seconds
     from podium.cli.sessions import scheduling
-    from podium.workflow.schedules.spec import CATCH_UP_LIMIT, ScheduleSpec, checked
+    from podium.workflow.schedules.spec import checked, other_than
 
+    if file is None:
+        name, file = "", name
     workflow = workflow_from(file)
+    name = name or workflow.name
     value = execution_input(workflow, given or (), input_json)
-    spec = ScheduleSpec(
-        cron=cron or "",
-        every_seconds=seconds(every, "--every"),
-        at=moment(at, "--at"),
-        time_zone=tz or "UTC",
-        starts_at=moment(begin, "--from"),
-        ends_at=moment(until, "--until"),
-        max_firings=count,
-        overlap=_overlap(overlap),
-        catch_up_seconds=_seconds(catch_up, "--catch-up"),
-        catch_up_limit=CATCH_UP_LIMIT if catch_up_limit is None else catch_up_limit,
-        jitter_seconds=_seconds(jitter, "--jitter") or 0.0,
-    )
+    said = {
+        "cron": cron,
+        "every_seconds": seconds(every, "--every"),
+        "at": moment(at, "--at"),
+        "time_zone": tz,
+        "starts_at": moment(begin, "--from"),
+        "ends_at": moment(until, "--until"),
+        "max_firings": count,
+        "overlap": None if overlap is None else _overlap(overlap),
+        "catch_up_seconds": _seconds(catch_up, "--catch-up"),
+        "catch_up_limit": catch_up_limit,
+        "jitter_seconds": _seconds(jitter, "--jitter"),
+    }
+    spec = other_than(workflow.schedule, {field: value for field, value in said.items() if value is not None})
     checked(spec, _OPTIONS)
     options: dict[str, Any] = {
         "priority": priority,

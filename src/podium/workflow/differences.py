@@ -43,7 +43,8 @@ class Difference(Struct, frozen=True):
 
 
 def differences(before: Workflow, after: Workflow) -> tuple[Difference, ...]:
-    """Return every difference in meaning from one valid version to the next: none if their content hashes are equal.
+    """Return every difference in meaning from one valid version to the next; if their content hashes are equal, at most
+    one of when the clock starts them.
 
     The order is that of a file: the workflow's fields, inputs, agents, then tasks with their edges.
     """
@@ -74,6 +75,7 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
     "metadata": "",
     "constraints": "",
     "scheduled_at": "",
+    "schedule": "",
     "secrets": "",
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {

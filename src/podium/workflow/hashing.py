@@ -18,9 +18,10 @@ from msgspec import Struct
 from podium.exceptions import WorkflowInvalidError
 from podium.workflow.model import Task, Workflow
 
-# What belongs to an execution, is derived from other fields, or is another name of the definition.
+# What belongs to an execution, is derived from other fields, is another name of the definition, or says of it only when
+# the clock starts it: an execution is the same whoever has started it.
 _WITHOUT_MEANING: dict[type[Struct], frozenset[str]] = {
-    Workflow: frozenset({"id", "created_at", "checkpoints", "dependencies"}),
+    Workflow: frozenset({"id", "created_at", "checkpoints", "dependencies", "schedule"}),
     Task: frozenset({"status", "result", "workflow"}),  # of a child its own hash counts
 }
 
@@ -39,10 +40,11 @@ def content_hash(workflow: Workflow) -> str:
 
 
 def encode_workflow(workflow: Workflow) -> bytes:
-    """Return a workflow as JSON, whole, with the fields that the hash leaves out."""
+    """Return a workflow as JSON, whole, with the fields that the hash leaves out, but for when the clock starts it."""
     stored = copy.copy(workflow)
     # Each task has its own dependencies; the map of all is made from them when it is read.
     msgspec.structs.force_setattr(stored, "dependencies", {})
+    msgspec.structs.force_setattr(stored, "schedule", None)
     return _encoded(_stored, stored)
 
 

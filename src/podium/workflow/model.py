@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from podium.ids import workflow_id_for
+from podium.workflow.schedules.spec import ScheduleSpec
 
 
 class TaskType(StrEnum):
@@ -395,6 +396,7 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     checkpoints: tuple[Checkpoint, ...] = ()
     publish: Any = None  # a template: what an execution shows of itself, at any time
     secrets: tuple[Secret, ...] = ()
+    schedule: ScheduleSpec | None = None  # when the clock starts it, for who makes a schedule of it; in no execution
 
     def __post_init__(self) -> None:
         setattr_ = msgspec.structs.force_setattr

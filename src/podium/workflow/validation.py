@@ -20,6 +20,7 @@ from podium.workflow.model import AgentGroup, FailureAction, InputParameter, Res
 from podium.workflow.outside_rules import check_outside, check_with_agent
 from podium.workflow.problems import Path, Problem, Problems, quoted, raise_problems
 from podium.workflow.reference_rules import json_problem, reference_problems
+from podium.workflow.schedule_rules import check_schedule
 
 MAX_TASKS: Final = 200_000
 MAX_EDGES: Final = 1_000_000
@@ -77,6 +78,7 @@ def rule_problems(workflow: Workflow, problems: Problems, depth: int = 0) -> Non
     for role, group in workflow.agents.items():
         _check_group(role, group, problems)
     _check_inputs(workflow.inputs, problems)
+    check_schedule(workflow, problems, depth)
     for at, task in enumerate(workflow.tasks):
         _check_task(workflow, task, ("tasks", at), problems, depth)
     check_declarations(workflow, problems)

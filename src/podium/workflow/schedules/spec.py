@@ -4,12 +4,13 @@ or comes late. Checked at the door; the times that follow are `recurrence`'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from podium.exceptions import InvalidInputError
 from podium.workflow.schedules.cron import parse_cron
@@ -31,6 +32,8 @@ _FIELDS: Final = {
         *("catch_up", "catch_up_limit", "jitter"),
     )
 }
+WHEN: Final = frozenset({"cron", "every_seconds", "at"})
+_MOMENTS: Final = ("at", "starts_at", "ends_at")
 
 
 class Overlap(StrEnum):
@@ -81,66 +84,91 @@ def checked(spec: ScheduleSpec, names: Mapping[str, str] = {}) -> ScheduleSpec:
 
     `names` has other names for the fields, where people say them by other ones.
     """
+    for _, problem in spec_problems(spec, names):
+        raise InvalidInputError(problem)
+    return spec
+
+
+def spec_problems(spec: ScheduleSpec, names: Mapping[str, str] = {}) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a spec: the field, empty for the whole, and a sentence; `names` as of `checked`."""
     said = {**_FIELDS, **names}
     given = [bool(spec.cron), spec.every_seconds is not None, spec.at is not None]
     if sum(given) != 1:
         one_of = f"a schedule has one of {said['cron']}, {said['every']} and {said['at']}"
-        raise InvalidInputError(f"{one_of}; you gave {'none' if not any(given) else 'more than one'}")
-    try:
-        zone_named(spec.time_zone)
-    except ValueError as error:
-        raise InvalidInputError(f"{said['time_zone']}: {error}") from error
-    if spec.time_zone != "UTC" and not spec.cron:
-        raise InvalidInputError(f"{said['time_zone']} is cron's; an interval knows none, and `at` has its own")
+        yield "", f"{one_of}; you gave {'none' if not any(given) else 'more than one'}"
+        return
+    yield from _zone_problems(spec, said)
     if spec.cron:
         try:
             parse_cron(spec.cron)
         except ValueError as error:
-            raise InvalidInputError(f"{said['cron']}: {error}") from error
-    _check_bounds(spec, said)
-    _check_numbers(spec, said)
-    return spec
+            yield "cron", f"{said['cron']}: {error}"
+    yield from _bound_problems(spec, said)
+    yield from _number_problems(spec, said)
 
 
-def _check_bounds(spec: ScheduleSpec, said: Mapping[str, str]) -> None:
-    for name in ("at", "starts_at", "ends_at"):
-        moment = getattr(spec, name)
-        if moment is not None:
-            check_moment(said[name], moment)
+def other_than(spec: ScheduleSpec | None, said: Mapping[str, Any]) -> ScheduleSpec:
+    """Return a spec of which other things are said; one of `cron`, `every_seconds`, `at` takes the others' place."""
+    found = spec or ScheduleSpec()
+    if not WHEN.isdisjoint(said):
+        found = replace(found, cron="", every_seconds=None, at=None, time_zone="UTC")
+    return replace(found, **said)
+
+
+def _zone_problems(spec: ScheduleSpec, said: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    try:
+        zone_named(spec.time_zone)
+    except ValueError as error:
+        yield "time_zone", f"{said['time_zone']}: {error}"
+        return
+    if spec.time_zone != "UTC" and not spec.cron:
+        yield "time_zone", f"{said['time_zone']} is cron's; an interval knows none, and `at` has its own"
+
+
+def _bound_problems(spec: ScheduleSpec, said: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    wrong = [(name, why) for name in _MOMENTS if (why := _moment_problem(said[name], getattr(spec, name)))]
+    yield from wrong
     begin, end, count = said["starts_at"], said["ends_at"], said["max_firings"]
     if spec.at is not None and (spec.starts_at or spec.ends_at or spec.max_firings is not None):
-        raise InvalidInputError(f"{begin}, {end} and {count} are of what recurs; `at` fires once")
-    if spec.starts_at is not None and spec.ends_at is not None and spec.ends_at < spec.starts_at:
-        raise InvalidInputError(f"{end} is before {begin}")
+        yield "at", f"{begin}, {end} and {count} are of what recurs; `at` fires once"
+    if not wrong and spec.starts_at is not None and spec.ends_at is not None and spec.ends_at < spec.starts_at:
+        yield "ends_at", f"{end} is before {begin}"
     if spec.max_firings is not None and spec.max_firings < 1:
-        raise InvalidInputError(f"{count} must be 1 or more")
+        yield "max_firings", f"{count} must be 1 or more"
 
 
-def _check_numbers(spec: ScheduleSpec, said: Mapping[str, str]) -> None:
-    if spec.every_seconds is not None:
-        _check_number(said["every"], spec.every_seconds, 1.0, MOST_SECONDS, "a second")
-    if spec.catch_up_seconds is not None:
-        _check_number(said["catch_up"], spec.catch_up_seconds, 0.0, MOST_SECONDS, "nothing")
+def _number_problems(spec: ScheduleSpec, said: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    every, late, jitter = spec.every_seconds, spec.catch_up_seconds, spec.jitter_seconds
+    if every is not None and (why := _number_problem(every, 1.0, MOST_SECONDS, "a second")):
+        yield "every_seconds", f"{said['every']}: {why}"
+    if late is not None and (why := _number_problem(late, 0.0, MOST_SECONDS, "nothing")):
+        yield "catch_up_seconds", f"{said['catch_up']}: {why}"
     if not 1 <= spec.catch_up_limit <= MOST_CAUGHT_UP:
-        raise InvalidInputError(f"{said['catch_up_limit']} must be from 1 to {MOST_CAUGHT_UP:,}")
-    _check_number(said["jitter"], spec.jitter_seconds, 0.0, MOST_JITTER_SECONDS, "nothing")
-    if spec.every_seconds is not None and spec.jitter_seconds >= spec.every_seconds:
-        raise InvalidInputError(f"{said['jitter']} must be shorter than the interval")
+        yield "catch_up_limit", f"{said['catch_up_limit']} must be from 1 to {MOST_CAUGHT_UP:,}"
+    if why := _number_problem(jitter, 0.0, MOST_JITTER_SECONDS, "nothing"):
+        yield "jitter_seconds", f"{said['jitter']}: {why}"
+    elif every is not None and jitter >= every:
+        yield "jitter_seconds", f"{said['jitter']} must be shorter than the interval"
 
 
 def check_moment(name: str, moment: datetime) -> None:
     """Raise InvalidInputError for a moment that schedules can't go by."""
+    if why := _moment_problem(name, moment):
+        raise InvalidInputError(why)
+
+
+def _moment_problem(name: str, moment: datetime | None) -> str:
+    if moment is None:
+        return ""
     if moment.tzinfo is None:
-        raise InvalidInputError(f"{name} has no time zone; end it with `Z` or with an offset such as `+02:00`")
+        return f"{name} has no time zone; end it with `Z` or with an offset such as `+02:00`"
     if not _EARLIEST <= moment < _LATEST:
-        raise InvalidInputError(
-            f"{name}: {moment.isoformat()} can't be used; years are from {FIRST_YEAR} to {LAST_YEAR}"
-        )
+        return f"{name}: {moment.isoformat()} can't be used; years are from {FIRST_YEAR} to {LAST_YEAR}"
+    return ""
 
 
-def _check_number(name: str, seconds: float, low: float, high: float, least: str) -> None:
-    if not low <= seconds <= high:
-        raise InvalidInputError(f"{name}: {seconds:g} s can't be used; it is from {least} to {high:,.0f} s")
+def _number_problem(seconds: float, low: float, high: float, least: str) -> str:
+    return "" if low <= seconds <= high else f"{seconds:g} s can't be used; it is from {least} to {high:,.0f} s"
 
 
 def recurrence_of(spec: ScheduleSpec, created_us: int) -> Recurrence:

@@ -13,12 +13,14 @@ import yaml
 
 from podium.ids import workflow_id_for
 from podium.workflow.model import FailureAction, InputParameter, OnFailure, Task, Workflow
+from podium.workflow.schedules.spec import ScheduleSpec
 from podium.workflow.yaml.nodes import resolved
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _NOT_AS_IT_IS: Final = frozenset(
     {"name", "id", "version", "tasks", "inputs", "secrets", "agents", "dependencies", "created_at", "checkpoints"}
+    | {"schedule"}
 )
 _FREE: Final = frozenset({"payload", "for_each", "output", "metadata", "form", "publish"})  # 3.0 stays 3.0 there
 _LARGEST_TIDY: Final = 2**53
@@ -41,6 +43,8 @@ def as_written(workflow: Workflow) -> dict[str, Any]:
         written["id"] = workflow.id
     written["version"] = workflow.version
     written.update({name: value for name, value in plain.items() if name not in _NOT_AS_IT_IS})
+    if workflow.schedule is not None:
+        written["schedule"] = _schedule(workflow.schedule)
     if workflow.inputs:
         written["inputs"] = {parameter.name: _parameter(parameter) for parameter in workflow.inputs}
     if workflow.secrets:
@@ -49,6 +53,11 @@ def as_written(workflow: Workflow) -> dict[str, Any]:
         written["agents"] = {role: _without_name(group) for role, group in workflow.agents.items()}
     written["tasks"] = [task_block(workflow, task) for task in workflow.tasks]
     return written
+
+
+def _schedule(spec: ScheduleSpec) -> dict[str, Any]:
+    renamed = {"every_seconds": "every", "catch_up_seconds": "catch_up", "jitter_seconds": "jitter"}
+    return {renamed.get(name, name): value for name, value in _said(spec).items()}
 
 
 def _without_name(block: msgspec.Struct) -> dict[str, Any]:

@@ -30,6 +30,21 @@ WORKFLOW: Final = {
     "constraints": "constraints: {max_parallel: 4}",
     "metadata": "metadata: {team: research, ticket: 4711}",
     "scheduled_at": 'scheduled_at: "2027-01-04T09:00:00+01:00"',
+    "schedule": 'schedule: "0 9 * * mon-fri"',
+}
+
+SCHEDULE: Final = {
+    "cron": 'cron: "*/15 9-17 * * mon-fri"',
+    "every": "every: 15m",
+    "at": 'at: "2030-01-31T09:00:00Z"',
+    "time_zone": 'cron: "0 9 * * *"\ntime_zone: Europe/Zurich',
+    "starts_at": 'every: 1h\nstarts_at: "2030-01-01T00:00:00Z"',
+    "ends_at": 'every: 1h\nends_at: "2031-01-01T00:00:00Z"',
+    "max_firings": "every: 1h\nmax_firings: 24",
+    "overlap": "every: 1h\noverlap: buffer_one",
+    "catch_up": "every: 1h\ncatch_up: 10m",
+    "catch_up_limit": "every: 1m\ncatch_up_limit: 1",
+    "jitter": "every: 1h\njitter: 30s",
 }
 
 INPUT: Final = {
@@ -224,6 +239,7 @@ _IN_WORKFLOW: Final = {
     "input": ("inputs", "question"),
     "secret": ("secrets", "token"),
     "agent": ("agents", "writer"),
+    "schedule": ("schedule",),
     "config": ("config",),
     "constraint": ("constraints", "-"),
     "coordination": ("coordination",),

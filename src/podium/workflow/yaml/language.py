@@ -32,6 +32,7 @@ from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table, read_block
 from podium.workflow.yaml.limits import CONCURRENCY, RATE_LIMIT, concurrency, rate_limit
 from podium.workflow.yaml.nodes import Mapping, Node, Scalar, Sequence, plain_value
+from podium.workflow.yaml.schedule import SCHEDULE, schedule
 from podium.workflow.yaml.values import INVALID, Reading
 
 # --- small blocks ----------------------------------------------------------------------------------------------------
@@ -415,10 +416,11 @@ WORKFLOW: Final = Table(
         Field("constraints", constraints, "limits on the whole execution"),
         Field("metadata", v.any_mapping, "anything else that people want to keep"),
         Field("scheduled_at", v.moment, "not before this time"),
+        Field("schedule", schedule, "when the clock starts it, once `podium schedule create` is given the file"),
     ),
     later=(
         *("cache", "compensation", "concurrency", "env", "environment", "extends", "imports"),
-        *("on", "on_failure", "parameters", "params", "rate_limit", "retry", "retry_policy", "schedule", "schedules"),
+        *("on", "on_failure", "parameters", "params", "rate_limit", "retry", "retry_policy", "schedules"),
         *("signals", "tags", "triggers", "variables", "vars"),
     ),
     free=True,
@@ -426,7 +428,7 @@ WORKFLOW: Final = Table(
 
 _TABLES: Final = (
     *(WORKFLOW, CONFIG, AGENT, TASK, RESOURCES, RETRY, FAILURE, CIRCUIT_BREAKER, FAULT_TOLERANCE),
-    *(RATE_LIMIT, CONCURRENCY, INCLUDED),
+    *(RATE_LIMIT, CONCURRENCY, INCLUDED, SCHEDULE),
     *(d.INPUT, d.CACHE, d.COMPENSATION, d.SECRET),
 )
 WRITTEN_AS: Final[dict[str, tuple[str, ...]]] = {

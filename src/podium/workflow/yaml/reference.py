@@ -14,7 +14,8 @@ from msgspec import Struct
 from podium.workflow import model
 from podium.workflow.expressions.methods import METHODS
 from podium.workflow.expressions.operations import FUNCTIONS
-from podium.workflow.yaml import declarations, examples, language, limits
+from podium.workflow.schedules.spec import ScheduleSpec
+from podium.workflow.yaml import declarations, examples, language, limits, schedule
 from podium.workflow.yaml.fields import Field, Table
 
 
@@ -79,6 +80,10 @@ BLOCKS: Final = (
     Block(
         "concurrency", "`concurrency`", "Of a task or a role; in short its limit.",
         limits.CONCURRENCY, examples.CONCURRENCY, model.ConcurrencyLimit,
+    ),
+    Block(
+        "schedule", "`schedule`", "Of the workflow; in short a cron expression.",
+        schedule.SCHEDULE, examples.SCHEDULE, ScheduleSpec,
     ),
     Block("config", "`config`", "Of the workflow.", language.CONFIG, examples.CONFIG, model.WorkflowConfig),
     Block(

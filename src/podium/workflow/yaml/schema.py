@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from podium.workflow.model import NAMED_RETRY_POLICIES, WITHOUT_AGENT, ConstraintType
 from podium.workflow.validation import INPUT_TYPES, MAX_INPUTS
-from podium.workflow.yaml import declarations, language, limits
+from podium.workflow.yaml import declarations, language, limits, schedule
 from podium.workflow.yaml import values as v
 from podium.workflow.yaml.fields import Field, Table
 from podium.workflow.yaml.values import Read
@@ -193,6 +193,7 @@ def _tasks() -> Shape:
 
 
 _TEXT: Final[Shape] = {"type": "string"}
+_CRON: Final[Shape] = {"type": "string", "pattern": r"^\s*(@\w+|\S+(\s+\S+){4})\s*$"}
 _MAPPING: Final[Shape] = {"type": "object"}
 
 _SHAPES: Final[dict[Read, Any]] = {
@@ -235,6 +236,7 @@ _SHAPES: Final[dict[Read, Any]] = {
     language.circuit_breaker: lambda: _block(language.CIRCUIT_BREAKER),
     language.saga_pattern: lambda: _block(language.SAGA),
     language.constraints: _constraints,
+    schedule.schedule: lambda: {"anyOf": [_CRON, _block(schedule.SCHEDULE)]},
     limits.rate_limit: _rate_limit,
     limits.concurrency: _concurrency,
 }

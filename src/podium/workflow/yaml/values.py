@@ -239,8 +239,8 @@ class choice:  # noqa: N801 - stands among the readers, which are functions
         return INVALID
 
 
-_BY_THE_CLOCK: Final = "remove it, and have the clock start the workflow with `podium schedule create`"
-_ELSEWHERE: Final[dict[Path, str]] = {("schedule",): _BY_THE_CLOCK, ("schedules",): _BY_THE_CLOCK}
+_BY_THE_CLOCK: Final = "write schedule: …; of several, give `podium schedule create` the others"
+_ELSEWHERE: Final[dict[Path, str]] = {("schedules",): _BY_THE_CLOCK}
 
 
 def not_in_this_version(reading: Reading, what: str, node: Node, path: Path) -> Any:
