@@ -70,6 +70,10 @@ def test_nothing_is_found_where_replicas_come_and_go(chunk: int, reconcilers: li
         check(reconcilers, seed, replicas=3)
 
 
+def test_timers_are_no_find_while_the_store_says_nothing_of_an_append(reconcilers: list[Reconciler]) -> None:
+    check(reconcilers, 10_298, replicas=3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", range(8))
 def test_nothing_is_found_in_many_worlds(chunk: int, reconcilers: list[Reconciler]) -> None:

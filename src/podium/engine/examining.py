@@ -147,7 +147,7 @@ class MemoryCheck:
         if state is not None:
             yield from unleased(state, staffing.leases.get, now_us)
             due_us = state.next_timer_us()
-            if due_us is not None and due_us < now_us - LATE_US:
+            if due_us is not None and due_us < now_us - LATE_US and not inside.in_doubt:
                 yield _missed(execution, due_us, now_us)
         if self._leads() and not (state is None and inside.takes_over):
             yield from misplaced(execution, state, staffing.placement, staffing.placing.awaits, now_us)

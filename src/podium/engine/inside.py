@@ -33,8 +33,11 @@ class Inside:
         *,
         batches: Callable[[], tuple[Batch | None, ...]],
         runs: Callable[[], bool],
+        in_doubt: Callable[[], bool],
     ) -> None:
-        """`batches` are those that aren't committed; `runs` says whether anything is decided at all."""
+        """`batches` are those that aren't committed; `runs` says whether anything is decided at all, `in_doubt` whether
+        the store has yet to say what became of an append.
+        """
         self.residency = residency
         self.staffing = staffing
         self.admission = admission
@@ -43,6 +46,7 @@ class Inside:
         self._loader = loader
         self._batches = batches
         self._runs = runs
+        self._in_doubt = in_doubt
 
     # --- what is under way -------------------------------------------------------------------------------------
 
@@ -50,6 +54,11 @@ class Inside:
     def runs(self) -> bool:
         """Whether anything is decided."""
         return self._runs()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether everything waits for the store to say what became of an append."""
+        return self._in_doubt()
 
     @property
     def shards(self) -> list[int]:

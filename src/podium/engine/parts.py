@@ -202,6 +202,7 @@ class Parts:
         self.inside = Inside(
             self.shards, self.residency, self.intake, self.loader, self.staffing, self.admission,
             batches=lambda: (self.batches.filling, self.batches.flying), runs=runs,
+            in_doubt=lambda: self.writing.in_doubt,
         )  # fmt: skip
 
     def _restored(self, found: Restored) -> None:

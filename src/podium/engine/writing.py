@@ -46,6 +46,7 @@ class Writing:
     ) -> None:
         """`pause_seconds` is how long a store that was unavailable is left alone."""
         self.blocked_until_us = 0  # the store was unavailable; it is tried again then
+        self.in_doubt = False  # the store has yet to say what became of an append: everything waits for that
         self.token = ""  # by which rows for the replica that places differ from another process'
         self._store = store
         self._clock = clock
@@ -99,7 +100,9 @@ class Writing:
         elif isinstance(error, self._again) and not (isinstance(error, UnstorableError) and _follows_by_itself(landed)):
             _log.warning("an append failed", error=str(error))
             # until then the batch counts as flying: nothing of it leaves the memory
+            self.in_doubt = True
             known = await self._redoing.look_up_positions()
+            self.in_doubt = False
             self._flight = self._batches.flying = None
             if isinstance(error, StoreUnavailableError):
                 self.blocked_until_us = self._clock.now_us() + self._pause_us
