@@ -1,5 +1,6 @@
 """The YAML language: what is accepted, what is refused and how, and that nothing can make the reader misbehave."""
 
+import gc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,10 +35,10 @@ from podium.workflow.model import (
     Workflow,
     WorkflowConfig,
 )
-from podium.workflow.problems import problems_in
+from podium.workflow.problems import Problem, problems_in
 from podium.workflow.schedules.spec import Overlap, ScheduleSpec
 from podium.workflow.validation import problems_of, validate
-from podium.workflow.yaml import check_workflow, dump_workflow, load_workflow, reader
+from podium.workflow.yaml import check_workflow, dump_workflow, load_workflow, loader, reader
 from podium.workflow.yaml.nodes import resolved
 from tests.workflow.cpu_time import cpu_seconds
 
@@ -540,3 +541,27 @@ def test_10_000_tasks_are_read_and_validated():
 def test_a_large_file_without_aliases_passes():
     text = one_task("    input: {text: " + "x" * 15_000_000 + "}\n")
     assert load_workflow(text).tasks[0].payload == {"text": "x" * 15_000_000}
+
+
+def test_the_collector_rests_while_a_file_is_read_and_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    seen: list[bool] = []
+
+    def further(workflow: Workflow) -> list[Problem]:
+        seen.append(gc.isenabled())
+        return []
+
+    assert check_workflow(one_task(), further=further)[0] is not None
+    assert (seen, gc.isenabled()) == ([False], True)
+
+    monkeypatch.setattr(loader, "read_tree", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        check_workflow(one_task())
+    assert gc.isenabled()
+
+    gc.disable()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            check_workflow(one_task())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,13 +105,7 @@ def _checked(file: str, further: Callable[[Workflow], Iterable[Problem]]) -> tup
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return None, [Problem("unreadable", f"the file can't be read: {reason}", file=file)]
-    collects = gc.isenabled()
-    gc.disable()  # a tree of 10,000 tasks has no cycles, and each search for them takes longer than the one before
-    try:
-        return check_workflow(content, file, further, ProjectFiles(file))
-    finally:
-        if collects:
-            gc.enable()
+    return check_workflow(content, file, further, ProjectFiles(file))
 
 
 def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from podium.agents.sdk import TaskFunction
 from podium.agents.sdk import task_of as described_by
 from podium.agents.signatures import known_signatures, signature_of
 from podium.exceptions import AgentBindingError, PodiumError, WorkflowInvalidError
-from podium.workflow.typed import Signature, type_problems
-from podium.workflow.typed.shapes import Missing, items, kinds, misfit, one_of, part, shape_of
+from podium.workflow.typed import Signature, shapes, type_problems
+from podium.workflow.typed.shapes import Missing, Shape, items, kinds, misfit, one_of, part, shape_of
+from podium.workflow.typed.signatures import Schema
 from podium.workflow.yaml import load_workflow
 
 
@@ -432,3 +433,35 @@ def test_a_function_that_never_returns_has_no_result_to_check():
         raise ValueError
 
     assert signature_of(task_of(task(never))).result == {}
+
+
+def test_what_many_tasks_read_of_one_function_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out: list[Shape] = []
+    found_out = shapes._alternatives
+
+    def counted(shape: Shape) -> list[Schema] | None:
+        worked_out.append(shape)
+        return found_out(shape)
+
+    monkeypatch.setattr(shapes, "_alternatives", counted)
+
+    def taken(tasks: int) -> int:
+        lines = ["name: wide", "inputs: {url: string, depth: 1}", "tasks:"]
+        for at in range(tasks):
+            lines += [f"  - id: t{at}", "    agent: reader", "    function: read", "    when: 'input.depth > 0'"]
+            before = "${input.url}" if not at else f"${{tasks.t{at - 1}.result.page_text}}"
+            lines += [f"    depends_on: [t{at - 1}]"] if at else []
+            lines += ["    input:", f'      url: "{before}"', "      depth: ${input.depth}"]
+        workflow = load_workflow("\n".join(lines))
+        worked_out.clear()
+        assert not type_problems(workflow, {"reader": {"read": SIGNATURE}})
+        return len(worked_out)
+
+    assert 0 < taken(100) == taken(10)
+
+
+SIGNATURE = Signature(
+    arguments={"url": {"type": "string"}, "depth": {"type": "integer"}},
+    required=frozenset({"url"}),
+    result={"type": "object", "properties": {"page_text": {"type": "string"}}},
+)

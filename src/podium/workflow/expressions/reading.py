@@ -58,6 +58,13 @@ _ALLOWED: tuple[type[ast.AST], ...] = (
     ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.IfExp, ast.Call, ast.keyword, ast.Attribute, ast.Subscript, ast.Slice,
     ast.Name, ast.Load, ast.Constant, ast.List, ast.Tuple, ast.Dict,
 )  # fmt: skip
+_OF_TEXT = frozenset({"id", "attr", "arg"})  # fields that hold a name
+# The fields of each allowed node that hold other nodes, or lists of them.
+_PARTS: dict[type[ast.AST], tuple[str, ...]] = {
+    kind: () if kind is ast.Constant else tuple(name for name in kind._fields if name not in _OF_TEXT)
+    for kind in _ALLOWED
+}
+_UNCOUNTED = frozenset({*ast.expr_context.__subclasses__(), *ast.operator.__subclasses__()})
 _REFUSED: dict[type[ast.AST], str] = {
     ast.Lambda: _KEYWORDS["lambda"],
     ast.NamedExpr: _SIGNS[":="],
@@ -149,36 +156,35 @@ def _column(source: str, line: int, offset: int) -> int:
 def _check_tokens(source: str) -> None:
     brackets: list[tuple[str, int]] = []
     at = 0
-    before = ""  # what kind of token stands just before, and what kind before that which is no space
-    previous = ""
-    while at < len(source):
-        token = _TOKEN.match(source, at)
-        rule = _CHARACTERS.get(source[at], _unknown_character(source[at])) if token is None else None
-        if token is not None:
-            text = token[0]
-            match token.lastgroup:
-                case "open":
-                    brackets.append((text, at))
-                    if len(brackets) > MAX_DEPTH // 2:
-                        rule = f"brackets are nested more than {MAX_DEPTH // 2} deep"
-                case "close":
-                    if not brackets or brackets.pop()[0] != _PAIRS[text]:
-                        rule = f"'{text}' closes nothing"
-                case "string":
-                    rule = _string_rule(text, before, previous)
-                case "number" if not _NUMBER.fullmatch(text):
-                    rule = f"'{text[:40]}' is no number"
-                case "name":
-                    rule = _KEYWORDS.get(text)
-                case "sign":
-                    rule = _SIGNS.get(source[at : at + 2])
-                case _:
-                    pass
-            before = token.lastgroup or ""
-            previous = previous if before == "space" else before
-        if rule is not None or token is None:
-            raise ExpressionProblem(source, at + 1, rule or "")
+    before = previous = ""  # what kind of token stands just before, and what kind before that which is no space
+    for token in _TOKEN.finditer(source):
+        if token.start() != at:
+            break  # it looks on where nothing fits; what stands there is refused below
+        kind, text = token.lastgroup or "", token[0]
+        rule = None
+        if kind == "name":
+            rule = _KEYWORDS.get(text)
+        elif kind == "sign":
+            rule = _SIGNS.get(source[at : at + 2])
+        elif kind == "open":
+            brackets.append((text, at))
+            if len(brackets) > MAX_DEPTH // 2:
+                rule = f"brackets are nested more than {MAX_DEPTH // 2} deep"
+        elif kind == "close":
+            if not brackets or brackets.pop()[0] != _PAIRS[text]:
+                rule = f"'{text}' closes nothing"
+        elif kind == "string":
+            rule = _string_rule(text, before, previous)
+        elif kind == "number" and not _NUMBER.fullmatch(text):
+            rule = f"'{text[:40]}' is no number"
+        if rule is not None:
+            raise ExpressionProblem(source, at + 1, rule)
+        before = kind
+        if kind != "space":
+            previous = kind
         at = token.end()
+    if at < len(source):
+        raise ExpressionProblem(source, at + 1, _CHARACTERS.get(source[at]) or _unknown_character(source[at]))
     if brackets:
         opened, where = brackets[-1]
         raise ExpressionProblem(source, where + 1, f"'{opened}' is never closed")
@@ -213,22 +219,23 @@ def _check_nodes(source: str, tree: ast.expr) -> None:
     depth = 0
     while level:
         depth += 1
-        nodes += sum(not isinstance(node, (ast.expr_context, ast.operator)) for node in level)
+        nodes += sum([type(node) not in _UNCOUNTED for node in level])
         if depth > MAX_DEPTH:
             raise ExpressionProblem(source, column_of(source, level[0]), f"it is nested more than {MAX_DEPTH} deep")
         if nodes > MAX_NODES:
             raise ExpressionProblem(source, column_of(source, level[0]), f"it has more than {MAX_NODES} parts")
         below: list[ast.AST] = []
         for node in level:
-            if type(node) not in _ALLOWED:
+            fields = _PARTS.get(type(node))
+            if fields is None:
                 where = column_of(source, _placed(node, tree))
                 raise ExpressionProblem(source, where, _REFUSED.get(type(node), "this is no part of the language"))
-            for name in node._fields:
-                part = getattr(node, name, None)
-                if isinstance(part, ast.AST):
+            for name in fields:
+                part = getattr(node, name)
+                if type(part) is list:
+                    below += [item for item in part if item is not None]  # a mapping's key is None before a **
+                elif part is not None:
                     below.append(part)
-                elif type(part) is list:
-                    below += [item for item in part if isinstance(item, ast.AST)]
         level = below
 
 

@@ -59,7 +59,11 @@ class _Checker:
         self._tasks = {task.id: task for task in workflow.tasks}
         self._inputs = {parameter.name: parameter for parameter in workflow.inputs}
         self._results: dict[str, Shape] = {}
+        # What tasks have in common is worked out once, and kept by what it is part of (which stays, so its id does):
         self._of_functions: dict[tuple[int, bool], Shape] = {}  # by signature, and whether the task fans out
+        self._of_arguments: dict[tuple[int, str], Shape] = {}  # by signature and name
+        self._of_inputs: dict[str, Shape] = {}
+        self._parts: dict[tuple[int, str | int], tuple[Shape, Shape | Missing]] = {}  # by shape, which is kept, and key
         # A task that is skipped, or whose failure stops nothing, leaves null to those that read it all the same.
         self._may_be_null = any(
             task.when is not None or task.on_failure.action is not FailureAction.FAIL for task in workflow.tasks
@@ -129,7 +133,9 @@ class _Checker:
                 message = f"{what}: {self._function(task)} has no argument {quoted(name)}"
                 self._problems.add(Problem("unknown-argument", message, (*path, name), hint))
                 continue
-            shape = shape_of(schema)
+            shape = self._of_arguments.get((id(signature), name))
+            if shape is None:
+                shape = self._of_arguments[id(signature), name] = shape_of(schema)
             found = misfit(value, shape, lambda text: self._kinds(text, item))
             if found:
                 argument = f"the argument {quoted(name)} of {self._function(task)}"
@@ -163,12 +169,19 @@ class _Checker:
         start, path, skipped = self._start(reference, item)
         shape = start
         for at, key in enumerate(path):
-            below = part(shape, key)
+            below = self._part(shape, key)
             if isinstance(below, Missing):
                 shown = str(Reference(reference.root, reference.path[: skipped + at]))
                 return self._leads_nowhere(shown, key, below)
             shape = below
         return shape
+
+    def _part(self, shape: Shape, key: str | int) -> Shape | Missing:
+        """Return what stands under a key of a shape: many tasks read the same field of the same function's result."""
+        known = self._parts.get((id(shape), key))
+        if known is None:
+            known = self._parts[id(shape), key] = (shape, part(shape, key))
+        return known[1]
 
     def _leads_nowhere(self, shown: str, key: str | int, missing: Missing) -> Problem:
         if missing.known or missing.what == "a mapping":
@@ -191,11 +204,14 @@ class _Checker:
                 return ANYTHING, (), 0
 
     def _input(self, name: str) -> Shape:
+        known = self._of_inputs.get(name)
+        if known is not None:
+            return known
         parameter = self._inputs[name]
         schema = _OF_INPUT.get(parameter.type)
-        if schema is None:
-            return ANYTHING
-        return Shape(schema) if parameter.required else one_of([Shape(schema), NOTHING])
+        shape = ANYTHING if schema is None else Shape(schema)
+        self._of_inputs[name] = shape if schema is None or parameter.required else one_of([shape, NOTHING])
+        return self._of_inputs[name]
 
     def _result(self, task_id: str) -> Shape:
         """Return the shape of a task's result, or of its fallback's, which stands for it."""

@@ -6,6 +6,7 @@ Each answer is on the safe side: a schema that isn't understood allows everythin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 from msgspec import Struct
@@ -17,17 +18,26 @@ _MAX_ALTERNATIVES: Final = 64
 _UNDERSTOOD: Final = frozenset(
     {"null", "boolean", "integer", "number", "string", "array", "object"}
 )  # JSON Schema's types
-_COMBINED: Final = ("allOf", "not", "if", "patternProperties", "propertyNames", "$dynamicRef")
+_COMBINED: Final = frozenset({"allOf", "not", "if", "patternProperties", "propertyNames", "$dynamicRef"})
 
 Kinds = frozenset[str] | None
 """JSON's kinds that a value may be of, `integer` among `number`; None where nothing is known."""
 
 
-class Shape(Struct, frozen=True):
+class Shape(Struct, frozen=True, dict=True):
     """A schema with the definitions that its references mean."""
 
     schema: Schema
     definitions: Mapping[str, Schema] = {}
+
+    @cached_property
+    def alternatives(self) -> list[Shape] | None:
+        """The shapes one of which holds, each with one known type or an `enum`; None if that isn't all known.
+
+        Found out once: a function's result is asked about for each task that reads it.
+        """
+        schemas = _alternatives(self)
+        return None if schemas is None else [Shape(schema, self.definitions) for schema in schemas]
 
 
 class Missing(Struct, frozen=True):
@@ -64,13 +74,12 @@ def list_of(shape: Shape) -> Shape:
 
 def part(shape: Shape, key: str | int) -> Shape | Missing:
     """Return the shape of what stands under a key or at a place, or that there is no such part."""
-    alternatives = _alternatives(shape)
-    if alternatives is None:
+    if shape.alternatives is None:
         return ANYTHING
     found: list[Shape] = []
     missing: list[Missing] = []
-    for one in alternatives:
-        below = _part(one, key)
+    for one in shape.alternatives:
+        below = _part(one.schema, key)
         if below is None:
             return ANYTHING
         if isinstance(below, Missing):
@@ -86,9 +95,9 @@ def part(shape: Shape, key: str | int) -> Shape | Missing:
 
 def items(shape: Shape) -> Shape:
     """Return the shape of the items of a list; anything where it is no list, which is complained of elsewhere."""
-    alternatives = _alternatives(shape)
-    if alternatives is None:
+    if shape.alternatives is None:
         return ANYTHING
+    alternatives = [one.schema for one in shape.alternatives]
     lists = [one for one in alternatives if one.get("type") == "array" and isinstance(one.get("items"), Mapping)]
     if len(lists) != len([one for one in alternatives if one.get("type") != "null"]) or any(
         "prefixItems" in one for one in lists
@@ -99,11 +108,10 @@ def items(shape: Shape) -> Shape:
 
 def kinds(shape: Shape) -> Kinds:
     """Return the kinds that a value of a shape may be of."""
-    alternatives = _alternatives(shape)
-    if alternatives is None:
+    if shape.alternatives is None:
         return None
     found: set[str] = set()
-    for one in alternatives:
+    for one in (alternative.schema for alternative in shape.alternatives):
         kind = one.get("type")
         if kind is None:
             values = one.get("enum")
@@ -122,18 +130,16 @@ def misfit(value: Any, shape: Shape, known: Callable[[str], Kinds], depth: int =
 
     `known` tells the kinds of a text with `${…}` in it.
     """
-    alternatives = _alternatives(shape)
-    if alternatives is None or depth > MAX_DEPTH:
+    if shape.alternatives is None or depth > MAX_DEPTH:
         return ""
-    found = [_misfit(value, Shape(one, shape.definitions), known, depth) for one in alternatives]
+    found = [_misfit(value, one, known, depth) for one in shape.alternatives]
     return max(found, key=len, default="") if all(found) else ""  # the longest knows most of what is wrong
 
 
 def said(shape: Shape) -> str:
     """Return what a shape wants, in a word or two."""
-    alternatives = _alternatives(shape) or []
     words = []
-    for one in alternatives:
+    for one in (alternative.schema for alternative in shape.alternatives or ()):
         values = one.get("enum")
         if isinstance(values, list):
             words.append("one of " + ", ".join(repr(value) for value in values[:8]))
@@ -161,7 +167,7 @@ def _alternatives(shape: Shape) -> list[Schema] | None:
     while todo:
         one = todo.pop(0)
         steps += 1
-        if steps > _MAX_ALTERNATIVES or any(word in one for word in _COMBINED):
+        if steps > _MAX_ALTERNATIVES or not _COMBINED.isdisjoint(one):
             return None
         if "$ref" in one:
             target: Any = shape.definitions.get(str(one["$ref"]).removeprefix("#/$defs/"))

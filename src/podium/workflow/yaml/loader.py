@@ -6,7 +6,9 @@ other (`podium.workflow.validation`), whose findings get their line and column h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -58,6 +60,31 @@ def check_workflow(
 
     `further` is asked what else is wrong with a workflow that is valid by itself; `opener` opens further files.
     """
+    with _collector_paused():
+        return _checked(text, file, further, opener)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Look for no cycles meanwhile: nodes have none, and each search through a large tree takes longer than the last.
+
+    What is read is bounded, and so is what piles up.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _checked(
+    text: str | bytes,
+    file: str,
+    further: Callable[[Workflow], Iterable[Problem]] | None,
+    opener: Opener | None,
+) -> tuple[Workflow | None, list[Problem]]:
     problems = Problems()
     root = read_tree(text, file, problems)
     reading = Reading(file, problems, Opening(file, opener))
