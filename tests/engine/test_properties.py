@@ -49,6 +49,8 @@ def _check_finals(play: Play, before: dict[str, Any], events: list[ev.Event]) ->
     """I3: what has ended stays as it is, but for a person's retry, which leaves results alone that aren't behind it."""
     retries = [e for e in events if isinstance(e, ev.ExecutionRetried)]
     retried, anew = bool(retries), {task for e in retries for task in e.tasks}
+    if any(isinstance(e, ev.RunStarted) for e in events):
+        return
     for path, (status, result) in before.items():
         if path.partition("[")[0] in anew:
             continue
@@ -86,6 +88,8 @@ def _check_results_are_recorded_once(play: Play) -> None:
         for event in decode_events(events, decode_input(recorded)):
             if isinstance(event, ev.ExecutionRetried):
                 results = [task for task in results if task.partition("[")[0] not in event.tasks]
+            if isinstance(event, ev.RunStarted):
+                results = []
             if isinstance(event, ev.TaskCompleted):
                 results.append(event.task)
             if isinstance(event, ev.TaskCompleted | ev.AttemptFailed | ev.AttemptReturned) and event.number:

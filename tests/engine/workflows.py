@@ -14,6 +14,7 @@ from podium.workflow.model import (
     AgentGroup,
     Constraint,
     ConstraintType,
+    ContinueAsNew,
     Escalation,
     FailureAction,
     OnFailure,
@@ -40,6 +41,10 @@ _RETRIES = st.sampled_from(
 )
 
 
+_CONTINUATIONS = (
+    *(None, None, None, ContinueAsNew("execution.run < 3")),
+    ContinueAsNew("input.go and execution.run < 4", {"go": "${execution.run < 2}"}),
+)
 _CHILD = Workflow(name="child", tasks=(Task(id="x", agent_type="worker"),))
 _OUTSIDE: list[dict[str, Any]] = [
     {"type": TaskType.WAIT, "signal": "s"},
@@ -79,6 +84,7 @@ def workflows(draw: st.DrawFn, most: int = 10) -> Workflow:
             max_parallel_tasks=draw(st.sampled_from([None, None, 1, 2, 4])),
         ),
         constraints=draw(st.sampled_from([(), (), (Constraint(ConstraintType.MAX_PARALLEL, 3),)])),
+        continue_as_new=draw(st.sampled_from(_CONTINUATIONS)),
     )
     if problems_of(workflow):  # a fallback that waits for who waits for its primary
         plain = tuple(_without_fallback(task) for task in tasks)

@@ -6,12 +6,14 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from podium.testing.faults import BUS_KINDS, FIRST_SWARM, NO_FAULTS, REPLICA_KINDS, Faults
 from podium.testing.simulation import simulate
 from podium.testing.workflows import random_workflow
 from podium.workflow.model import (
     AgentGroup,
+    ContinueAsNew,
     FailureAction,
     OnFailure,
     ParentClose,
@@ -178,3 +180,14 @@ def test_children_of_the_items_of_a_list_are_sound_under_faults():
     reports = [simulate(validate(workflow), seed=seed) for seed in range(5)]
     assert [str(report) for report in reports if not report.sound] == []
     assert any(":parts[2]:1" in str(report.transcript) for report in reports)
+
+
+def test_loops_are_sound_under_faults():
+    drawn = random_workflow(random.Random(11))
+    workflow = replace(drawn, continue_as_new=ContinueAsNew("execution.run < 3", {"n": "${execution.run}"}))
+    runs = 0
+    for seed in range(20):
+        report = simulate(validate(workflow), seed=seed)
+        assert report.sound, str(report)
+        runs += sum(row.run for row in report.store._data.executions.values())
+    assert runs > 60

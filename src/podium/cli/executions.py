@@ -280,7 +280,8 @@ def _ended(follower: Follower, task_id: str) -> Any:
             did_you_mean(task_id, follower.state.tasks) or f"`podium status {follower.state.id[:13]}` lists its tasks"
         )
         raise TaskNotFoundError(f"the execution has no task {task_id!r}; {hint}")
-    attempts = f"after {task.number} attempt{'s' * (task.number != 1)}" if task.number else "without an attempt"
+    count = follower.state.attempts_of(task)
+    attempts = f"after {count} attempt{'s' * (count != 1)}" if count else "without an attempt"
     took = f" in {between_us(task.started_us, task.finished_us)}" if task.started_us and task.finished_us else ""
     why = f": {shown_error(task.error)}" if task.error else f": {task.reason}" if task.reason else ""
     return Explanation(task_id, str(task.status), f"it has ended, {attempts}{took}{why}")

@@ -123,7 +123,7 @@ def _shown(event: Event) -> str:
         words.append(f"{task}#{number}" if number else str(task))
     if fields.get("by"):
         words.append(f"by {fields['by']}")
-    for name in ("tasks", "count", "agent", "fallback", "reason", "how", "name", "workflow"):
+    for name in ("run", "tasks", "count", "agent", "fallback", "reason", "how", "name", "workflow"):
         value = fields.get(name)
         if isinstance(value, list | tuple):
             value = [each["id"] if isinstance(each, dict) else each for each in value]

@@ -146,6 +146,8 @@ def _said_of_execution(state: State, event: ev.Event) -> tuple[str, str] | None:
     match event:
         case ev.ExecutionDue():
             return name, "begins: its time has come"
+        case ev.RunStarted():
+            return name, f"run {event.run} begins"
         case ev.ExecutionPausing():
             return name, f"pausing{_because(event.reason)}"
         case ev.ExecutionPaused():

@@ -101,7 +101,7 @@ def _row(state: State, task: TaskState, now_us: int, activity: Activity) -> Row:
         task=name,
         state=str(task.status),
         agent=task.agent if task.fan is None else "",
-        attempt=str(task.number) if task.number > 0 and task.fan is None else "",
+        attempt=str(state.attempts_of(task) or "") if task.fan is None else "",
         time=_time(task, now_us),
         note=note_of(state, task, now_us, activity.get(task.path)),
     )

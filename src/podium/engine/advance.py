@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from podium.engine import children
+from podium.engine import children, continuing
 from podium.engine import events as ev
 from podium.engine.asking import finally_failed
 from podium.engine.outside import Taken, begin
@@ -34,14 +34,15 @@ def advance(state: State, now_us: int) -> list[ev.Event]:
     events = _look_at_eligible(state, now_us) if state.eligible and state.begins_us is None else []
     if not events and state.fans:
         events = _look_at_fans(state)
-    return events or _look_at_the_whole(state)
+    return events or _look_at_the_whole(state, now_us)
 
 
-def _look_at_the_whole(state: State) -> list[ev.Event]:
+def _look_at_the_whole(state: State, now_us: int) -> list[ev.Event]:
     if state.unfinished == 0 and state.status is not ExecutionStatus.PAUSED:
         if state.live:
             return []  # an attempt of a task that has ended; its slot is still held
-        return [ev.ExecutionCompleted(state.partial)]
+        if state.next_run is None:
+            return [continuing.what_follows(state, now_us) or ev.ExecutionCompleted(state.partial)]
     if state.status is ExecutionStatus.PAUSING and state.live == 0:
         return [ev.ExecutionPaused()]
     return []

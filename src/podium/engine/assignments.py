@@ -36,7 +36,7 @@ def assignment_for(state: State, task: TaskState, number: int, agent: str, lease
         function=compiled.function,
         arguments=arguments_of(state, task),
         idempotency_key=state.idempotency_key(task),
-        number=number,
+        number=number - state.attempts_before,
         lenient=compiled.arguments is None,
         timeout_seconds=compiled.spec.timeout,
         lease_seconds=lease_seconds,

@@ -13,7 +13,7 @@ from typing import Any
 from zlib import crc32
 
 from podium.clock import seconds_to_us
-from podium.engine import children, outside, steering
+from podium.engine import children, continuing, outside, steering
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.asking import finally_failed, resolve
@@ -299,6 +299,8 @@ def _tick(state: State, given: inp.Tick, now_us: int) -> list[ev.Event]:
     due = state.due_timers(now_us)
     if any(kind == "execution" for _, kind, _, _ in due):
         return _deadline(state)
+    if any(kind == "run" for _, kind, _, _ in due):
+        return continuing.begin(state, now_us)
     events: list[ev.Event] = [ev.ExecutionDue() for _, kind, _, _ in due if kind == "begin"]
     ended = {path for _, kind, path, _ in due if kind == "task"}  # fan-outs among them take their instances along
     seen: set[str] = set()

@@ -88,6 +88,7 @@ class Deciding:
         decision = step(state, given, now_us)
         batch.add(arrival, state, before, decision, now_us)
         self._write_letters(state, given, decision.events, now_us)
+        batch.blobs += _inputs_of_runs(state, decision.events)
         self._staffing.follow(state, given, decision.events)
         if not self._shards.leads:
             changes = self._exports.take()
@@ -148,6 +149,12 @@ def _counted(state: State, given: inp.Input, events: list[ev.Event]) -> list[Cou
     if any(isinstance(e, _ENDS) for e in events):
         changes.append(CounterChange(state.tenant, key, -1))
     return changes
+
+
+def _inputs_of_runs(state: State, events: list[ev.Event]) -> list[Blob]:
+    """Return the large input of the run that follows; its text is at hand since it was made just now."""
+    inputs = [e.input.blob for e in events if type(e) is ev.RunCompleted and e.input.blob is not None]
+    return [Blob(state.tenant, digest, state.loaded[digest]) for digest in inputs if digest in state.loaded]
 
 
 def _pin(state: State, given: inp.Input, arrival: Arrival) -> None:

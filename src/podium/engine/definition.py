@@ -25,7 +25,7 @@ from podium.workflow.expressions import (
     without_secrets,
 )
 from podium.workflow.hashing import encode_workflow
-from podium.workflow.model import FailureAction, RetryPolicy, Task, Workflow
+from podium.workflow.model import ContinueAsNew, FailureAction, RetryPolicy, Task, Workflow
 
 FAN_OUT_WINDOW = 1_000  # instances of one task in flight at once, where `max_parallel` says nothing
 CHILD_WINDOW = 100  # of one that is a workflow: each of them is an execution of its own
@@ -126,6 +126,23 @@ class Outside:
         return frozenset(reference for part in parts if part is not None for reference in part.references)
 
 
+class Continuation:
+    """When an execution goes on as another run, and with which input, compiled; None where it doesn't say so."""
+
+    __slots__ = ("condition", "input", "when")
+
+    def __init__(self, renewal: ContinueAsNew) -> None:
+        self.when = renewal.when or ""
+        self.condition = compile_condition(renewal.when) if renewal.when is not None else None
+        self.input = compile_template(renewal.input) if renewal.input is not None else None
+
+    @property
+    def references(self) -> frozenset[Reference]:
+        """What deciding reads for it."""
+        parts = (self.condition, self.input)
+        return frozenset(reference for part in parts if part is not None for reference in part.references)
+
+
 class Definition:
     """A compiled workflow under its content hash."""
 
@@ -152,7 +169,12 @@ class Definition:
         }
         self.output = compile_template(workflow.output) if workflow.output is not None else None
         self.publish = compile_template(workflow.publish) if workflow.publish is not None else None
-        self.hot: Set[str] = self.with_fallbacks(read for compiled in self.tasks.values() for read in compiled.reads)
+        renewal = workflow.continue_as_new
+        self.continuation = None if renewal is None else Continuation(renewal)
+        reads = [read for compiled in self.tasks.values() for read in compiled.reads]
+        if self.continuation is not None:
+            reads += _tasks_read(self.continuation.references, None)
+        self.hot: Set[str] = self.with_fallbacks(reads)
         self.listeners: dict[str, tuple[str, ...]] = {}  # tasks by the signal that they wait for
         for task in workflow.tasks:
             if task.signal:

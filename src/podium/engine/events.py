@@ -79,6 +79,21 @@ class ExecutionCompleted(Struct, frozen=True, omit_defaults=True, tag_field="eve
     partial: bool = False
 
 
+class RunCompleted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="run_completed"):
+    """All tasks have ended, and the execution goes on as another run: with this input, which begins then."""
+
+    run: int
+    input: Value
+    begins_us: int
+
+
+class RunStarted(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="run_started"):
+    """Another run begins: all tasks are to be done again, and nothing is left of what came of them before."""
+
+    run: int
+    deadline_us: int | None = None
+
+
 class ExecutionRetried(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="execution_retried"):
     """A person opened an ended execution again: what failed or was cancelled starts anew, and these do."""
 
@@ -329,6 +344,8 @@ Event = (
     | ExecutionCancelling
     | ExecutionCancelled
     | ExecutionCompleted
+    | RunCompleted
+    | RunStarted
     | ExecutionRetried
     | SignalReceived
     | EndAwaited

@@ -1,7 +1,7 @@
 """`evolve`: what each event changes in an execution's state. In place, O(1) an event and an edge, no decision here.
 
-It reads nothing but the state and the event, so that folding a history always gives the same state. The three events
-that open or end the whole (started, retried, cancelled) look at every task, once each.
+It reads nothing but the state and the event, so that folding a history always gives the same state. The four events
+that open or end the whole (started, run started, retried, cancelled) look at every task, once each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
-from podium.engine.grown import grow
+from podium.engine.grown import grow, regrown
 from podium.engine.state import Attempt, FanOut, State, TaskState, unfinished_instances
 from podium.engine.transitions import AttemptStatus, check_attempt_move
 from podium.exceptions import IllegalTransitionError
@@ -52,19 +52,42 @@ def _started(state: State, event: ev.ExecutionStarted, now_us: int) -> None:
     if event.parent is not None:
         state.awaiters[event.parent.execution, event.parent.task] = event.parent.number
     state.created_us = now_us
+    state.run_started_us = event.begins_us or now_us
     state.timeout_us = None if event.deadline_us is None else event.deadline_us - (event.begins_us or now_us)
     _set_deadline(state, event.deadline_us)
     if event.begins_us is not None:
         state.begins_us = event.begins_us
         state.add_timer(event.begins_us, "begin")
+    _add_tasks(state)
+
+
+def _add_tasks(state: State) -> None:
     for compiled in state.definition.tasks.values():
         task = TaskState(compiled.id, compiled)
+        task.number = state.attempts_before
         state.add_task(task)
         if compiled.stands_in_for is None:
             state.unfinished += 1
             if task.unmet == 0:
                 state.eligible[task.path] = None
     state.total = len(state.tasks)
+
+
+def _run_completed(state: State, event: ev.RunCompleted, now_us: int) -> None:
+    state.next_run = event
+    _set_deadline(state, None)  # the run has kept it
+    state.add_timer(event.begins_us, "run")
+
+
+def _run_started(state: State, event: ev.RunStarted, now_us: int) -> None:
+    if state.next_run is None:
+        raise IllegalTransitionError(f"run {event.run} can't begin: run {state.run} doesn't say so")
+    state.run, state.run_started_us = event.run, now_us
+    state.input, state.next_run = state.next_run.input, None
+    state.definition = regrown(state.definition, ())
+    state.forget_run()
+    _set_deadline(state, event.deadline_us)
+    _add_tasks(state)
 
 
 def _due(state: State, event: ev.ExecutionDue, now_us: int) -> None:
@@ -87,6 +110,7 @@ def _resumed(state: State, event: ev.ExecutionResumed, now_us: int) -> None:
 
 def _failing(state: State, event: ev.ExecutionFailing, now_us: int) -> None:
     state.move(ExecutionStatus.FAILING)
+    state.next_run = None
     state.error = event.error
     state.reason = event.task
     state.fatal = None
@@ -99,6 +123,7 @@ def _failed(state: State, event: ev.ExecutionFailed, now_us: int) -> None:
 
 def _cancelling(state: State, event: ev.ExecutionCancelling, now_us: int) -> None:
     state.move(ExecutionStatus.CANCELLING)
+    state.next_run = None
     state.reason = event.reason
 
 
@@ -117,6 +142,7 @@ def _cancelled(state: State, event: ev.ExecutionCancelled, now_us: int) -> None:
 def _completed(state: State, event: ev.ExecutionCompleted, now_us: int) -> None:
     state.move(ExecutionStatus.COMPLETED)
     state.partial = event.partial
+    state.signals.clear()
     state.finished_us = now_us
 
 
@@ -528,6 +554,8 @@ def _end(state: State, task: TaskState, status: TaskStatus, now_us: int) -> None
 
 def _forget_signals(state: State, name: str) -> None:
     """Drop what is kept of a signal once nobody is left who could take it; a task that runs again wants a new one."""
+    if state.definition.continuation is not None:
+        return  # the next run may take them
     listeners = (state.tasks.get(path) for path in state.definition.listeners.get(name, ()))
     if all(task is None or task.final for task in listeners):
         del state.signals[name]
@@ -640,6 +668,8 @@ _EVOLVE: dict[type, Callable[[State, Any, int], None]] = {
     ev.ExecutionCancelling: _cancelling,
     ev.ExecutionCancelled: _cancelled,
     ev.ExecutionCompleted: _completed,
+    ev.RunCompleted: _run_completed,
+    ev.RunStarted: _run_started,
     ev.ExecutionRetried: _retried,
     ev.ExecutionDue: _due,
     ev.SignalReceived: _signal_received,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
+from podium.engine import continuing
 from podium.engine.admission import Admission
 from podium.engine.asking import asking, asks, why_it_asks
 from podium.engine.outside import why_it_waits
@@ -41,7 +42,8 @@ class Sources(Struct, frozen=True):
 def headline(state: State, now_us: int, owned: bool = True) -> str:
     """Return one sentence about the whole execution."""
     done = state.counts[TaskStatus.COMPLETED] + state.counts[TaskStatus.SKIPPED]
-    text = f"{state.status}: {done} of {state.total} done"
+    run = f", run {state.run}" if state.definition.continuation is not None else ""
+    text = f"{state.status}{run}: {done} of {state.total} done"
     if state.counts[TaskStatus.FAILED]:
         text += f", {state.counts[TaskStatus.FAILED]} failed"
     if state.origin is not None:
@@ -50,6 +52,10 @@ def headline(state: State, now_us: int, owned: bool = True) -> str:
         took = _lasting((state.finished_us or now_us) - state.created_us)
         ending = f"; {state.error.type}: {state.error.message}" if state.error else ""
         return f"{text} after {took}{ending}"
+    if state.next_run is not None:
+        why = continuing.why_not_yet(state)
+        when = f"in {_lasting(state.next_run.begins_us - now_us)}: {why}" if why else "now"
+        text += f"; run {state.run + 1} begins {when}"
     match state.status:
         case ExecutionStatus.RUNNING if asked := asking(state):
             more = f" and {len(asked) - _SHOWN} more" if len(asked) > _SHOWN else ""

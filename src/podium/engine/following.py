@@ -123,7 +123,7 @@ class Follower:
             status=task.status,
             result=msgspec.json.decode(await self._text(task)) if self.state.succeeded(task) else None,
             error=f"{task.error.type}: {task.error.message}" if task.error else _why_none(task),
-            attempts=task.number,
+            attempts=self.state.attempts_of(task),
             duration_seconds=duration,
         )
 

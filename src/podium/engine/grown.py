@@ -26,6 +26,7 @@ class GrownDefinition(Definition):
         self.digest = ungrown.digest
         self.output = ungrown.output
         self.publish = ungrown.publish
+        self.continuation = ungrown.continuation
         self.max_parallel = ungrown.max_parallel
         self.circuit = ungrown.circuit
         self.listeners = dict(ungrown.listeners)
@@ -105,7 +106,9 @@ def grow(state: State, event: GraphGrown) -> None:
         if name in state.tasks:
             state.tasks[name].compiled = definition.tasks[name]
     for spec in event.tasks:
-        state.add_task(TaskState(spec.id, definition.tasks[spec.id]))
+        task = TaskState(spec.id, definition.tasks[spec.id])
+        task.number = state.attempts_before
+        state.add_task(task)
     state.total += len(event.tasks)
     for spec in event.tasks:
         _begin_to_wait(state, state.tasks[spec.id])

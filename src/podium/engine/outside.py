@@ -130,7 +130,8 @@ def hear(state: State, given: inp.Signal) -> list[ev.Event]:
     for task in sorted(waiting, key=lambda task: (task.ready_us, task.path)):
         if _accepting(state, task)(value):
             return [received, ev.TaskCompleted(task.path, 0, value)]
-    if not any(state.tasks[task].status is TaskStatus.PENDING for task in listeners if task in state.tasks):
+    coming = any(state.tasks[task].status is TaskStatus.PENDING for task in listeners if task in state.tasks)
+    if not coming and state.definition.continuation is None:
         return [received]
     if len(state.signals.get(name, ())) >= MOST_KEPT:
         return [ev.InputIgnored(f"{MOST_KEPT:,} signals of this name are kept already that no task has taken yet")]

@@ -128,6 +128,8 @@ def hot_blobs(state: State) -> list[str]:
     """Return the blobs that the state's conditions may read."""
     hot = state.definition.hot
     values: list[Value | None] = [state.input] if "" in hot else []
+    if state.next_run is not None and "" in hot:
+        values.append(state.next_run.input)
     values += [task.result for task in state.tasks.values() if task.compiled.id in hot]
     for name, kept in state.signals.items():
         if not hot.isdisjoint(state.definition.listeners.get(name, ())):

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from podium.engine.children import awaits_child
 from podium.engine.definition import Definition
-from podium.engine.events import GraphGrown, StatusPublished, TaskWaiting
+from podium.engine.events import GraphGrown, RunCompleted, StatusPublished, TaskWaiting
 from podium.engine.grown import regrown
 from podium.engine.inputs import Parent
 from podium.engine.state import Attempt, FanOut, State, TaskState
@@ -80,6 +80,9 @@ class _State(Struct, array_like=True, omit_defaults=False):
     published: tuple[str, int, int, _Value] | None = None  # task, number, nth, value
     begins_us: int | None = None
     origin: Parent | None = None
+    run_started_us: int = 0
+    attempts_before: int = 0
+    next_run: tuple[int, _Value, int] | None = None  # the run that has ended, the next one's input and begin
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -101,6 +104,9 @@ def encode_state(state: State) -> bytes:
             _pack_published(state.published),
             state.begins_us,
             state.origin,
+            state.run_started_us,
+            state.attempts_before,
+            _pack_next(state.next_run),
         )
     )  # fmt: skip
 
@@ -115,7 +121,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     for name in (
         "status", "run", "sequence", "seed", "bindings", "priority", "deadline_us", "created_us", "updated_us",
         "finished_us", "reason", "error", "partial", "fatal", "total", "unfinished", "live", "in_flight", "timeout_us",
-        "preferred_agent", "schedule", "begins_us", "origin",
+        "preferred_agent", "schedule", "begins_us", "origin", "run_started_us", "attempts_before",
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL
@@ -133,12 +139,19 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     if kept.published is not None:
         path, number, nth, value = kept.published
         state.published = StatusPublished(path, number, _unpack(value) or NULL, nth)
+    if kept.next_run is not None:
+        run, value, begins_us = kept.next_run
+        state.next_run = RunCompleted(run, _unpack(value) or NULL, begins_us)
     state.awaiters = {(execution, task): asked for execution, task, asked in kept.awaiters}
     return state
 
 
 def _pack_published(shown: StatusPublished | None) -> tuple[str, int, int, _Value] | None:
     return None if shown is None else (shown.task, shown.number, shown.nth, _pack(shown.value))
+
+
+def _pack_next(ended: RunCompleted | None) -> tuple[int, _Value, int] | None:
+    return None if ended is None else (ended.run, _pack(ended.input), ended.begins_us)
 
 
 def _pack(value: Value) -> _Value:

@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from podium.engine.definition import CompiledTask, Definition
-from podium.engine.events import StatusPublished, TaskWaiting
+from podium.engine.events import RunCompleted, StatusPublished, TaskWaiting
 from podium.engine.inputs import Parent
 from podium.engine.transitions import check_execution_move, check_task_move
 from podium.engine.values import NULL, Value
@@ -100,6 +100,9 @@ class State:
         self.definition = definition
         self.status = ExecutionStatus.RUNNING
         self.run = 1
+        self.run_started_us = 0
+        self.attempts_before = 0  # no attempt of an earlier run has a higher number
+        self.next_run: RunCompleted | None = None  # what the run that has ended says of the next one
         self.sequence = 0
         self.seed = 0
         self.input = NULL
@@ -154,6 +157,10 @@ class State:
         """Return the id that fences an attempt, the same for ever."""
         return f"{self.id}:{self.run}:{task}:{number}"
 
+    def attempts_of(self, task: TaskState) -> int:
+        """Return how many attempts a task has had in this run; their numbers go on from those of earlier runs."""
+        return max(task.number - self.attempts_before, 0)
+
     def idempotency_key(self, task: TaskState) -> str:
         """Return the key of a task's effects: the same for all its attempts of one generation."""
         return f"{self.id}:{self.run}:{task.generation}:{task.path}"
@@ -197,6 +204,8 @@ class State:
             return self.deadline_us == due_us and self.status in DECIDING
         if kind == "begin":
             return self.begins_us == due_us
+        if kind == "run":
+            return self.next_run is not None and self.next_run.begins_us == due_us
         task = self.tasks.get(path)
         if task is None:
             return False
@@ -231,6 +240,19 @@ class State:
     def clear_timers(self) -> None:
         """Forget every timer."""
         self._timers = []
+
+    def forget_run(self) -> None:
+        """Let go of all tasks and of whatever was kept for them, but for signals that nobody has taken."""
+        self.attempts_before = max((t.number for t in self.tasks.values()), default=self.attempts_before)
+        for kept in (self.tasks, self.eligible, self.fans, self.items, self.waiting, self.children):
+            kept.clear()
+        self.counts = dict.fromkeys(TaskStatus, 0)
+        self.total = self.unfinished = self.live = self.in_flight = 0
+        self.partial, self.fatal, self.error = False, None, None
+        self.clear_timers()
+        read = {self.input.blob, *(value.blob for kept in self.signals.values() for value in kept.values())}
+        self.loaded = {digest: text for digest, text in self.loaded.items() if digest in read}
+        self.pinned = {digest for digest in self.loaded if digest in self.pinned or "" in self.definition.hot}
 
     # --- moves, for `evolve` only -----------------------------------------------------------------------------
 

@@ -201,8 +201,8 @@ def rerun_of(state: State, path: str = "") -> Rerun:
         for task in state.tasks.values()
         if task.parent is None and (task.path in anew or not task.final or opens_again(state, task))
     ]
-    again = tuple(task.path for task in goes_on if task.number or task.fan is not None)
-    first = tuple(task.path for task in goes_on if not task.number and task.fan is None)
+    again = tuple(task.path for task in goes_on if state.attempts_of(task) or task.fan is not None)
+    first = tuple(task.path for task in goes_on if not state.attempts_of(task) and task.fan is None)
     going = {task.path for task in goes_on}
     kept = tuple(name for name in state.definition.tasks if name not in going)
     unmarked = tuple(name for name in again if not state.tasks[name].compiled.spec.idempotent)

@@ -140,7 +140,8 @@ def _given_to(workflow: Workflow, kinds: Mapping[str, str], agents: list[Simulat
             needs = replace(needs, cpu_cores=min(ONE_CORE, cores[kind]))
         return replace(task, agent_type=kind, resources=needs)
 
-    return replace(workflow, agents=roles, tasks=tuple(given(task) for task in workflow.tasks))
+    tasks = tuple(given(task) for task in workflow.tasks)
+    return replace(workflow, agents=roles, tasks=tasks, continue_as_new=None)  # one run is what is simulated
 
 
 def _with_slots(agents: list[SimulatedAgent], workflow: Workflow) -> tuple[SimulatedAgent, ...]:

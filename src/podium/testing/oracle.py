@@ -4,7 +4,8 @@ ledger of effects. The numbers are those of the faults' list:
 I1 no acknowledged submission or input is lost · I2 at most one accepted result an attempt, one final result a task · I3
 a final state never changes, but by a person's retry · I4 sequences and positions have no gap, checksums hold, the fold
 equals the stored row and the snapshot, and deciding again from the recorded inputs gives the same events · I5 nothing
-is silently stuck · I6 slots, leases and limits return to zero.
+is silently stuck · I6 slots, leases and limits return to zero · I7 an execution that continues as new has each of its
+runs once.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ class Examination:
             given, events = decode_row(entry, payload)
             await self._decide_again(again, entry, given)
             self._look_at_final(state, given, events)
+            self._look_at_runs(state, events)
             fold(state, [(entry.now_us, events)])
             await self._look_at_events(state, events, ends, results)
         self._count(row.id, ends, results)
@@ -162,6 +164,20 @@ class Examination:
         if state.final and not all(isinstance(e, ev.InputIgnored) for e in events):
             self._say("I3", f"{state.id} was {state.status}, then {type(given).__name__} caused {events!r}")
 
+    def _look_at_runs(self, state: State, events: list[ev.Event]) -> None:
+        """See that the chain of an execution's runs has each of them once; the state is as it was before the row."""
+        ended = state.run if state.next_run is not None else 0
+        run = state.run
+        for event in events:
+            if isinstance(event, ev.RunCompleted):
+                if event.run != run or ended == run:
+                    self._say("I7", f"{state.id}: run {event.run} ends, but run {run} is under way")
+                ended = event.run
+            elif isinstance(event, ev.RunStarted):
+                if event.run != run + 1 or ended != run:
+                    self._say("I7", f"{state.id}: run {event.run} begins after {run}, of which {ended or 'none'} ended")
+                run = event.run
+
     async def _look_at_events(
         self, state: State, events: list[ev.Event], ends: Counter[tuple[str, int]], results: Counter[str]
     ) -> None:
@@ -171,6 +187,8 @@ class Examination:
                     anew = {task for task in results if task.partition("[")[0] in tasks and results[task] == 1}
                     for task in anew:
                         del results[task]
+                case ev.RunStarted():
+                    results.clear()
                 case ev.TaskCompleted(task, 0):
                     results[task] += 1
                 case ev.TaskCompleted(task, number, result):

@@ -37,7 +37,7 @@ from podium.testing.outside import with_waits
 from podium.testing.repeats import NotIdempotent
 from podium.testing.replicaworld import ReplicaWorld
 from podium.testing.virtual import DeadlockError, EndlessError, UnhandledError, VirtualLoop, run_virtually, virtual_loop
-from podium.testing.workflows import random_workflow, with_questions
+from podium.testing.workflows import random_workflow, with_few_runs, with_questions
 from podium.testing.world import World
 from podium.workflow.model import Workflow
 from podium.workflow.validation import validate
@@ -103,7 +103,7 @@ def simulate(
     scripted agents). Of these the kinds in `without` never strike, and no more than `strikes` altogether. `given` is
     the executions' input, JSON. `code` are agents by type whose own functions run, in an empty folder; without it the
     agents are scripted. `limits` is the share of drawn workflows that get limits by key, `waits` that of those
-    that get tasks which no agent does. Raises WorkflowInvalidError.
+    that get tasks which no agent does. A workflow that continues as new does so twice. Raises WorkflowInvalidError.
     """
     if workflow is not None:
         validate(workflow)
@@ -120,7 +120,7 @@ def simulate(
             more = swarm if replicas is None else replace(swarm, replicas=1.0)
             chosen = drawn_replicas(chosen, more, random.Random(f"replicas {seed}"))
             chosen = drawn_steering(chosen, swarm, random.Random(f"steering {seed}"))
-        own = workflow or random_workflow(chance)
+        own = with_few_runs(workflow) if workflow is not None else random_workflow(chance)
         drawing = random.Random(f"limits {seed}")
         if workflow is None and drawing.random() < limits:
             own = with_limits(own, drawing)

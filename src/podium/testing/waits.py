@@ -94,11 +94,19 @@ class WaitModel:
                 self.held = event.begins_us is not None
             case ev.ExecutionDue():
                 self.held = False
+            case ev.RunStarted():
+                self._begin_anew()
             case ev.ExecutionRetried():
                 self.whole = False
             case _:
                 pass
         self.status = _STATUS.get(type(event), self.status)
+
+    def _begin_anew(self) -> None:
+        self._definition, self._growths = self._ungrown, []
+        self.whole = True
+        for known in (self.tasks, self.live, self.due, self.outside, self.fans, self.fallbacks):
+            known.clear()
 
     def untrue(self, said: Iterable[Explanation], now_us: int) -> Iterator[str]:
         """Yield what is said and isn't so, and the unfinished tasks of which nothing is said."""

@@ -97,6 +97,20 @@ def with_questions(workflow: Workflow, chance: random.Random) -> Workflow:
     return msgspec.structs.replace(workflow, tasks=tuple(tasks))
 
 
+def with_few_runs(workflow: Workflow, most: int = 3) -> Workflow:
+    """Return a workflow that ends after so many runs where it continues as new, and so do its children."""
+    tasks = tuple(
+        task if task.workflow is None else msgspec.structs.replace(task, workflow=with_few_runs(task.workflow, most))
+        for task in workflow.tasks
+    )
+    renewal = workflow.continue_as_new
+    if renewal is not None:
+        said = (renewal.when or "True").strip()
+        condition = said[2:-1] if said.startswith("${") else said
+        renewal = msgspec.structs.replace(renewal, when=f"execution.run < {most} and ({condition})")
+    return msgspec.structs.replace(workflow, tasks=tasks, continue_as_new=renewal)
+
+
 def _fan(chance: random.Random, dependencies: list[Task]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     lists = [t for t in dependencies if "list" in t.function and not t.fans_out]

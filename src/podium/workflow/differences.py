@@ -77,6 +77,7 @@ WORKFLOW_FIELDS: Final[Mapping[str, str]] = {
     "scheduled_at": "",
     "schedule": "",
     "secrets": "",
+    "continue_as_new": "",
 }
 TASK_FIELDS: Final[Mapping[str, str]] = {
     "name": "",

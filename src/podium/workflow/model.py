@@ -371,6 +371,17 @@ class Task(Struct, frozen=True, omit_defaults=True, kw_only=True):
         return self.parallel or self.for_each is not None
 
 
+class ContinueAsNew(Struct, frozen=True, omit_defaults=True):
+    """That an execution, when all its tasks have ended, goes on as another run with all of them to do again.
+
+    `when` is an expression over the run that has ended; None: always. `input` is a template over it and gives the next
+    run's input; None: it has the same one.
+    """
+
+    when: str | None = None
+    input: Any = None
+
+
 class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A named, versioned, immutable definition: tasks, dependencies, agents, policies.
 
@@ -397,6 +408,7 @@ class Workflow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     publish: Any = None  # a template: what an execution shows of itself, at any time
     secrets: tuple[Secret, ...] = ()
     schedule: ScheduleSpec | None = None  # when the clock starts it, for who makes a schedule of it; in no execution
+    continue_as_new: ContinueAsNew | None = None  # None: the execution ends with its tasks
 
     def __post_init__(self) -> None:
         setattr_ = msgspec.structs.force_setattr

@@ -13,7 +13,7 @@ from typing import Any, Final
 from podium.exceptions import ExpressionError
 from podium.workflow.expressions import Reference, compile_condition, compile_template, secrets_in
 from podium.workflow.graph_rules import Order
-from podium.workflow.model import Task, Workflow
+from podium.workflow.model import ContinueAsNew, Task, Workflow
 from podium.workflow.problems import Path, Problem, Problems, quoted
 
 MAX_VALUE_DEPTH: Final = 64
@@ -46,7 +46,17 @@ def reference_problems(workflow: Workflow, order: Order, problems: Problems) -> 
         checker.template(None, "the output", text, path, _EVERYWHERE)
     for path, text in _templates(workflow.publish, ("publish",)):
         checker.template(None, "what is published", text, path, _EVERYWHERE)
+    if workflow.continue_as_new is not None:
+        _check_continuation(checker, workflow.continue_as_new)
     checker.finish(workflow)
+
+
+def _check_continuation(checker: _Checker, renewal: ContinueAsNew) -> None:
+    what = "continue_as_new"
+    if renewal.when is not None:
+        checker.condition(None, what, renewal.when, ("continue_as_new", "when"))
+    for path, text in _templates(renewal.input, ("continue_as_new", "input")):
+        checker.template(None, what, text, path, _EVERYWHERE)
 
 
 def _check_task(checker: _Checker, at: int, task: Task) -> None:
@@ -109,7 +119,7 @@ class _Checker:
 
     def condition(
         self,
-        reader: int,
+        reader: int | None,
         what: str,
         text: str,
         path: Path,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from podium.workflow.continuation_rules import check_continuation
 from podium.workflow.declaration_rules import check_bounds, check_declarations
 from podium.workflow.graph_rules import order_problems
 from podium.workflow.limit_rules import limit_problems, version_problems
@@ -82,6 +83,7 @@ def rule_problems(workflow: Workflow, problems: Problems, depth: int = 0) -> Non
     for at, task in enumerate(workflow.tasks):
         _check_task(workflow, task, ("tasks", at), problems, depth)
     check_declarations(workflow, problems)
+    check_continuation(workflow, problems)
     order = order_problems(workflow, problems)
     reference_problems(workflow, order, problems)
 
@@ -126,6 +128,8 @@ def _free_values(workflow: Workflow) -> Iterable[tuple[Path, Any]]:
     yield ("metadata",), workflow.metadata
     yield ("output",), workflow.output
     yield ("publish",), workflow.publish
+    if workflow.continue_as_new is not None:
+        yield ("continue_as_new", "input"), workflow.continue_as_new.input
     for parameter in workflow.inputs:
         yield ("inputs", parameter.name, "default"), parameter.default
         yield ("inputs", parameter.name, "enum"), parameter.enum

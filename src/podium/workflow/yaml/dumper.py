@@ -20,7 +20,7 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _NOT_AS_IT_IS: Final = frozenset(
     {"name", "id", "version", "tasks", "inputs", "secrets", "agents", "dependencies", "created_at", "checkpoints"}
-    | {"schedule"}
+    | {"schedule", "continue_as_new"}
 )
 _FREE: Final = frozenset({"payload", "for_each", "output", "metadata", "form", "publish"})  # 3.0 stays 3.0 there
 _LARGEST_TIDY: Final = 2**53
@@ -45,6 +45,8 @@ def as_written(workflow: Workflow) -> dict[str, Any]:
     written.update({name: value for name, value in plain.items() if name not in _NOT_AS_IT_IS})
     if workflow.schedule is not None:
         written["schedule"] = _schedule(workflow.schedule)
+    if workflow.continue_as_new is not None:
+        written["continue_as_new"] = msgspec.to_builtins(workflow.continue_as_new) or True
     if workflow.inputs:
         written["inputs"] = {parameter.name: _parameter(parameter) for parameter in workflow.inputs}
     if workflow.secrets:

@@ -19,6 +19,10 @@ WORKFLOW: Final = {
     "secrets": "secrets: [token]",
     "output": 'output: {text: "${tasks.write.result}"}',
     "publish": 'publish: {writing: "${tasks.write.status}"}',
+    "continue_as_new": (
+        "continue_as_new:\n  when: ${tasks.search.result.more}\n"
+        '  input: {question: "${input.question}", papers: "${tasks.search.result.next}"}'
+    ),
     "agents": "agents:\n  writer: {type: writer_agent, count: 2}",
     "defaults": "defaults: {agent: writer, retries: 2, timeout: 1m}",
     "tasks": "tasks:\n  - {id: write, agent: writer}",
@@ -193,6 +197,11 @@ CONSTRAINT: Final = {
     "value": "type: max_parallel\nvalue: 4",
 }
 
+CONTINUE_AS_NEW: Final = {
+    "when": "when: ${tasks.search.result.more}",
+    "input": 'input: {question: "${input.question}", papers: "${tasks.search.result.next}"}',
+}
+
 COORDINATION: Final = {
     "type": "type: hybrid",
     "event_driven": "event_driven: [search]",
@@ -242,6 +251,7 @@ _IN_WORKFLOW: Final = {
     "schedule": ("schedule",),
     "config": ("config",),
     "constraint": ("constraints", "-"),
+    "continue_as_new": ("continue_as_new",),
     "coordination": ("coordination",),
     "fault_tolerance": ("fault_tolerance",),
     "circuit_breaker": ("fault_tolerance", "circuit_breaker"),

@@ -13,6 +13,7 @@ from podium.workflow.model import (
     CircuitBreaker,
     Constraint,
     ConstraintType,
+    ContinueAsNew,
     Coordination,
     Escalation,
     FailureAction,
@@ -379,6 +380,21 @@ def constraints(reading: Reading, node: Node, path: Path) -> Any:
     return tuple(read)
 
 
+CONTINUE_AS_NEW: Final = Table(
+    (
+        Field("when", v.condition, "an expression over the run that has ended; if it is false the execution ends"),
+        Field("input", v.anything, "the next run's input, a template with ${…}; without it, the same again"),
+    )
+)
+
+
+def continue_as_new(reading: Reading, node: Node, path: Path) -> Any:
+    """Read `true`, or when an execution goes on as another run and with which input."""
+    if type(node) is Scalar and isinstance(node.value, bool):
+        return ContinueAsNew() if node.value else None
+    return ContinueAsNew(**read_block(reading, node, path, CONTINUE_AS_NEW))
+
+
 def agents_later(reading: Reading, node: Node, path: Path) -> Any:
     """Hand the roles on as they are: the loader reads them when it knows the rest."""
     return node
@@ -405,6 +421,7 @@ WORKFLOW: Final = Table(
         Field("secrets", d.secrets, "values by reference, which only agents' processes know"),
         Field("output", v.anything, "what an execution gives, a template with ${…}"),
         Field("publish", v.anything, "what an execution shows of itself at any time, a template with ${…}"),
+        Field("continue_as_new", continue_as_new, "that it goes on as another run when its tasks have ended"),
         Field("agents", agents_later, "roles and the agents that fill them"),
         Field("defaults", defaults_later, "what tasks of this file get that don't say it"),
         Field("tasks", tasks_later, "what is to be done"),
@@ -428,7 +445,7 @@ WORKFLOW: Final = Table(
 
 _TABLES: Final = (
     *(WORKFLOW, CONFIG, AGENT, TASK, RESOURCES, RETRY, FAILURE, CIRCUIT_BREAKER, FAULT_TOLERANCE),
-    *(RATE_LIMIT, CONCURRENCY, INCLUDED, SCHEDULE),
+    *(RATE_LIMIT, CONCURRENCY, INCLUDED, SCHEDULE, CONTINUE_AS_NEW),
     *(d.INPUT, d.CACHE, d.COMPENSATION, d.SECRET),
 )
 WRITTEN_AS: Final[dict[str, tuple[str, ...]]] = {

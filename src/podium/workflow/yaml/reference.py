@@ -91,6 +91,10 @@ BLOCKS: Final = (
         language.CONSTRAINT, examples.CONSTRAINT,
     ),
     Block(
+        "continue_as_new", "`continue_as_new`", "Of the workflow; in short `true`.",
+        language.CONTINUE_AS_NEW, examples.CONTINUE_AS_NEW, model.ContinueAsNew,
+    ),
+    Block(
         "coordination", "`coordination`", "Of the workflow.",
         language.COORDINATION, examples.COORDINATION, model.Coordination,
     ),

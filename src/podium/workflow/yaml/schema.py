@@ -237,6 +237,7 @@ _SHAPES: Final[dict[Read, Any]] = {
     language.saga_pattern: lambda: _block(language.SAGA),
     language.constraints: _constraints,
     schedule.schedule: lambda: {"anyOf": [_CRON, _block(schedule.SCHEDULE)]},
+    language.continue_as_new: lambda: {"anyOf": [{"type": "boolean"}, _block(language.CONTINUE_AS_NEW)]},
     limits.rate_limit: _rate_limit,
     limits.concurrency: _concurrency,
 }

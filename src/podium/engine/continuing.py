@@ -1,0 +1,76 @@
+"""`continue_as_new`: how an execution whose tasks have all ended goes on as another run, with all of them to do again.
+Pure.
+
+The run's end says in one fact that there is another one and with which input; a timer begins it. So each run begins
+once whatever dies in between, and one that has nothing to do can't keep the engine busy: it begins a second after the
+one before it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from podium.clock import SECOND
+from podium.engine import events as ev
+from podium.engine.scope import BlobMissing, scope_for
+from podium.engine.state import State
+from podium.engine.values import Value, value_of
+from podium.exceptions import ExpressionError, InvalidInputError
+from podium.fleet.messages import ErrorInfo
+from podium.workflow.inputs import check_input
+
+BREATH_US: Final = SECOND  # from the begin of a run without an attempt to that of the next one, at least
+MAX_WHY: Final = 4_000  # characters
+
+
+def what_follows(state: State, now_us: int) -> ev.RunCompleted | ev.ExecutionFailing | None:
+    """Return that another run follows on the one that has ended well, or that its input can't be made; None: neither.
+
+    The text of a large input is left among the state's loaded values, for whoever commits it.
+    """
+    continuation = state.definition.continuation
+    if continuation is None:
+        return None
+    try:
+        condition = continuation.condition
+        if condition is not None and not condition.evaluate(scope_for(state, condition.references)):
+            return None
+        given = _next_input(state)
+    except (ExpressionError, InvalidInputError, BlobMissing, TypeError, ValueError) as error:
+        why = f"it can't continue as a new run: {error}"[:MAX_WHY]
+        return ev.ExecutionFailing(ErrorInfo("ContinueError", why, retryable=False))
+    begins_us = now_us if _has_worked(state) else max(now_us, state.run_started_us + BREATH_US)
+    return ev.RunCompleted(state.run, given, begins_us)
+
+
+def begin(state: State, now_us: int) -> list[ev.Event]:
+    """Return that the next run begins; each has the time that the first one had."""
+    deadline_us = None if state.timeout_us is None else now_us + state.timeout_us
+    return [ev.RunStarted(state.run + 1, deadline_us)]
+
+
+def why_not_yet(state: State) -> str:
+    """Return in a few words what the next run waits for; empty if it begins at once."""
+    if state.next_run is None or state.next_run.begins_us <= state.updated_us:
+        return ""
+    return f"run {state.run} had no attempt, and such runs begin at least {BREATH_US // SECOND} s after each other"
+
+
+def _next_input(state: State) -> Value:
+    """Return the next run's input as its template gives it, or the same again. Raises InvalidInputError and others."""
+    continuation = state.definition.continuation
+    if continuation is None or continuation.input is None:
+        return state.input
+    given = continuation.input.render(scope_for(state, continuation.input.references))
+    check_input(state.definition.workflow, given)
+    value, content = value_of(msgspec.json.encode(given))
+    if content is not None and value.blob is not None:
+        state.loaded[value.blob] = content
+    return value
+
+
+def _has_worked(state: State) -> bool:
+    """Whether an attempt of a task of this run was granted, or a child begun."""
+    return any(state.attempts_of(task) for task in state.tasks.values())

@@ -1,0 +1,35 @@
+"""Loops as a person sees them: run to their end, looked at, replayed."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import Here
+
+LOOP = """
+name: counting
+inputs: {n: 1}
+continue_as_new: {when: "input.n < 3", input: {n: "${input.n + 1}"}}
+output: ${input.n}
+tasks:
+  - {id: count, agent: echo, input: {n: "${input.n}"}}
+"""
+
+
+def test_a_loop_is_run_to_its_last_run_and_replayed(here: Here) -> None:
+    here.write("loop.yaml", LOOP)
+    out = here("run", "loop.yaml")
+    assert "run 2 begins" in out
+    assert "run 3 begins" in out
+    document = here.json("status", "last")
+    assert (document["run"], document["result"], document["tasks"]["count"]["attempts"]) == (3, 3, 1)
+    assert "run completed 2" in here("history", "last")
+    here("replay", "last")
+    assert "run 3" in here("explain", "last")
+    simulated = here.json("run", "loop.yaml", "--simulate")
+    assert simulated["makespan_seconds"] == 1.0
+
+
+def test_what_does_not_fit_is_refused_with_its_line(here: Here) -> None:
+    here.write("bad.yaml", LOOP.replace('{n: "${input.n + 1}"}', "{m: 1}"))
+    here("validate", "bad.yaml", code=None)
+    assert "bad.yaml:4:" in here.out + here.err
+    assert 'continue_as_new gives "m"' in here.out + here.err
