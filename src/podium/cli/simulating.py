@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podium.cli.firing import Firings
 from podium.cli.manners import Manners
 from podium.cli.run import Agents, Input, InputJson
 
@@ -67,11 +68,18 @@ def simulate(
             simulator.make_smaller(outcome)
             if save_test is not None:
                 simulator.save(outcome, save_test)
+        elif simulator.firings is not None:
+            from podium.testing.scheduleworld import simulate_schedule
+
+            simulator.firings.simulate(simulate_schedule, seed or 0, runs, faults=faults != "none")
     if manners.json:
         print_json(outcome.document(simulator, transcript))
     else:
         _print(outcome, simulator, transcript)
-    return 0 if outcome.failed is None else 1
+        if outcome.failed is None and simulator.firings is not None:
+            simulator.firings.say(_quoted(file))
+    misfired = simulator.firings is not None and simulator.firings.failed is not None
+    return 1 if misfired or outcome.failed is not None else 0
 
 
 class _Outcome:
@@ -129,6 +137,9 @@ class _Outcome:
             document["transcript"] = self.last.transcript
         if self.saved:
             document["test"] = self.saved
+        if self.failed is None and simulator.firings is not None:
+            document["schedule"] = simulator.firings.document()
+            document["sound"] &= simulator.firings.failed is None
         return document
 
 
@@ -157,6 +168,7 @@ class _Simulator:
         self.code = _code(self.workflow, self.agents, manners) if self.agents is not None else None
         self.faults = _faults(faults)
         self.replicas = replicas
+        self.firings = Firings(self.workflow.schedule) if self.workflow.schedule is not None else None
         self.trial: Trial = Trial(_names(without), strikes)
         self._manners = manners
         self._options = _repeated(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from podium.testing.code import code_behind
     from podium.testing.faults import NO_FAULTS, SWARM, Faults
     from podium.testing.histories import record_history, replay_history
+    from podium.testing.scheduleworld import simulate_schedule
     from podium.testing.simulation import Report, simulate
     from podium.testing.virtual import run_virtually
 
@@ -25,6 +26,7 @@ _HOME_OF = {
     "replay_history": "podium.testing.histories",
     "run_virtually": "podium.testing.virtual",
     "simulate": "podium.testing.simulation",
+    "simulate_schedule": "podium.testing.scheduleworld",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "replay_history",
     "run_virtually",
     "simulate",
+    "simulate_schedule",
 ]
 
 
