@@ -16,7 +16,10 @@ from msgspec import Raw
 from podium.agents.expansion import mentions_expansion
 from podium.agents.sdk import AgentDefinition, TaskFunction
 from podium.exceptions import AgentBindingError
-from podium.workflow.typed import Signature
+from podium.workflow.model import Workflow
+from podium.workflow.problems import Problem
+from podium.workflow.typed import Signature, type_problems
+from podium.workflow.typed.shapes import closed
 
 
 def signature_of(function: TaskFunction) -> Signature:
@@ -29,13 +32,27 @@ def signature_of(function: TaskFunction) -> Signature:
         arguments={one.name: _schema(hints[one.name]) for one in taken},
         required=frozenset(one.name for one in taken if one.required),
         others=_schema(hints[function.keywords]) if function.keywords else None,
-        result={} if is_unknown else _schema(call.returns, _result_hook),
+        result={} if is_unknown else closed(_schema(call.returns, _result_hook)),
     )
 
 
 def signatures_of(definition: AgentDefinition) -> dict[str, Signature]:
     """Return the signatures of an agent's functions by name."""
     return {name: signature_of(function) for name, function in definition.functions.items()}
+
+
+def type_check(
+    configured: Mapping[str, str], bindings: Iterable[str] = (), given: Iterable[AgentDefinition] = ()
+) -> Callable[[Workflow], list[Problem]]:
+    """Return the check of a workflow's tasks against the type hints of its agents' functions, as far as known.
+
+    What is `given` is as for `known_signatures`, and so is what the check raises.
+    """
+
+    def check(workflow: Workflow) -> list[Problem]:
+        return type_problems(workflow, known_signatures(workflow.agent_counts(), bindings, configured, given)[0])
+
+    return check
 
 
 def known_signatures(
@@ -54,19 +71,27 @@ def known_signatures(
     bindings = tuple(bindings)
     load_here(bindings)
     at_hand = {definition.type: definition for definition in given}
-    found: dict[str, dict[str, Signature]] = {}
+    wanted = [one for one in dict.fromkeys(types) if one != "*"]  # of that, whichever agent is able to
+    sought = [one for one in wanted if one not in at_hand]
     unknown: dict[str, str] = {}
-    for agent_type in dict.fromkeys(types):
-        if agent_type == "*":
-            continue  # whichever agent is able to
-        try:
-            definition = at_hand.get(agent_type)
-            if definition is None:
-                definition = resolve([agent_type], bindings, configured, at_hand.get("*"))[agent_type][1]
-            found[agent_type] = signatures_of(definition)
-        except AgentBindingError as error:
-            unknown[agent_type] = str(error)
-    return found, unknown
+    try:
+        found = resolve(sought, bindings, configured, at_hand.get("*"))
+    except AgentBindingError:  # one by one, then: which of them are there
+        found = {}
+        for agent_type in sought:
+            try:
+                found |= resolve([agent_type], bindings, configured, at_hand.get("*"))
+            except AgentBindingError as error:
+                unknown[agent_type] = str(error)
+    behind = {**at_hand, **{agent_type: definition for agent_type, (_, definition) in found.items()}}
+    signatures: dict[str, dict[str, Signature]] = {}
+    for agent_type in wanted:
+        if agent_type not in unknown:
+            try:
+                signatures[agent_type] = signatures_of(behind[agent_type])
+            except AgentBindingError as error:
+                unknown[agent_type] = str(error)
+    return signatures, unknown
 
 
 def _schema(hint: Any, hook: Callable[[type], dict[str, Any]] | None = None) -> dict[str, Any]:

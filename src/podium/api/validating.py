@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterable
 from os import PathLike
 from typing import Any
 
-from podium.agents.signatures import known_signatures
+from podium.agents.signatures import type_check
 from podium.api.agents import definitions_of
 from podium.api.loading import workflow_from
 from podium.workflow.model import Workflow
-from podium.workflow.problems import raise_problems
 from podium.workflow.tracing import WorkflowFunction
-from podium.workflow.typed import type_problems
 from podium.workflow.validation import validate as validated
 
 
@@ -25,11 +23,9 @@ def validate(
     `workflow` and `agents` are as for `podium.run`. Raises WorkflowInvalidError with everything that is wrong in
     `problems`, AgentBindingError for agents that can't be loaded.
     """
-    loaded = validated(workflow_from(workflow))
     given = list(agents) or (list(workflow.agents) if isinstance(workflow, WorkflowFunction) else [])
     specs, definitions = definitions_of(given)
-    signatures, _ = known_signatures(loaded.agent_counts(), specs, given=definitions)
-    found = type_problems(loaded, signatures)
-    if found:
-        raise_problems(found)
-    return loaded
+    check = type_check({}, specs, definitions)
+    if isinstance(workflow, (str, PathLike)):
+        return validated(workflow_from(workflow, check))
+    return workflow_from(validated(workflow_from(workflow)), check)

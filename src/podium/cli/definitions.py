@@ -29,9 +29,10 @@ def validate(
 
     Where the code of agents can be loaded, arguments and results are held against its type hints.
     """
+    from podium.agents.signatures import type_check
     from podium.cli.printing import painted, print_json, say
 
-    further = _typed(manners, agents or [])
+    further = type_check(manners.settings().agents, agents or [])
     checked = [(file, *_checked(file, further)) for file in files]
     found = [problem for _, _, problems in checked for problem in problems]
     if manners.json:
@@ -79,20 +80,6 @@ def agents(
 
 
 # --- validate --------------------------------------------------------------------------------------------------------
-
-
-def _typed(manners: Manners, specs: list[str]) -> Callable[[Workflow], Iterable[Problem]]:
-    """Return the check of a workflow's tasks against the type hints of its agents' functions, as far as known."""
-    from podium.agents.signatures import known_signatures
-    from podium.workflow.typed import type_problems
-
-    configured = manners.settings().agents
-
-    def further(workflow: Workflow) -> Iterable[Problem]:
-        signatures, _ = known_signatures(workflow.agent_counts(), specs, configured)
-        return type_problems(workflow, signatures)
-
-    return further
 
 
 def _checked(file: str, further: Callable[[Workflow], Iterable[Problem]]) -> tuple[Workflow | None, list[Problem]]:

@@ -32,8 +32,10 @@ CapacityOption = Annotated[
     str | None,
     typer.Option("--capacity", metavar="NAME=AMOUNT,…", help="What all tasks here share: cpu=4,memory=16GB."),
 ]
-
-
+NoTypeCheck = Annotated[
+    bool,
+    typer.Option("--no-type-check", help="Go on where arguments or results don't fit the types of agents' functions."),
+]
 Gantt = Annotated[str | None, typer.Option("--gantt", metavar="FILE.svg", help="With --simulate: draw the schedule.")]
 
 
@@ -59,12 +61,16 @@ def run(
         typer.Option("--speed", metavar="TIMES", help="With --simulate: in real time, so many times faster."),
     ] = None,
     gantt: Gantt = None,
+    no_type_check: NoTypeCheck = False,
 ) -> int:
     """Run a workflow to its end, with live progress.
+
+    Before anything runs, arguments and results are held against the type hints of its agents' functions.
 
     Ctrl-C stops and loses nothing: `podium resume ID` goes on with it, after a kill or a power cut too. With --simulate
     nothing of it is run: the engine places its tasks on so many agents of a size, and each takes its estimated time.
     """
+    from podium.agents.signatures import type_check
     from podium.api.loading import workflow_from
     from podium.cli.given import capacities, execution_input, seconds
     from podium.exceptions import InvalidInputError
@@ -75,7 +81,8 @@ def run(
         raise InvalidInputError(f"--speed {speed:g}: more than 0 is allowed, such as 1000")
     if simulate and submission is not None:
         raise InvalidInputError("--id names a run that is kept; with --simulate nothing is")
-    workflow = workflow_from(file)
+    wanted = not (simulate or no_type_check)  # a simulation calls no function
+    workflow = workflow_from(file, type_check(manners.settings().agents, agents or ()) if wanted else None)
     options = {
         "submission_id": submission,
         "priority": priority,

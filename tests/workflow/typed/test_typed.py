@@ -181,6 +181,44 @@ def test_the_place_in_the_file_is_said(tmp_path, capsys, monkeypatch):
     assert main(["validate", "w.yaml", "--agents", "no.such.module:Reader"]) == 2
 
 
+def test_a_run_is_refused_before_anything_is_submitted(tmp_path, capsys, monkeypatch):
+    from podium.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.yaml").write_text(
+        "name: w\ntasks:\n  - {id: count, agent: reader, input: {text: 3}}\n  - {id: raed, agent: reader}\n"
+    )
+    assert main(["run", "w.yaml", "--agents", f"{__file__}:Reader"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == 'w.yaml:3:46: argument-type: task "count": the argument "text" of reader.count is a text, not 3'
+    assert said[1].startswith('w.yaml:4:10: unknown-function: task "raed"')
+    assert said[1].endswith('did you mean "read"?')
+    assert said[2] == "error: the workflow has 2 problems, nothing was started"
+    assert not (tmp_path / ".podium").exists()
+    command = ["run", "w.yaml", "--agents", f"{__file__}:Reader", "--no-type-check", "--database", ":memory:"]
+    assert main(command) == 1  # the tasks fail at the agent
+    assert "ArgumentError" in capsys.readouterr().out
+
+
+def test_many_types_are_looked_up_together(monkeypatch):
+    from importlib import metadata
+
+    asked: list[str] = []
+
+    def entry_points(group: str) -> list[Any]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    types = [f"type-{at}" for at in range(50)]
+    signatures, unknown = known_signatures(types, ["podium.agents.builtin", f"{__file__}:Reader"])
+    assert (signatures, len(unknown)) == ({}, 50)
+    asked.clear()
+    signatures, _ = known_signatures(["echo", "sleep", "reader"], [f"{__file__}:Reader"])
+    assert len(signatures) == 3
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ("said", "says"),
     [

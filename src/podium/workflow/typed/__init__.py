@@ -3,7 +3,8 @@
 What isn't known isn't checked: whatever is complained of here fails when the workflow runs.
 """
 
-from podium.workflow.typed.checking import Signatures, type_problems
+from podium.workflow.typed.checking import type_problems
+from podium.workflow.typed.scope import Signatures
 from podium.workflow.typed.signatures import Signature
 
 __all__ = ["Signature", "Signatures", "type_problems"]

@@ -67,6 +67,34 @@ def one_of(shapes: Iterable[Shape]) -> Shape:
     return Shape({"anyOf": [_moved(one.schema, at) for at, one in enumerate(every)]}, _all_moved(every, definitions))
 
 
+def mapping_of(parts: Mapping[str, Shape]) -> Shape:
+    """Return the shape of a mapping with these parts and no others."""
+    every = list(parts.values())
+    definitions = {f"{at}/{name}": part for at, one in enumerate(every) for name, part in one.definitions.items()}
+    properties = {name: _moved(one.schema, at) for at, (name, one) in enumerate(parts.items())}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return Shape(schema, _all_moved(every, definitions))
+
+
+def closed(schema: Any) -> Any:
+    """Return a schema whose mappings have the fields that it names and no others, unless it says otherwise."""
+    if not isinstance(schema, Mapping):
+        return schema
+    found = dict(schema)
+    for name in ("properties", "$defs"):
+        if isinstance(found.get(name), Mapping):
+            found[name] = {key: closed(below) for key, below in found[name].items()}
+    for name in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        if isinstance(found.get(name), list):
+            found[name] = [closed(below) for below in found[name]]
+    for name in ("items", "additionalProperties"):
+        if name in found:
+            found[name] = closed(found[name])
+    if "properties" in found:
+        found.setdefault("additionalProperties", False)
+    return found
+
+
 def list_of(shape: Shape) -> Shape:
     """Return the shape of a list of values of a shape."""
     return Shape({"type": "array", "items": shape.schema}, shape.definitions)
@@ -213,7 +241,7 @@ def _field(one: Schema, key: str) -> Schema | Missing | None:
     more = one.get("additionalProperties")
     if isinstance(more, Mapping):
         return more
-    if more is False or (more is None and isinstance(fields, Mapping)):
+    if more is False:
         return Missing("a mapping", tuple(fields or ()))
     return None
 
@@ -235,7 +263,7 @@ def _misfit(value: Any, shape: Shape, known: Callable[[str], Kinds], depth: int)
     wanted = kinds(shape)
     if isinstance(value, str) and "${" in value:
         may_be = known(value)
-        return "" if wanted is None or may_be is None or wanted & may_be else _listed(may_be)
+        return "" if wanted is None or may_be is None or wanted & may_be else listed(may_be)
     if isinstance(one.get("enum"), list):
         return "" if value in one["enum"] else _shown(value)
     kind = one.get("type")
@@ -308,7 +336,8 @@ def _shown(value: Any) -> str:
             return _WORDS[_kind(value)]
 
 
-def _listed(found: frozenset[str]) -> str:
+def listed(found: frozenset[str]) -> str:
+    """Return kinds in words."""
     return " or ".join(sorted(_WORDS[kind] for kind in found))
 
 

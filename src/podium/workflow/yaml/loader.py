@@ -36,15 +36,21 @@ from podium.workflow.yaml.values import Reading
 _OF_CONFIG = ("timeout", "priority")  # may stand at the workflow's own level too
 
 
-def load_workflow(text: str | bytes, file: str = "<text>", opener: Opener | None = None) -> Workflow:
+def load_workflow(
+    text: str | bytes,
+    file: str = "<text>",
+    opener: Opener | None = None,
+    further: Callable[[Workflow], Iterable[Problem]] | None = None,
+) -> Workflow:
     """Return the workflow that a YAML text describes; `file` is what problems call it.
 
-    Further files that it names are opened by `opener`; without one they are refused.
+    Further files that it names are opened by `opener`; without one they are refused. `further` is as for
+    `check_workflow`.
 
     Raises WorkflowSyntaxError if the text can't be parsed, WorkflowInvalidError if what it says is invalid; the
     exception's `problems` lists everything that is wrong.
     """
-    workflow, problems = check_workflow(text, file, opener=opener)
+    workflow, problems = check_workflow(text, file, further, opener)
     if workflow is None:
         raise_problems(problems)
     return workflow
