@@ -65,6 +65,10 @@ def test_it_is_made_and_looked_after_while_nothing_runs(here: Here) -> None:
     assert "paused" in here("schedule", "pause", "nightly", "--reason", "a holiday")
     assert "paused (a holiday)" in here("schedule", "show", "nightly")
     assert here.json("schedule", "show", "nightly")["upcoming"] == []
+    assert "schedule nightly: it is paused (a holiday): it fires nothing until" in " ".join(
+        here("explain", "nightly").split()
+    )
+    assert here.json("explain", "once")["because"][0].startswith("it fires next at 2090-01-31T09:00:00.000Z, in ")
     assert here.json("schedule", "resume", "nightly")["state"] == "active"
     assert "3 times of nightly are made up for, as soon as" in here(
         "schedule", "backfill", "nightly", "--from", "2026-03-01T00:00Z", "--to", "2026-03-03T23:00Z"

@@ -21,11 +21,12 @@ from podium.exceptions import BackpressureError, ConflictError, InvalidInputErro
 from podium.ids import IdSource
 from podium.schedules.rows import TRIES, change, check_name, read_all, read_one
 from podium.schedules.starts import post_starts
+from podium.scheduling.explaining import reasons
 from podium.scheduling.firing import resumed
-from podium.scheduling.schedules import MOST_TRIGGERS, Backfill, Beginning, Firing, Schedule
+from podium.scheduling.schedules import MOST_TRIGGERS, Backfill, Beginning, Firing, Schedule, written
 from podium.store.protocol import Blob, ExecutionRow, Store
 from podium.workflow.inputs import check_input
-from podium.workflow.model import Workflow
+from podium.workflow.model import FINAL_EXECUTION, Workflow
 from podium.workflow.problems import did_you_mean
 from podium.workflow.schedules.spec import ScheduleSpec, check_moment, checked, micros
 from podium.workflow.validation import validate
@@ -33,6 +34,7 @@ from podium.workflow.validation import validate
 MOST_BACKFILLS = 10
 STARTING = "starting"
 REFUSED = "refused"
+_ENDED = frozenset({*FINAL_EXECUTION, REFUSED})
 
 
 class Schedules:
@@ -189,6 +191,16 @@ class Schedules:
             return row.status
         begins = row is not None or any(schedule.execution_of(firing) == execution for firing in schedule.begun)
         return STARTING if begins else REFUSED
+
+    async def explain(self, name: str, owned: bool, shown: Callable[[int], str] = written) -> list[str]:
+        """Return sentences about a schedule: why it fires next when it does or doesn't, what waits, what was left out.
+
+        `owned` is whether an orchestrator runs, `shown` says a time in microseconds. Raises ScheduleNotFoundError.
+        """
+        schedule = await self.get(name)
+        statuses = {one.execution: await self.status_of(schedule, one.execution) for one in schedule.following}
+        running = [execution for execution, status in statuses.items() if status not in _ENDED]
+        return reasons(schedule, await self._now(), running, owned, shown)
 
     async def _kept(
         self, workflow: Workflow, encoded: bytes, priority: int | None, timeout_seconds: float | None, now_us: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -94,13 +95,21 @@ def explain(
     execution: ExecutionId,
     task: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task.")] = None,
 ) -> int:
-    """Say what an execution, and each task that hasn't ended, waits for."""
+    """Say what an execution, and each task that hasn't ended, waits for; of a schedule, why it fires when it does."""
     from podium.cli.printing import print_json, say, wrapped
+    from podium.cli.schedule import explain_schedule
     from podium.cli.sessions import finish, found, looking
+    from podium.exceptions import ExecutionNotFoundError, ScheduleNotFoundError
 
     async def whole() -> None:
         async with looking(manners) as podium:
-            row = await found(podium, execution)
+            try:
+                row = await found(podium, execution)
+            except ExecutionNotFoundError:
+                with suppress(ScheduleNotFoundError):
+                    await explain_schedule(manners, podium, execution)
+                    return
+                raise
             headline, explanations = await podium.explain(row.id)
             if task is not None and row.sequence:
                 explanations = [e for e in explanations if e.task == task or e.task.startswith(f"{task}[")]

@@ -133,24 +133,25 @@ def list_schedules(manners: Manners) -> int:
 
 
 def show(manners: Manners, name: Name) -> int:
-    """Show a schedule: what it starts, its next times, and what became of the last ones."""
+    """Show a schedule: what it starts, why it fires next when it does, and what became of the last times."""
     from podium.cli.printing import print_json
     from podium.cli.sessions import finish, scheduling
 
-    async def work() -> tuple[Schedule, dict[str, str], str]:
+    async def work() -> tuple[Schedule, dict[str, str], list[str]]:
         async with scheduling(manners) as podium:
             one = await podium.schedules.get(name)
             begun = [record.execution for record in one.records if record.execution]
             statuses = {execution: await podium.schedules.status_of(one, execution) for execution in begun}
-            return one, statuses, await podium.who_runs()
+            return one, statuses, await _reasons(manners, podium, name)
 
-    one, statuses, owner = finish(work())
+    one, statuses, because = finish(work())
     last = one.records[-1] if one.records else None
     if manners.json:
         records = [_record_document(record, statuses) for record in one.records]
-        print_json({**_document(one, _last_word(last, statuses)), "upcoming": _upcoming(one), "firings": records})
+        document = {**_document(one, _last_word(last, statuses)), "because": because, "upcoming": _upcoming(one)}
+        print_json({**document, "firings": records})
     else:
-        _print_schedule(one, statuses, owner)
+        _print_schedule(one, statuses, because)
     return 0
 
 
@@ -411,7 +412,28 @@ def _narrow(titles: tuple[str, ...], rows: list[tuple[str, ...]], columns: tuple
     rows[:] = [tuple(cut(cell, widths[at]) if at in columns else cell for at, cell in enumerate(row)) for row in rows]
 
 
-def _print_schedule(one: Schedule, statuses: dict[str, str], owner: str) -> None:
+async def _reasons(manners: Manners, podium: Podium, name: str) -> list[str]:
+    from podium.cli.times import iso
+
+    owned = bool(await podium.who_runs())
+    return await podium.schedules.explain(name, owned, (lambda at: str(iso(at))) if manners.json else _local)
+
+
+async def explain_schedule(manners: Manners, podium: Podium, name: str) -> None:
+    """Say why a schedule fires next when it does, or doesn't. Raises ScheduleNotFoundError."""
+    from podium.cli.printing import print_json, say, wrapped
+
+    one = await podium.schedules.get(name)
+    because = await _reasons(manners, podium, name)
+    if manners.json:
+        print_json({"schedule": name, "state": _state(one), "because": because})
+        return
+    say(wrapped(f"schedule {name}: {because[0]}"))
+    for reason in because[1:]:
+        say(wrapped(f"  {reason}", indent="      "))
+
+
+def _print_schedule(one: Schedule, statuses: dict[str, str], because: list[str]) -> None:
     from podium.cli.printing import say, wrapped
     from podium.cli.tables import table
     from podium.workflow.schedules.spec import in_words
@@ -424,13 +446,8 @@ def _print_schedule(one: Schedule, statuses: dict[str, str], owner: str) -> None
     if spec.jitter_seconds:
         say(f"spread over {format_duration(spec.jitter_seconds)}")
     say(f"fired {one.fired:,} times, {one.skipped:,} left out, {one.missed:,} too late")
-    following = _next_us(one)
-    if following is not None:
-        say(wrapped(f"next at {_local(following)}{'' if owner else '; no orchestrator runs, `podium up` starts one'}"))
-    if one.buffered is not None:
-        say(f"one firing waits until {'it is resumed' if one.paused else 'the execution before it has ended'}")
-    if one.backfills:
-        say("times that have passed are being made up for")
+    for reason in because:
+        say(wrapped(reason, indent="  "))
     rows = [(_local(each.time_us), each.execution, _last_word(each, statuses)) for each in reversed(one.records)]
     if rows:
         say(table(("TIME", "EXECUTION", "WHAT BECAME OF IT"), rows))
