@@ -251,8 +251,10 @@ def _check_not_stuck(play: Play) -> None:
     state = play.state
     if state.final or state.status is ExecutionStatus.PAUSED:
         return
-    waits = state.live > 0 or state.counts[TaskStatus.READY] > 0 or state.next_timer_us() is not None or state.waiting
-    assert waits, f"stuck in {state.status}: {[(t.path, str(t.status)) for t in state.tasks.values() if not t.final]}"
+    waits = state.live > 0 or state.counts[TaskStatus.READY] > 0 or state.next_timer_us() is not None
+    assert waits or state.waiting or state.children, (
+        f"stuck in {state.status}: {[(t.path, str(t.status)) for t in state.tasks.values() if not t.final]}"
+    )
     retrying = [t for t in state.tasks.values() if t.status is TaskStatus.RETRYING]
     if retrying and state.status in DECIDING:
         held = {t[2] for t in state._timers if t[1] == "retry" and state.timer_holds(t)}

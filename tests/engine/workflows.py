@@ -199,6 +199,9 @@ def draw_input(draw: st.DataObject, play: Play) -> inp.Input:
         return _steering(draw, play)
     if kind >= 17:
         return draw.draw(st.sampled_from(_COMMANDS))
+    if play.state.children and kind == 11:
+        execution, (path, _) = draw.draw(st.sampled_from(sorted(play.state.children.items())))
+        return what_comes(path, "execution", execution, draw.draw(st.booleans()))
     if play.state.waiting and kind == 12:
         return _from_outside(draw, play)
     if kind >= 15:
@@ -308,10 +311,8 @@ def _strange(draw: st.DataObject, play: Play) -> inp.Input:
 
 def _end_a_wait(play: Play) -> None:
     """Let what the first waiting task waits for come."""
-    for path in play.state.children:  # an end waits for them, whatever else there is
-        wait = play.state.tasks[path].wait
-        assert wait is not None
-        play.give(what_comes(path, wait.awaits, wait.name, True))
+    for execution, (path, _) in play.state.children.items():  # an end waits for them, whatever else there is
+        play.give(what_comes(path, "execution", execution, True))
         return
     ((awaits, name), paths) = next(iter(play.state.waiting.items()))
     if awaits == "time":
@@ -337,7 +338,7 @@ def wind_down(play: Play, most: int = 3_000) -> None:
             unreadable = play.state.tasks[parked[0]].number == 0  # it would only ask again
             tired = len(play.rows) % 5 == 0
             play.give(inp.Resolve(parked[0], FAIL if unreadable or tired else RETRY))
-        elif play.state.waiting:
+        elif play.state.waiting or play.state.children:
             _end_a_wait(play)
         else:
             due = play.state.next_timer_us()

@@ -9,6 +9,7 @@ import msgspec
 
 from podium.engine import children
 from podium.engine import inputs as inp
+from podium.engine.explain import headline
 from podium.engine.loading import Loader
 from podium.engine.values import NULL
 from podium.fleet import messages as msg
@@ -126,4 +127,22 @@ async def test_a_child_that_is_late_is_told_to_end_and_another_one_begins():
     assert await engine.finished(late) is ExecutionStatus.CANCELLED
     await engine.command(state.tasks["sub"].child, inp.Signal("go", NULL))
     assert await engine.finished(execution) is ExecutionStatus.COMPLETED
+    await sound(store)
+
+
+@virtual
+async def test_a_parent_is_final_once_the_child_of_a_task_that_was_skipped_is():
+    kid = Workflow(name="kid", tasks=(A,))
+    engine, hand, store = await start()
+    execution = await engine.submit(Workflow(name="p", tasks=(Task(id="sub", workflow=kid),)))
+    given = await hand.assigned()
+    await engine.command(execution, inp.Skip("sub"))
+    state = await engine.state_of(execution)
+    assert (state.status, state.unfinished) == (ExecutionStatus.RUNNING, 0)
+    assert "1 child workflow" in headline(state, 0)
+    hand.fail(given.attempt, "Cancelled")
+    assert await engine.finished(given.execution) is ExecutionStatus.CANCELLED
+    assert await engine.finished(execution) is ExecutionStatus.COMPLETED
+    rows = store._data.executions
+    assert rows[given.execution].updated_us <= rows[execution].updated_us
     await sound(store)

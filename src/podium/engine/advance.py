@@ -41,7 +41,7 @@ def _look_at_the_whole(state: State, now_us: int) -> list[ev.Event]:
     if state.unfinished == 0 and state.status is not ExecutionStatus.PAUSED:
         if state.live:
             return []  # an attempt of a task that has ended; its slot is still held
-        if state.next_run is None:
+        if state.next_run is None and not state.children:  # those of tasks that have ended were told to end, too
             return [continuing.what_follows(state, now_us) or ev.ExecutionCompleted(state.partial)]
     if state.status is ExecutionStatus.PAUSING and state.live == 0:
         return [ev.ExecutionPaused()]

@@ -29,7 +29,6 @@ from podium.workflow.model import ExecutionStatus, ParentClose, Workflow
 
 MAX_DEPTH: Final = 16  # executions, each the child of the one before
 MAX_TEXT: Final = 4_000  # characters of a child's error
-LATE: Final = "late"  # how a child has ended for its task that is told to end since its time is over
 _SEED_BITS: Final = 53
 
 
@@ -132,13 +131,34 @@ def _seconds_left(state: State, workflow: Workflow, now_us: int) -> float | None
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
+def waits_for(state: State, task: TaskState, execution: str) -> bool:
+    """Whether a task waits for the end of this child."""
+    return task.child == execution and task.wait is not None and not state.final
+
+
+def ended_later(state: State, given: inp.Ended) -> list[ev.Event]:
+    """Return what the end of a child means for whose task nobody waits any more: perhaps the execution's end did."""
+    left = state.children.get(given.execution)
+    if left is None:
+        return [ev.InputIgnored("the task doesn't wait for that child any more", given.task)]
+    return [ev.ChildEnded(*left, given.execution, given.status)]
+
+
+def left_alone(state: State) -> list[ev.Event]:
+    """Return that no child is waited for any more by an execution that is cancelled by force."""
+    events: list[ev.Event] = []
+    for execution, (path, number) in sorted(state.children.items(), key=lambda one: one[1]):
+        events.append(ev.ChildEnded(path, number, execution, ev.LEFT))
+        if waits_for(state, state.tasks[path], execution):
+            events.append(ev.TaskCancelled(path))
+    return events
+
+
 def ended(state: State, task: TaskState, given: inp.Ended) -> list[ev.Event]:
-    """Return that a child has ended, and with which result if it has one; none if nobody waits for it.
+    """Return that the child that a task waits for has ended, and with which result if it has one.
 
     What its failure means for the task is decided by the caller, as with any attempt: `error_of` says what it was.
     """
-    if task.child != given.execution or task.wait is None or state.final:
-        return []
     if given.status == ExecutionStatus.COMPLETED:
         completed = ev.TaskCompleted(task.path, 0, given.value or NULL)
         return [ev.ChildEnded(task.path, task.number, given.execution, given.status), completed]
@@ -173,16 +193,22 @@ def closed_by(state: State, event: ev.Event) -> list[TaskState]:
     return [t for t in tasks if t.child and t.compiled.spec.parent_close is not ParentClose.ABANDON]
 
 
-def closing_of(state: State, task: TaskState, force: bool) -> tuple[str, inp.Cancel]:
+def closing_of(state: State, task: TaskState, number: int, force: bool) -> tuple[str, inp.Cancel]:
     """Return the input that ends a task's child, with its id."""
     force = force or task.compiled.spec.parent_close is ParentClose.TERMINATE
     reason = f"its parent {state.id} is {state.status}" if state.status not in DECIDING else f"{task.path} is over"
-    return f"close:{state.id}:{task.path}:{task.number}{':force' * force}", inp.Cancel(reason, force)
+    return f"close:{state.id}:{task.path}:{number}{':force' * force}", inp.Cancel(reason, force)
 
 
 def awaits_child(task: TaskState) -> bool:
-    """Whether an execution that ends has to wait for this task's child."""
-    return bool(task.child) and task.compiled.spec.parent_close is not ParentClose.ABANDON
+    """Whether a task waits for a child, and an execution that ends has to wait for that, too."""
+    return bool(task.child) and task.wait is not None and task.compiled.spec.parent_close is not ParentClose.ABANDON
+
+
+def closing(state: State) -> list[tuple[str, str, int]]:
+    """Return the children that only the execution's end waits for, each with its task and which one it is."""
+    left = ((execution, *whose) for execution, whose in state.children.items())
+    return sorted(one for one in left if not waits_for(state, state.tasks[one[1]], one[0]))
 
 
 def value_blobs(state: State, event: ev.ChildStarted) -> list[tuple[str, bytes]]:

@@ -91,7 +91,7 @@ def _cancel(state: State, given: inp.Cancel, now_us: int) -> list[ev.Event]:
         events += _end_all_attempts(
             state, ErrorInfo("Cancelled", given.reason or "cancelled by force", retryable=False)
         )
-        events += [ev.TaskCancelled(path) for path in sorted(state.children)]
+        events += children.left_alone(state)
     return events
 
 
@@ -113,9 +113,9 @@ def _ended(state: State, given: inp.Ended, now_us: int) -> list[ev.Event]:
     task = state.tasks.get(given.task)
     if task is None or task.compiled.child is None:
         return outside.ended(state, given)
+    if not children.waits_for(state, task, given.execution):
+        return children.ended_later(state, given)
     events = children.ended(state, task, given)
-    if not events:
-        return [ev.InputIgnored("the task doesn't wait for that child any more", given.task)]
     if len(events) == 1:
         events.append(_what_next(state, task, task.number, children.error_of(given), "error", now_us))
     return events
@@ -342,7 +342,7 @@ def _child_is_late(state: State, task: TaskState, now_us: int) -> list[ev.Event]
     """Return what it means that a child hasn't ended within its task's timeout: the same as for any attempt."""
     text = f"the end of its child {task.child} didn't come within its timeout of {task.compiled.spec.timeout or 0:g} s"
     error = ErrorInfo("TimeoutError", text)
-    ended = ev.ChildEnded(task.path, task.number, task.child, children.LATE, error)
+    ended = ev.ChildEnded(task.path, task.number, task.child, ev.LATE, error)
     return [ended, _what_next(state, task, task.number, error, "timeout", now_us)]
 
 

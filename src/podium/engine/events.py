@@ -196,8 +196,12 @@ class ChildStarted(Struct, frozen=True, omit_defaults=True, tag_field="event", t
     timeout_seconds: float | None = None
 
 
+LATE = "late"  # how a child has ended for its task that is told to end since its time is over
+LEFT = "left"  # how one has ended for its parent that is cancelled by force, and waits for nobody
+
+
 class ChildEnded(Struct, frozen=True, omit_defaults=True, tag_field="event", tag="child_ended"):
-    """The task's child has ended so."""
+    """The task's child has ended so; if the task doesn't wait for it any more, only the execution's end did."""
 
     task: str
     number: int

@@ -393,15 +393,20 @@ def _child_started(state: State, event: ev.ChildStarted, now_us: int) -> None:
     task.number = event.number
     task.child = event.execution
     if task.compiled.spec.parent_close is not ParentClose.ABANDON:
-        state.children[task.path] = None
+        state.children[event.execution] = (task.path, event.number)
 
 
 def _child_ended(state: State, event: ev.ChildEnded, now_us: int) -> None:
     task = state.tasks[event.task]
+    if event.status != ev.LATE:
+        state.children.pop(event.execution, None)
+    if task.child != event.execution:
+        return
     task.child = ""
-    state.children.pop(task.path, None)
+    if task.wait is None:
+        return
     state.wait_for(task, None)
-    if event.status != ExecutionStatus.COMPLETED:
+    if event.status not in (ExecutionStatus.COMPLETED, ev.LEFT):
         task.failures += 1
         task.error = event.error
 
@@ -535,7 +540,6 @@ def _end(state: State, task: TaskState, status: TaskStatus, now_us: int) -> None
         state.wait_for(task, None)
     if task.compiled.spec.signal in state.signals:
         _forget_signals(state, task.compiled.spec.signal)
-    state.children.pop(task.path, None)
     task.finished_us = now_us
     parent = task.parent
     if parent is None:

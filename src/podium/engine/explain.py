@@ -60,6 +60,10 @@ def headline(state: State, now_us: int, owned: bool = True) -> str:
         case ExecutionStatus.RUNNING if asked := asking(state):
             more = f" and {len(asked) - _SHOWN} more" if len(asked) > _SHOWN else ""
             text += f"; a person is asked what becomes of {', '.join(asked[:_SHOWN])}{more}"
+        case ExecutionStatus.RUNNING if state.children and not (state.unfinished or state.live):
+            count = len(state.children)
+            text += f"; {count} child workflow{'s' * (count > 1)} of its tasks, told to end with them,"
+            text += f" ha{'ve' if count > 1 else 's'} to settle first"
         case ExecutionStatus.PAUSED:
             text += f"; paused{_reason(state)}: `podium resume {state.id}` lets it go on"
         case ExecutionStatus.PAUSING:

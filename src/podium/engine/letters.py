@@ -82,11 +82,13 @@ def _to_children(state: State, given: inp.Input, event: ev.Event) -> list[Letter
     if isinstance(event, ev.ChildEnded):
         task = state.tasks[event.task]
         abandoned = task.compiled.spec.parent_close is ParentClose.ABANDON
-        if event.status != children.LATE or abandoned:
+        if event.status not in (ev.LATE, ev.LEFT) or abandoned:
             return []
-        return [Letter(event.execution, *children.closing_of(state, task, force=False))]
+        closing = children.closing_of(state, task, event.number, force=event.status == ev.LEFT)
+        return [Letter(event.execution, *closing)]
     force = isinstance(given, inp.Cancel) and given.force
-    return [Letter(task.child, *children.closing_of(state, task, force)) for task in children.closed_by(state, event)]
+    closed = children.closed_by(state, event)
+    return [Letter(task.child, *children.closing_of(state, task, task.number, force)) for task in closed]
 
 
 def no_child(given: inp.Start, execution: str, why: str) -> Letter | None:

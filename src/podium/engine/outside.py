@@ -272,7 +272,7 @@ def why_it_waits(state: State, task: TaskState, now_us: int) -> str:
     if wait is None:
         return ""
     text = f"waiting for {waited_for(wait)}, since {in_words(task.ready_us)}"
-    if task.path in state.children and state.status not in DECIDING:
+    if task.child in state.children and state.status not in DECIDING:
         return f"{text}; the execution is {state.status}, and its child was told to end"
     if state.status not in DECIDING:
         return f"{text}; the execution is {state.status}, it waits in vain"

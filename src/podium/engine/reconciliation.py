@@ -162,6 +162,8 @@ def contradictions(state: State) -> list[str]:
     if state.final:
         if live:
             found.append(f"{state.status} with {live} live attempts")
+        if state.children:
+            found.append(f"{state.status}, and {', '.join(sorted(state.children))} should have ended before")
         return found
     timers = {(kind, path) for due, kind, path, number in state._timers if state.timer_holds((due, kind, path, number))}
     for task in tasks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
-from podium.engine.children import awaits_child
+from podium.engine.children import awaits_child, closing
 from podium.engine.definition import Definition
 from podium.engine.events import GraphGrown, RunCompleted, StatusPublished, TaskWaiting
 from podium.engine.grown import regrown
@@ -83,6 +83,7 @@ class _State(Struct, array_like=True, omit_defaults=False):
     run_started_us: int = 0
     attempts_before: int = 0
     next_run: tuple[int, _Value, int] | None = None  # the run that has ended, the next one's input and begin
+    closing: list[tuple[str, str, int]] = []  # children that only its end waits for: execution, task, which one
 
 
 _decoder = msgspec.msgpack.Decoder(_State)
@@ -107,6 +108,7 @@ def encode_state(state: State) -> bytes:
             state.run_started_us,
             state.attempts_before,
             _pack_next(state.next_run),
+            closing(state),
         )
     )  # fmt: skip
 
@@ -132,8 +134,8 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
         task = _unpack_task(state, packed)
         state.add_task(task)
         state.wait_for(task, packed.wait)
-        if task.wait is not None and awaits_child(task):
-            state.children[task.path] = None
+        if awaits_child(task):
+            state.children[task.child] = (task.path, task.number)
     for name, at, value in kept.signals:
         state.signals.setdefault(name, {})[at] = _unpack(value) or NULL
     if kept.published is not None:
@@ -143,6 +145,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
         run, value, begins_us = kept.next_run
         state.next_run = RunCompleted(run, _unpack(value) or NULL, begins_us)
     state.awaiters = {(execution, task): asked for execution, task, asked in kept.awaiters}
+    state.children.update((execution, (path, number)) for execution, path, number in kept.closing)
     return state
 
 

@@ -137,7 +137,7 @@ class State:
         self.published: StatusPublished | None = None  # what it shows as its status
         self.awaiters: dict[tuple[str, str], int] = {}  # executions and tasks of theirs that wait for our end
         self.origin: Parent | None = None  # whose child it is
-        self.children: dict[str, None] = {}  # tasks whose children must end before it can
+        self.children: dict[str, tuple[str, int]] = {}  # executions that must end before it can: whose, and which one
 
     @property
     def final(self) -> bool:

@@ -34,7 +34,7 @@ from podium.ids import shard_of
 from podium.scheduling.placement import Placement
 from podium.store.protocol import ExecutionRow, LogRow, Store
 from podium.testing.ledger import Effect, Told
-from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, TaskStatus
+from podium.workflow.model import FINAL_EXECUTION, ExecutionStatus, ParentClose, TaskStatus
 
 _PAGE = 1_000
 Expected = Callable[[str, State], bytes | None]  # the JSON that a task's result must be; None: anything
@@ -125,6 +125,7 @@ class Examination:
         seen: set[str] = set()
         ends: Counter[tuple[str, int]] = Counter()
         results: Counter[str] = Counter()
+        unended: set[str] = set()
         sequence = 0
         for entry in await self._history(row.id):
             if entry.sequence != sequence + 1:
@@ -140,6 +141,7 @@ class Examination:
             self._look_at_runs(state, events)
             fold(state, [(entry.now_us, events)])
             await self._look_at_events(state, events, ends, results)
+            self._look_at_children(state, events, unended)
         self._count(row.id, ends, results)
         await self._look_at_state(row, state)
 
@@ -199,6 +201,20 @@ class Examination:
                     ends[task, number] += 1
                 case ev.AttemptGranted():
                     self.attempts += 1
+                case _:
+                    pass
+
+    def _look_at_children(self, state: State, events: list[ev.Event], unended: set[str]) -> None:
+        """Who ends has been told of the ends of all children, but for those that it has left behind."""
+        for event in events:
+            match event:
+                case ev.ChildStarted(task, execution=execution):
+                    if state.definition.tasks[task.partition("[")[0]].spec.parent_close is not ParentClose.ABANDON:
+                        unended.add(execution)
+                case ev.ChildEnded(execution=execution, status=status) if status != ev.LATE:
+                    unended.discard(execution)
+                case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled() if unended:
+                    self._say("I3", f"{state.id} has ended before its children {', '.join(sorted(unended))}")
                 case _:
                     pass
 
