@@ -93,6 +93,36 @@ def test_a_signal_is_kept_for_another_task_that_waits_for_one_of_its_name():
     check_history(play)
 
 
+def test_what_is_kept_for_a_task_to_come_is_not_taken_by_one_that_has_had_its_signal_and_runs_again():
+    play = play_of(
+        listener("first"), agent("slow"), listener("second", "slow"), agent("bad"), agent("behind", "first", "bad")
+    )
+    signal(play, value=1)
+    assert signal(play, value=2) == [ev.SignalReceived("go", json_value(2), kept=True)]
+    play.grant("slow")
+    play.grant("bad")
+    play.fail("bad")
+    play.fail("slow")
+    assert play.status == "failed"
+    play.give(inp.Retry("first"))
+    assert play.status_of("first") == "waiting"
+    play.run("slow")
+    assert play.state.tasks["second"].result == json_value(2)
+    assert signal(play, value=3)[1] == ev.TaskCompleted("first", 0, json_value(3))
+    check_history(play)
+
+
+def test_a_task_that_never_had_its_signal_takes_what_is_kept_when_it_runs_again():
+    play = play_of(agent("slow"), listener("second", "slow"))
+    signal(play, value=2)
+    play.grant("slow")
+    play.fail("slow")
+    play.give(inp.Retry("slow"))
+    play.run("slow")
+    assert play.state.tasks["second"].result == json_value(2)
+    check_history(play)
+
+
 # --- what it costs -----------------------------------------------------------------------------------------------
 
 

@@ -192,6 +192,8 @@ def opens_again(state: State, task: TaskState) -> bool:
 
 def _begin_anew(state: State, task: TaskState) -> None:
     """Forget all that came of a task but which attempts it had; its effects have other idempotency keys from now on."""
+    if task.compiled.spec.signal and (task.status is TaskStatus.COMPLETED or (task.fan and task.fan.completed)):
+        task.heard = state.sequence + 1
     if task.status is not TaskStatus.PENDING:
         state.move_task(task, TaskStatus.PENDING)
     state.drop_instances(task)

@@ -48,8 +48,11 @@ def begin(state: State, task: TaskState, now_us: int, taken: Taken) -> list[ev.E
     if waiting.awaits == "signal":
         kept = state.signals.get(waiting.name, {})
         accepts = _accepting(state, task) if kept else None
+        heard = task.heard if task.parent is None else task.parent.heard
         for sequence, value in kept.items():
-            if accepts is not None and (waiting.name, sequence) not in taken and accepts(value):
+            if sequence <= heard or (waiting.name, sequence) in taken:
+                continue
+            if accepts is not None and accepts(value):
                 taken.add((waiting.name, sequence))
                 took = ev.SignalTaken(task.path, waiting.name, sequence)
                 return [waiting, took, ev.TaskCompleted(task.path, 0, value)]

@@ -45,6 +45,7 @@ class _Task(Struct, array_like=True, omit_defaults=False):
     saved: tuple[int, int] = (0, 0)
     wait: TaskWaiting | None = None
     child: str = ""
+    heard: int = 0
 
 
 class _State(Struct, array_like=True, omit_defaults=False):
@@ -179,7 +180,7 @@ def _pack_task(task: TaskState) -> _Task:
         task.substitute, task.agent,
         (task.ready_us, task.started_us, task.finished_us, task.deadline_us, task.due_us),
         task.parent.path if task.parent else "", -1 if task.index is None else task.index, task.saved,
-        task.wait, task.child,
+        task.wait, task.child, task.heard,
     )  # fmt: skip
 
 
@@ -189,7 +190,7 @@ def _unpack_task(state: State, packed: _Task) -> TaskState:
     task = TaskState(packed.path, compiled, None if parent is None else packed.index, parent)
     for name in (
         "status", "unmet", "number", "generation", "failures", "crashes", "interruptions", "error", "reason",
-        "substitute", "agent", "child",
+        "substitute", "agent", "child", "heard",
     ):  # fmt: skip
         setattr(task, name, getattr(packed, name))
     task.live = {

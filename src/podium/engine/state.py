@@ -55,9 +55,8 @@ class TaskState:
 
     __slots__ = (
         "agent", "checkpoint", "child", "compiled", "crashes", "deadline_us", "due_us", "error", "failures", "fan",
-        "finished_us",
-        "generation", "index", "interruptions", "live", "number", "parent", "path", "ready_us", "reason", "result",
-        "saved", "started_us", "status", "substitute", "unmet", "wait",
+        "finished_us", "generation", "heard", "index", "interruptions", "live", "number", "parent", "path", "ready_us",
+        "reason", "result", "saved", "started_us", "status", "substitute", "unmet", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +81,7 @@ class TaskState:
         self.substitute: str | None = None  # the fallback that runs in its place
         self.wait: TaskWaiting | None = None  # what it waits for outside
         self.child = ""  # the execution that it is, until that has ended
+        self.heard = 0  # it had its signal in a former generation: those up to this sequence are others'
         self.agent = ""  # of the newest attempt
         self.ready_us = self.started_us = self.finished_us = self.deadline_us = self.due_us = 0
 
