@@ -352,7 +352,10 @@ class Limits:
             return f"{rate}; what began before this process is being looked up"
         if not at_us:
             return f"{rate}; {len(gate.held)} that were granted aren't recorded yet"
-        return f"{rate}, next in {max(at_us - max(now_us, self._now_us), 0) / 1e6:.1f} s"
+        next_in = f"{rate}, next in {max(at_us - max(now_us, self._now_us), 0) / 1e6:.1f} s"
+        if self._assumed_until_us(bound) > max(now_us, self._now_us):
+            return f"{next_in}: what began before this process took over isn't known, and counts as all of it"
+        return next_in
 
 
 def _name_of(bound: Bound) -> Name:
