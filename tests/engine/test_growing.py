@@ -18,6 +18,7 @@ from podium.engine.grown import GrownDefinition, regrown
 from podium.engine.inputs import Growth
 from podium.engine.snapshot import decode_state, encode_state
 from podium.engine.values import NULL
+from podium.workflow.expressions import compiler, templates
 from podium.workflow.model import (
     AgentGroup,
     Compensation,
@@ -341,6 +342,14 @@ def test_limits_are_kept(monkeypatch, name, most, expected):
     monkeypatch.setattr(growing, name, most)
     value = expansion(part("a", "plan"), part("b", "plan"))
     assert expected in refusal_of(planned(), value)
+
+
+def test_more_texts_than_stay_compiled_are_refused():
+    texts = ["${input.x}"] * growing.MAX_TEXTS
+    refused = refusal_of(planned(), expansion(part("a", when="1 > 0", input={"x": texts})))
+    assert refused == "there would be 10,001 texts with ${…} added by one result; at most 10,000 are allowed"
+    for compile_one in (compiler.compile_expression, templates._compile_text):
+        assert (compile_one.cache_info().maxsize or 0) > growing.MAX_TEXTS
 
 
 def test_an_expansion_without_end_is_refused():

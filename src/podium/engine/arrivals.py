@@ -41,6 +41,7 @@ class Arrival:
         "agent",
         "attempt",
         "blobs",
+        "compiled",
         "definition",
         "execution",
         "given",
@@ -72,6 +73,7 @@ class Arrival:
         self.agent = agent  # who wants a confirmation, and of which attempt
         self.attempt = attempt
         self.definition: Definition | None = None  # of a start, once it is at hand
+        self.compiled = False  # of a result that adds much: whether its texts are
 
     @property
     def key(self) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from podium.engine.forwarding import Forwarding
 from podium.engine.intake import Intake
 from podium.engine.letters import letters_of
 from podium.engine.loading import Loader
+from podium.engine.readying import Readying
 from podium.engine.residency import Residency
 from podium.engine.scope import blobs_read
 from podium.engine.shards import OwnedShards
@@ -42,6 +43,7 @@ class Deciding:
         staffing: Staffing,
         exports: Exports,
         loader: Loader,
+        readying: Readying,
         declining: Declining,
         forwarding: Forwarding,
         *,
@@ -57,6 +59,7 @@ class Deciding:
         self._staffing = staffing
         self._exports = exports
         self._loader = loader
+        self._readying = readying
         self._declining = declining
         self._forwarding = forwarding
         self._shared = shared
@@ -74,7 +77,7 @@ class Deciding:
         while intake.queue and batches.room(most) > 0:
             arrival = intake.take()
             state = self._state_for(arrival)
-            if state is not None and not self._loader.fetches_for(arrival, state):
+            if state is not None and not self._readying.holds_back(arrival, state):
                 self.decide(arrival, state, now_us)
 
     def decide(self, arrival: Arrival, state: State, now_us: int) -> None:

@@ -25,10 +25,14 @@ from podium.workflow.problems import Problem, Problems, did_you_mean, quoted
 from podium.workflow.validation import MAX_EDGES, MAX_TASKS, rule_problems
 
 MAX_ADDED: Final = 1_000  # tasks of one result; more of the same is a fan-out
+MAX_TEXTS: Final = 10_000  # of one result: conditions, and texts with `${…}` in them; so many stay compiled at once
 MAX_DEPTH: Final = 1_000  # tasks that were added by tasks that were added …
+MUCH: Final = 200  # texts to compile: some 20 ms
 _SHOWN: Final = 10  # problems
 
 Edges = dict[str, tuple[str, ...]]
+Reads = list[list[Reference]]
+"""What each of the added tasks reads."""
 
 
 class GrowthRefused(Exception):
@@ -45,16 +49,55 @@ def growth_of(state: State, task: TaskState, number: int, growth: Growth) -> lis
     if growth.unreadable:
         raise GrowthRefused(growth.unreadable)
     definition = state.definition
-    tasks, edges = _with_own_names(definition, task, growth)
+    if len(growth.tasks) <= MAX_ADDED:  # else that is what is said of it
+        _check_limit("texts with ${…} added by one result", _texts_in(growth), MAX_TEXTS)
+    tasks, edges = _with_own_names(task, growth)
     tasks, edges = _merged(definition, tasks, edges)
     tasks = tuple(_with_agent(definition, each) for each in tasks)
     _check_limits(definition, task, tasks, edges)
     tasks = _new_ones(definition, task, tasks)
-    _check_names(definition, tasks, edges)
+    reads = [_references(each) for each in tasks]
+    _check_names(definition, tasks, edges, reads)
     for name in edges:
         _check_waits_still(state, name)
-    _check_rules(definition, tasks, edges)
+    _check_rules(definition, tasks, edges, reads)
     return [GraphGrown(task.path, number, tasks, edges)] if tasks or edges else []
+
+
+def may_grow(state: State, given: Succeeded) -> bool:
+    """Whether a result that adds something counts, and is one of a task that may: else it costs nothing to say so."""
+    task = state.tasks.get(given.task)
+    return task is not None and not task.final and given.number in (task.live or ()) and task.compiled.spec.grows
+
+
+def has_much_to_compile(growth: Growth) -> bool:
+    """Whether deciding about a growth would take long for its texts alone; for what is too large it doesn't."""
+    return len(growth.tasks) <= MAX_ADDED and MUCH < _texts_in(growth) <= MAX_TEXTS
+
+
+def _texts_in(growth: Growth) -> int:
+    """Return how many texts of a growth must be compiled: conditions, and texts with `${…}` in them."""
+    count = 0
+    for task in growth.tasks:
+        count += sum(text is not None for text in (task.when, task.accept, task.for_each))
+        todo: list[Any] = [task.payload]
+        while todo:
+            part = todo.pop()
+            if isinstance(part, str):
+                count += "${" in part
+            elif isinstance(part, (dict, list)):
+                todo += part.values() if isinstance(part, dict) else part
+    return count
+
+
+def compile_texts(task: TaskState, growth: Growth) -> None:
+    """Compile what a task's result adds, so that deciding about it finds it compiled. Threads may do it."""
+    try:
+        tasks, _ = _with_own_names(task, growth)
+    except GrowthRefused:
+        return
+    for each in tasks:
+        _references(each)
 
 
 def texts_wanted(state: State, given: Succeeded) -> list[str]:
@@ -62,10 +105,8 @@ def texts_wanted(state: State, given: Succeeded) -> list[str]:
 
     What can't grow the graph anyhow is refused, or too late, without having been read.
     """
-    growth, task = given.growth, state.tasks.get(given.task)
-    if growth is None or task is None or task.final or given.number not in (task.live or ()):
-        return []
-    if not task.compiled.spec.grows:
+    growth = given.growth
+    if growth is None or not may_grow(state, given):
         return []
     names: dict[str, None] = {}
     for added in growth.tasks:
@@ -86,7 +127,7 @@ def texts_wanted(state: State, given: Succeeded) -> list[str]:
 # --- what names mean -------------------------------------------------------------------------------------------------
 
 
-def _with_own_names(definition: Definition, task: TaskState, growth: Growth) -> tuple[tuple[Task, ...], Edges]:
+def _with_own_names(task: TaskState, growth: Growth) -> tuple[tuple[Task, ...], Edges]:
     """Give what an instance adds names of its own: `plan[3]` calls its `draft` `plan.3.draft`."""
     if task.parent is None:
         return growth.tasks, growth.dependencies
@@ -194,8 +235,12 @@ def _check_limits(definition: Definition, task: TaskState, tasks: tuple[Task, ..
         ("dependencies in the execution", before + more, MAX_EDGES),
         ("growths, each by a task of the one before", depths.get(task.compiled.id, 0) + 1, MAX_DEPTH),
     ):
-        if count > most:
-            raise GrowthRefused(f"there would be {count:,} {what}; at most {most:,} are allowed")
+        _check_limit(what, count, most)
+
+
+def _check_limit(what: str, count: int, most: int) -> None:
+    if count > most:
+        raise GrowthRefused(f"there would be {count:,} {what}; at most {most:,} are allowed")
 
 
 def _new_ones(definition: Definition, task: TaskState, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
@@ -211,7 +256,7 @@ def _new_ones(definition: Definition, task: TaskState, tasks: tuple[Task, ...]) 
     return tuple(new)
 
 
-def _check_names(definition: Definition, tasks: tuple[Task, ...], edges: Edges) -> None:
+def _check_names(definition: Definition, tasks: tuple[Task, ...], edges: Edges, reads: Reads) -> None:
     """Hold names of tasks against all that there are; the rules below see only a part of the graph."""
     added = {task.id: task for task in tasks}
     known = definition.tasks
@@ -221,7 +266,7 @@ def _check_names(definition: Definition, tasks: tuple[Task, ...], edges: Edges) 
             hint = did_you_mean(name, [*added, *known])
             raise GrowthRefused(f"{sentence}, which is no task{f'; {hint}' if hint else ''}")
 
-    for task in tasks:
+    for task, references in zip(tasks, reads, strict=True):
         what = f"task {quoted(task.id)}"
         if task.cache is not None or task.compensation is not None:
             raise GrowthRefused(
@@ -231,7 +276,7 @@ def _check_names(definition: Definition, tasks: tuple[Task, ...], edges: Edges) 
             check(name, f"{what} depends on {quoted(name)}")
             if name in known and known[name].undoes:
                 raise GrowthRefused(f"{what} depends on {quoted(name)}, which only compensates {known[name].undoes}")
-        for reference in _references(task):
+        for reference in references:
             if reference.root == "secret":
                 hint = "a role's env may have it"
                 raise GrowthRefused(f"{what} asks for {reference}, which only the file's tasks may; {hint}")
@@ -254,11 +299,11 @@ def _check_waits_still(state: State, name: str) -> None:
         raise GrowthRefused(f"task {quoted(name)} is {task.status} already; nothing can be put before it any more")
 
 
-def _check_rules(definition: Definition, tasks: tuple[Task, ...], edges: Edges) -> None:
+def _check_rules(definition: Definition, tasks: tuple[Task, ...], edges: Edges, reads: Reads) -> None:
     """Hold what is added against the rules of any workflow, together with the part of the graph that it touches."""
     if not tasks and not edges:
         return
-    before = _before(definition, tasks, edges)
+    before = _before(definition, tasks, edges, reads)
     part = Workflow(
         name="grown",
         agents=definition.workflow.agents,
@@ -272,15 +317,15 @@ def _check_rules(definition: Definition, tasks: tuple[Task, ...], edges: Edges) 
         raise GrowthRefused(_in_words(problems.listed()))
 
 
-def _before(definition: Definition, tasks: tuple[Task, ...], edges: Edges) -> dict[str, None]:
+def _before(definition: Definition, tasks: tuple[Task, ...], edges: Edges, reads: Reads) -> dict[str, None]:
     """Return the tasks there are already that what is added may contradict, in no order that matters."""
     direct = [name for task in tasks for name in task.dependencies if name in definition.tasks]
     direct += [name for more in edges.values() for name in more if name in definition.tasks]
     found = dict.fromkeys(direct)
     read = [
         str(reference.path[0])
-        for task in tasks
-        for reference in _references(task)
+        for task, references in zip(tasks, reads, strict=True)
+        for reference in references
         if reference.root == "tasks" and reference.path and reference.path[0] not in task.dependencies
     ]
     if any(name in definition.tasks for name in read):  # by way of others, perhaps

@@ -17,10 +17,9 @@ from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival, posted
 from podium.engine.codec import decode_input
 from podium.engine.following import Follower
-from podium.engine.growing import texts_wanted
 from podium.engine.holding import MOST_HELD, Holding
 from podium.engine.intake import Intake
-from podium.engine.recovery import Definitions, Restored, load_texts, restore
+from podium.engine.recovery import Definitions, Restored, restore
 from podium.engine.residency import HORIZON_US, Residency
 from podium.engine.shards import OwnedShards
 from podium.engine.staffing import Staffing
@@ -115,26 +114,6 @@ class Loader:
             return
         for arrival in waiting:
             self._reject(arrival, error)
-
-    def fetches_for(self, arrival: Arrival, state: State) -> bool:
-        """Whether what the conditions of added tasks read must be at hand first; then the input is put back later."""
-        given = arrival.given
-        if not isinstance(given, inp.Succeeded) or given.growth is None:
-            return False
-        wanted = [digest for digest in texts_wanted(state, given) if digest not in dict(arrival.blobs)]
-        if not wanted:
-            return False
-        self._spawn(self._fetch(arrival, state, wanted), f"podium-fetch-{state.id}")
-        return True
-
-    async def _fetch(self, arrival: Arrival, state: State, digests: list[str]) -> None:
-        try:
-            await self._intake.retrying(partial(load_texts, self._store, state, digests))
-        except (KeyError, CorruptHistoryError) as error:
-            self._reject(arrival, CorruptHistoryError(f"a value that added tasks read can't be had: {error}"))
-            return
-        state.pinned.update(digests)
-        self._intake.put_first([arrival])
 
     async def _bring_in(self, execution: str) -> PodiumError | None:
         """Load an execution, or have ready what its start needs; return why neither can be done."""

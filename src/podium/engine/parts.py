@@ -32,6 +32,7 @@ from podium.engine.loading import Loader
 from podium.engine.lookback import LookBack
 from podium.engine.moving import Moved, Moving
 from podium.engine.placing import Placing
+from podium.engine.readying import Readying
 from podium.engine.receiving import Receiving
 from podium.engine.recovery import Definitions, Offload, Restored
 from podium.engine.redoing import Redoing
@@ -81,7 +82,7 @@ class Parts:
         self._hold(placement)
         self._let_in(carrier, adopted, unusable)
         self._let_out(offload, landed, moved, unusable)
-        self._turn(adopted, runs)
+        self._turn(offload, adopted, runs)
 
     def _hold(self, placement: Placement) -> None:
         """Make what is in memory: executions, inputs, batches, agents."""
@@ -187,12 +188,15 @@ class Parts:
             shared=shared, pause_seconds=settings.unavailable_pause_seconds,
         )  # fmt: skip
 
-    def _turn(self, adopted: Callable[[State], None] | None, runs: Callable[[], bool]) -> None:
+    def _turn(self, offload: Offload[Any], adopted: Callable[[State], None] | None, runs: Callable[[], bool]) -> None:
         """Make the loop, and what looks into it."""
         settings = self._settings
+        readying = Readying(
+            self._store, self.intake, offload, spawn=self._spawn, reject=self.declining.reject
+        )  # fmt: skip
         deciding = Deciding(
             self.intake, self.residency, self.shards, self.batches, self.staffing, self.exports, self.loader,
-            self.declining, self.forwarding,
+            readying, self.declining, self.forwarding,
             shared=settings.shared, max_batch=settings.max_batch, adopted=adopted,
         )  # fmt: skip
         self.conductor = Conductor(

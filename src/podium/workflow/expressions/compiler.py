@@ -25,7 +25,7 @@ Operation = Callable[..., Any]
 _FAILURES = (Refusal, TypeError, ValueError, ArithmeticError, RecursionError)
 _SCALARS = (str, int, float, bool, type(None))
 _LONGEST_KEPT = 256  # characters of a constant text that is kept computed
-_COMPILED = 4_096  # expressions kept
+_COMPILED = 16_384  # expressions kept
 
 _BINARY: dict[type[ast.operator], Operation] = {
     ast.Add: operations.add,

@@ -21,7 +21,7 @@ from podium.workflow.expressions.references import Reference, Scope
 MAX_RENDERED = 10_000_000  # characters of a text with values in it
 MAX_PLACES = 1_000  # of `${…}` in one text
 MAX_TEMPLATE_DEPTH = 100  # of lists and mappings
-_COMPILED = 4_096  # texts kept
+_COMPILED = 16_384  # texts kept
 
 Render = Callable[[Scope], Any]
 _encode = msgspec.json.Encoder().encode
