@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from podium.agents.connection import MakeTransport
@@ -15,10 +16,12 @@ from podium.agents.host import AgentHost, HostLimits
 from podium.agents.renewal import Renewer, process_renewer
 from podium.agents.sdk import AgentDefinition
 from podium.agents.secrets import Secrets
+from podium.agents.signatures import schemas_text
 from podium.agents.wire import AgentLines, AgentWire
 from podium.bus.names import check_agent_id
 from podium.clock import Clock, SystemClock
 from podium.exceptions import PodiumError, TransportClosedError
+from podium.fleet import wire
 from podium.ids import IdSource
 from podium.telemetry.logs import get_logger
 
@@ -64,6 +67,7 @@ class ServedAgents:
             register_on_own_subject=register_on_own_subject,
         )
         self.hosts: dict[str, AgentHost] = {}
+        self._schemas: dict[int, tuple[object, dict[str, wire.FunctionSchemas]]] = {}  # by functions, which are kept
         self.failure: PodiumError | None = None
         self._over = asyncio.Event()
         self._leaving: set[asyncio.Task[None]] = set()
@@ -118,9 +122,19 @@ class ServedAgents:
             secrets=self._secrets,
         )
         self.hosts[agent] = host
-        await self.wire.attach(agent, host.deliver, **more)
+        await self.wire.attach(agent, host.deliver, schemas=self._schemas_of(definition), **more)
         await host.start()
         return host
+
+    def _schemas_of(self, definition: AgentDefinition) -> dict[str, wire.FunctionSchemas]:
+        """Return what is said of functions at the registration; of many agents of one code, worked out once."""
+        functions = definition.functions
+        known = self._schemas.get(id(functions))
+        if known is None:
+            text = schemas_text(definition)
+            schemas = msgspec.json.decode(text, type=dict[str, wire.FunctionSchemas]) if text else {}
+            known = self._schemas[id(functions)] = (functions, schemas)
+        return known[1]
 
     def id_for(self, definition: AgentDefinition, number: int) -> str:
         """Return an id that no other process has: of the type, this start of the process, and a number."""

@@ -15,11 +15,15 @@ from msgspec import Raw
 
 from podium.agents.expansion import mentions_expansion
 from podium.agents.sdk import AgentDefinition, TaskFunction
-from podium.exceptions import AgentBindingError
+from podium.exceptions import AgentBindingError, InvalidInputError
+from podium.telemetry.logs import get_logger
 from podium.workflow.model import Workflow
 from podium.workflow.problems import Problem
 from podium.workflow.typed import Signature, type_problems
+from podium.workflow.typed.received import known_schemas
 from podium.workflow.typed.shapes import closed
+
+_log = get_logger("podium.agents")
 
 
 def signature_of(function: TaskFunction) -> Signature:
@@ -39,6 +43,29 @@ def signature_of(function: TaskFunction) -> Signature:
 def signatures_of(definition: AgentDefinition) -> dict[str, Signature]:
     """Return the signatures of an agent's functions by name."""
     return {name: signature_of(function) for name, function in definition.functions.items()}
+
+
+def schemas_of(definition: AgentDefinition) -> dict[str, dict[str, Any]]:
+    """Return what each function of an agent takes and gives, as JSON Schemas: `{"input": …, "result": …}`."""
+    return {
+        name: {"input": signature.as_schema(), "result": dict(signature.result)}
+        for name, signature in signatures_of(definition).items()
+    }
+
+
+def schemas_text(definition: AgentDefinition) -> bytes:
+    """Return an agent's schemas as JSON for its registration; of functions that find no room there, nothing is said."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, said in schemas_of(definition).items():
+        try:
+            known_schemas(msgspec.json.encode({**found, name: said}))
+        except InvalidInputError as error:
+            _log.info(
+                "the schemas of a function aren't sent", agent_type=definition.type, function=name, why=str(error)
+            )
+        else:
+            found[name] = said
+    return msgspec.json.encode(found) if found else b""
 
 
 def type_check(

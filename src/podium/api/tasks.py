@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from podium.exceptions import InvalidInputError, PayloadTooLargeError
@@ -92,7 +93,7 @@ def _as_said(said: dict[str, Any], kind: type[M], what: str, max_bytes: int) -> 
 
 
 def _of_descriptor(given: AgentDescriptor) -> wire.AgentRegistration:
-    offered = given.resources
+    offered, schemas = given.resources, given.schemas_text
     return wire.AgentRegistration(
         agent_id=given.agent_id,
         agent_type=given.agent_type,
@@ -108,4 +109,5 @@ def _of_descriptor(given: AgentDescriptor) -> wire.AgentRegistration:
         resources=wire.Resources(offered.cpu_cores, offered.memory_mb, offered.disk_mb, offered.gpu_count or 0),
         metadata=dict(given.metadata),
         key=given.key,
+        schemas=msgspec.json.decode(schemas, type=dict[str, wire.FunctionSchemas]) if schemas else {},
     )

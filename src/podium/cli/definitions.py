@@ -24,6 +24,9 @@ def validate(
     manners: Manners,
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Workflows, YAML files.")],
     agents: Agents = None,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="Hold them against the agents that are registered now, too.")
+    ] = False,
 ) -> int:
     """Check workflows and list everything that is wrong, a line each: `file:line:column: rule: message; hint`.
 
@@ -32,7 +35,7 @@ def validate(
     from podium.agents.signatures import type_check
     from podium.cli.printing import painted, print_json, say
 
-    further = type_check(manners.settings().agents, agents or [])
+    further = _fleet_check(manners, agents or []) if fleet else type_check(manners.settings().agents, agents or [])
     checked = [(file, *_checked(file, further)) for file in files]
     found = [problem for _, _, problems in checked for problem in problems]
     if manners.json:
@@ -82,6 +85,25 @@ def agents(
 # --- validate --------------------------------------------------------------------------------------------------------
 
 
+def _fleet_check(manners: Manners, specs: list[str]) -> Callable[[Workflow], Iterable[Problem]]:
+    """Return the check against the registered agents; of types that none is of, against the code that is here."""
+    from podium.agents.signatures import known_signatures
+    from podium.cli.reaching import fleet_types, refuse_unowned
+    from podium.workflow.typed import type_problems
+
+    settings = manners.settings()
+
+    def check(workflow: Workflow) -> Iterable[Problem]:
+        types = list(workflow.agent_counts())
+        registered = fleet_types(settings, types)
+        refuse_unowned(settings, registered is not None)
+        registered = registered or {}
+        here, _ = known_signatures([one for one in types if one not in registered], specs, settings.agents)
+        return type_problems(workflow, {**here, **registered})
+
+    return check
+
+
 def _checked(file: str, further: Callable[[Workflow], Iterable[Problem]]) -> tuple[Workflow | None, list[Problem]]:
     from podium.api.including import ProjectFiles
     from podium.workflow.problems import Problem
@@ -117,18 +139,14 @@ def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]
 
 
 def _agent_document(definition: AgentDefinition) -> dict[str, Any]:
-    from podium.agents.signatures import signatures_of
+    from podium.agents.signatures import schemas_of
 
-    schemas = {
-        name: {"input": signature.as_schema(), "result": dict(signature.result)}
-        for name, signature in signatures_of(definition).items()
-    }
     return {
         "type": definition.type,
         "spec": definition.spec,
         "functions": sorted(definition.functions),
         "slots": definition.slots,
-        "schemas": schemas,
+        "schemas": schemas_of(definition),
     }
 
 

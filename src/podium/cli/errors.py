@@ -35,7 +35,11 @@ def say_error(error: BaseException, given: Sequence[str]) -> int:
         print_json({"error": {"type": type(error).__name__, "message": sentence}, "exit_code": code})
     if problems:  # a line each, as `podium validate` lists them
         complain("\n".join(str(problem) for problem in problems))
+        from podium.workflow.typed.checking import TYPE_RULES
+
         sentence = f"the workflow has {len(problems):,} problem{'s' * (len(problems) != 1)}, nothing was started"
+        if any(problem.rule in TYPE_RULES for problem in problems) and options[:1] in (["run"], ["submit"]):
+            sentence += " (--no-type-check goes on all the same)"
     complain(wrapped(f"error: {sentence}"))
     return code
 

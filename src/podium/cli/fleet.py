@@ -24,6 +24,9 @@ def agents(
     file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="The workflow whose agents are wanted.")] = None,
     specs: Agents = None,
     audit: Annotated[bool, typer.Option("--audit", help="The registrations that were refused, and why.")] = False,
+    schemas: Annotated[
+        bool, typer.Option("--schemas", help="What the functions of registered agents take and give, by type.")
+    ] = False,
 ) -> int:
     """List the fleet: state, health, load, capabilities, version and last heartbeat of each agent.
 
@@ -38,6 +41,8 @@ def agents(
         return agents_of_code(manners, file, specs)
     if audit:
         return _audit(manners)
+    if schemas:
+        return _schemas(manners)
     answer = finish(ask_orchestrator(manners.settings(), {"op": "fleet"}))
     if answer is None:
         if not manners.json:
@@ -70,6 +75,23 @@ def _audit(manners: Manners) -> int:
         say(table(("WHEN", "AGENT", "RULE", "WHY"), rows))
     else:
         say("no registration was refused since the orchestrator started")
+    return 0
+
+
+def _schemas(manners: Manners) -> int:
+    from podium.cli.fleetview import functions_table
+    from podium.cli.printing import print_json, say
+    from podium.cli.reaching import ask_orchestrator, refuse_unowned
+    from podium.cli.sessions import finish
+
+    settings = manners.settings()
+    answer = finish(ask_orchestrator(settings, {"op": "schemas"}))
+    refuse_unowned(settings, answer is not None)
+    types = (answer or {}).get("types", {})
+    if manners.json:
+        print_json(types)
+    else:
+        say(functions_table(types) if types else "no agents are registered; `podium agent SPEC` starts some")
     return 0
 
 

@@ -5,8 +5,8 @@ It is given an answer of the orchestrator and the rows of executions, and draws;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,7 +15,11 @@ from podium.cli.tables import table
 from podium.cli.times import shown_duration
 from podium.store.protocol import ExecutionRow
 
+if TYPE_CHECKING:
+    from podium.workflow.typed import Signature
+
 AGENT_TITLES = ("AGENT", "STATE", "HEALTH", "LOAD", "TYPE", "VERSION", "SEEN", "CAPABILITIES")
+FUNCTION_TITLES = ("TYPE", "AGENTS", "FUNCTION", "TAKES", "GIVES")
 EXECUTION_TITLES = ("EXECUTION", "WORKFLOW", "STATE", "TASKS", "AGE")
 _CLOSED = "closed"  # the circuit breaker of an agent that gets work
 _COLORS = {
@@ -47,6 +51,37 @@ def agents_table(agents: Sequence[dict[str, Any]], most: int = 1_000) -> str:
     shown = table(AGENT_TITLES, rows, right=frozenset({2, 3, 6}), paint={1: _painted_state})
     left = len(agents) - most
     return f"{shown}\n… and {left:,} more (`podium agents` shows all)" if left > 0 else shown
+
+
+def functions_table(types: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return what functions take and give as a table: a row a function of each offer that agents of a type make."""
+    from podium.workflow.typed.received import UNKNOWN, known_schemas
+
+    rows = []
+    for agent_type, offers in types.items():
+        for offer in offers:
+            known = known_schemas(msgspec.json.encode(offer["schemas"])).signatures
+            for name in offer["functions"] or known or ("*",):
+                signature = known.get(name, UNKNOWN)
+                shown = name.replace("*", "(any)")
+                rows.append((agent_type, str(offer["agents"]), shown, _taken(signature), _worded(signature.result)))
+    return table(FUNCTION_TITLES, rows, right=frozenset({1}))
+
+
+def _taken(signature: Signature) -> str:
+    """Return the arguments of a function in a line: `url: a text, depth?: a whole number, …`."""
+    words = [
+        f"{name}{'' if name in signature.required else '?'}: {_worded(schema)}"
+        for name, schema in signature.arguments.items()
+    ]
+    return ", ".join([*words, "…"] if signature.others is not None else words) or "nothing"
+
+
+def _worded(schema: Mapping[str, Any]) -> str:
+    from podium.workflow.typed.shapes import kinds, said, shape_of
+
+    shape = shape_of(schema)
+    return "anything" if kinds(shape) is None else said(shape)
 
 
 def executions_table(rows: Sequence[ExecutionRow], now_us: int) -> str:

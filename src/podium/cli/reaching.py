@@ -4,12 +4,14 @@ that replicas share, or by the settings.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from podium.exceptions import SettingsError, StoreError, StoreUnavailableError
+from podium.exceptions import InvalidInputError, SettingsError, StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from podium.settings import Settings
+    from podium.workflow.typed import Signature
 
 NOBODY = "no orchestrator runs on {database}; start one with `podium up`"
 
@@ -47,6 +49,33 @@ async def _asked_replicas(settings: Settings, asked: dict[str, Any]) -> dict[str
             return await owners.ask(asked)
         finally:
             await owners.close()
+
+
+def fleet_types(settings: Settings, types: Iterable[str]) -> dict[str, dict[str, Signature]] | None:
+    """Return what the functions of the agents that are registered now take and give, by those of the types of which
+    something is known; None when no orchestrator answers that.
+    """
+    from podium.cli.sessions import finish
+    from podium.workflow.typed.received import signatures_offered
+
+    answer = finish(ask_orchestrator(settings, {"op": "schemas", "types": list(types)}))
+    if answer is None:
+        return None
+    found: dict[str, dict[str, Signature]] = {}
+    for agent_type, offers in answer["types"].items():
+        try:
+            known = signatures_offered((tuple(one["functions"]), _text_of(one["schemas"])) for one in offers)
+        except InvalidInputError:
+            continue  # an orchestrator of another version takes what this one doesn't understand
+        if known is not None:
+            found[agent_type] = known
+    return found
+
+
+def _text_of(schemas: dict[str, Any]) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(schemas) if schemas else b""
 
 
 async def bus_for(settings: Settings) -> str:

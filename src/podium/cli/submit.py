@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from podium.cli.manners import Manners
-from podium.cli.run import Input, InputJson, Priority, SubmissionId, Timeout
+from podium.cli.run import Input, InputJson, NoTypeCheck, Priority, SubmissionId, Timeout
+
+if TYPE_CHECKING:
+    from podium.workflow.model import Workflow
+    from podium.workflow.problems import Problem
 
 
 def submit(
@@ -19,8 +23,12 @@ def submit(
     priority: Priority = None,
     timeout: Timeout = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its progress and wait for its end.")] = False,
+    no_type_check: NoTypeCheck = False,
 ) -> int:
     """Give a workflow to the running orchestrator, which has the agents of the fleet do it.
+
+    It is refused if it can't fit the functions of any agent that is registered now; of other agent types nothing is
+    known, and nothing refused.
 
     When this returns, it is on disk. Ctrl-C while following stops nothing but the following.
     """
@@ -29,10 +37,14 @@ def submit(
     from podium.cli.following import follow as follow_to_end
     from podium.cli.given import execution_input, seconds
     from podium.cli.printing import print_json, say
-    from podium.cli.reaching import refuse_unowned
+    from podium.cli.reaching import fleet_types, refuse_unowned
     from podium.cli.sessions import finish, submitting
+    from podium.workflow.typed import type_problems
 
-    workflow = workflow_from(file)
+    def check(workflow: Workflow) -> list[Problem]:
+        return type_problems(workflow, fleet_types(manners.settings(), workflow.agent_counts()) or {})
+
+    workflow = workflow_from(file, None if no_type_check else check)
     value = execution_input(workflow, given or (), input_json)
     options: dict[str, Any] = {
         "submission_id": submission,

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -331,6 +332,7 @@ def _described(given: wire.AgentRegistration, incarnation: str) -> AgentDescript
         tags=given.tags,
         location=given.location,
         metadata=given.metadata,
+        schemas=msgspec.json.encode(given.schemas) if given.schemas else b"",
     )
 
 

@@ -21,6 +21,7 @@ from podium.bus.names import check_agent_id
 from podium.exceptions import InvalidInputError
 from podium.fleet.messages import Registration
 from podium.workflow.model import ResourceRequirements
+from podium.workflow.typed.received import known_schemas
 
 MAX_NAME = 128  # characters of a type, a capability, a tag, a location
 MAX_NAMES = 256  # capabilities, and as many tags, service types and functions
@@ -85,6 +86,7 @@ class AgentDescriptor(Struct, frozen=True, omit_defaults=True):
     incarnation: str = ""
     functions: Sequence[str] = ()
     key: str = ""
+    schemas: Mapping[str, Any] | bytes = b""  # by function, as `{"input": …, "result": …}`; kept as JSON
 
     def __post_init__(self) -> None:
         check_agent_id(self.agent_id)
@@ -99,6 +101,13 @@ class AgentDescriptor(Struct, frozen=True, omit_defaults=True):
         if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= MAX_SLOTS:
             raise InvalidInputError(f"slots must be a whole number from 1 to {MAX_SLOTS:,}, not {slots!r}")
         _check_metadata(self.metadata)
+        if self.schemas != b"":
+            force_setattr(self, "schemas", _schemas(self.schemas))
+
+    @property
+    def schemas_text(self) -> bytes:
+        """The schemas of its functions as JSON; empty, where it says none."""
+        return self.schemas if isinstance(self.schemas, bytes) else b""
 
     @property
     def max_concurrent_tasks(self) -> int:
@@ -162,3 +171,12 @@ def _check_metadata(metadata: Any) -> None:
         raise InvalidInputError(f"metadata must be a mapping that JSON can hold: {error}") from error
     if not isinstance(metadata, Mapping) or size > MAX_METADATA:
         raise InvalidInputError(f"metadata must be a mapping of at most {MAX_METADATA:,} bytes as JSON")
+
+
+def _schemas(given: Any) -> bytes:
+    """Return the schemas of functions as JSON; equal ones of many agents are kept once."""
+    try:
+        text = given if isinstance(given, bytes) else msgspec.json.encode(given) if given else b""
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"schemas must be a mapping that JSON can hold: {error}") from error
+    return known_schemas(text).text

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -78,6 +78,16 @@ class Resources(Struct, frozen=True, rename="camel", omit_defaults=True):
     gpu_count: Annotated[int, Meta(ge=0)] = 0
 
 
+class FunctionSchemas(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a function takes and gives, as JSON Schemas: of an object with its arguments, and of its result.
+
+    What is left out may be anything.
+    """
+
+    input: dict[str, Any] | bool | None = None
+    result: dict[str, Any] | bool | None = None
+
+
 class AgentRegistration(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """Who an agent is and what it can do.
 
@@ -104,6 +114,7 @@ class AgentRegistration(Struct, frozen=True, rename="camel", omit_defaults=True,
     renews: bool = False
     key: Annotated[str, Meta(max_length=256)] = ""  # its public key, and
     signature: Annotated[str, Meta(max_length=512)] = ""  # what it says with it
+    schemas: dict[Name, FunctionSchemas] = {}  # of its functions, by name
 
 
 class AgentRegistrationMessage(NatsMessage, frozen=True, kw_only=True):
@@ -425,7 +436,9 @@ def _fields(kind: type[Any]) -> tuple[msgspec.structs.FieldInfo, ...]:
 
 
 def _struct_in(kind: Any) -> type[Struct] | None:
-    """Return the struct that a field holds, also if it may hold something else."""
+    """Return the struct that a field holds, also if it may hold something else; not what a mapping has many of."""
+    if get_origin(kind) is dict:
+        return None
     for each in (kind, *get_args(kind)):
         if isinstance(each, type) and issubclass(each, Struct):
             return each

@@ -16,6 +16,7 @@ from podium.fleet.health import SLATracker
 from podium.fleet.member import AgentInfo
 from podium.fleet.states import AgentState
 from podium.ids import PLACEMENT_SHARD
+from podium.service.offers import offers_of
 from podium.telemetry.health import ComponentHealth
 from podium.workflow.model import Workflow
 
@@ -85,6 +86,13 @@ class Reporting:
             "up_seconds": round((self._service.now_us() - self._service.started_us) / SECOND, 1),
             "replica": self._service.replica,
         }
+
+    async def answer_schemas(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answer with what functions take and give, by agent type: of the `types` asked for, or of all."""
+        wanted = asked.get("types")
+        types = [str(one) for one in wanted] if isinstance(wanted, list) else None
+        elsewhere = (info.descriptor for info in self._service.link.registry.infos(self._service.now_us()))
+        return {"types": offers_of(self._podium, elsewhere, types).listed()}
 
     async def answer_promises(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer with what the carrier of the bus promises."""

@@ -243,6 +243,7 @@ class Service:
         await self._projection.start(engine.owned)
         podium.before_store_closes.append(partial(finish_announcing, self._projection))
         podium.answers["fleet"] = self._reporting.answer_fleet
+        podium.answers["schemas"] = self._reporting.answer_schemas
         podium.answers["audit"] = self._reporting.answer_audit
         podium.answers["promises"] = self._reporting.answer_promises
         podium.expect(partial(self._standing.lives_elsewhere, known=self.link.knows))

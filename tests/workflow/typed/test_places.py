@@ -102,6 +102,15 @@ def test_what_may_be_right_is_left_alone(said):
     assert found(f"{READ}  - {{id: next, depends_on: [read], {said}}}\n") == []
 
 
+def test_what_another_run_is_given_is_checked():
+    head = "inputs: {n: {type: integer}}\ncontinue_as_new: {when: '%s', input: {n: '${tasks.read.result.%s}'}}"
+    assert found(READ, head % ("tasks.read.result.words > 3", "words")) == []
+    assert found(READ, head % ("tasks.read.result.word > 3", "url")) == [
+        'result-field: continue_as_new reads tasks.read.result.word, but tasks.read.result has no field "word"',
+        'input-type: continue_as_new: the input "n" of the workflow "w" is a whole number, not a text',
+    ]
+
+
 def test_keys_of_roles_are_checked():
     head = (
         "inputs: {who: {type: string}}\n"

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from podium.exceptions import ExpressionError
 from podium.workflow.expressions import Reference, compile_condition, compile_template
 from podium.workflow.expressions.references import shown_key
-from podium.workflow.model import Compensation, ConcurrencyLimit, RateLimit, Task, Workflow
+from podium.workflow.model import Compensation, ConcurrencyLimit, ContinueAsNew, RateLimit, Task, Workflow
 from podium.workflow.problems import Path, Problem, Problems, quoted
 from podium.workflow.typed import shapes
 from podium.workflow.typed.scope import Nowhere, Scope, Signatures, input_shape, texts
@@ -37,6 +37,20 @@ _WANTED: Final[Mapping[str, tuple[frozenset[str], str, str]]] = {  # what must b
     "execution": (_A_TEXT, "a text with an id", "the execution it waits for"),
     "assignee": (_A_TEXT, "a text", "its assignee"),
 }
+
+
+TYPE_RULES: Final = frozenset(
+    {
+        "unknown-function",
+        "unknown-argument",
+        "missing-argument",
+        "argument-type",
+        "input-type",
+        "result-field",
+        "wait-type",
+    }
+)
+"""The rules that only this check has, which `--no-type-check` leaves out."""
 
 
 def type_problems(workflow: Workflow, signatures: Signatures) -> list[Problem]:
@@ -70,6 +84,8 @@ class _Checker:
                 return
         self._value("the output", self._workflow.output, (*self._above, "output"))
         self._value("what is published", self._workflow.publish, (*self._above, "publish"))
+        if self._workflow.continue_as_new is not None:
+            self._continuation(self._workflow.continue_as_new, (*self._above, "continue_as_new"))
 
     # --- one task ----------------------------------------------------------------------------------------------------
 
@@ -140,15 +156,27 @@ class _Checker:
 
     def _child(self, task: Task, child: Workflow, what: str, item: Shape, path: Path) -> None:
         """Check what a child workflow is given, and the child itself."""
-        declared = {parameter.name: parameter for parameter in child.inputs}
-        for name, value in (task.payload or {}).items():
-            if name in declared:
-                self._fits(value, input_shape(declared[name]), item,
-                           f"{what}: the input {quoted(name)} of the workflow {quoted(child.name)}",
-                           Problem("input-type", "", (*path, "payload", name)))  # fmt: skip
+        self._inputs(task.payload or {}, child, what, item, (*path, "payload"))
         scope = self._scope.child(task)
         if scope is not None:
             _Checker(child, scope, self._signatures, self._problems, (*path, "workflow")).whole()
+
+    def _continuation(self, renewal: ContinueAsNew, path: Path) -> None:
+        """Check what decides whether there is another run, and what that run is given."""
+        if renewal.when is not None:
+            self._text("continue_as_new", renewal.when, (*path, "when"), condition=True)
+        self._value("continue_as_new", renewal.input, (*path, "input"))
+        if isinstance(renewal.input, dict):
+            self._inputs(renewal.input, self._workflow, "continue_as_new", ANYTHING, (*path, "input"))
+
+    def _inputs(self, given: dict[str, Any], workflow: Workflow, what: str, item: Shape, path: Path) -> None:
+        """Check what a workflow is given against what it declares."""
+        declared = {parameter.name: parameter for parameter in workflow.inputs}
+        for name, value in given.items():
+            if name in declared:
+                self._fits(value, input_shape(declared[name]), item,
+                           f"{what}: the input {quoted(name)} of the workflow {quoted(workflow.name)}",
+                           Problem("input-type", "", (*path, name)))  # fmt: skip
 
     def _outside(self, task: Task, what: str, path: Path) -> None:
         """Check what a task waits for, or whom it asks."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 from podium.workflow.typed.signatures import Schema
 
 MAX_DEPTH: Final = 32
+MAX_STEPS: Final = 5_000  # of holding one value against a shape
 _MAX_ALTERNATIVES: Final = 64
 _UNDERSTOOD: Final = frozenset(
     {"null", "boolean", "integer", "number", "string", "array", "object"}
@@ -153,15 +154,12 @@ def kinds(shape: Shape) -> Kinds:
     return frozenset(found)
 
 
-def misfit(value: Any, shape: Shape, known: Callable[[str], Kinds], depth: int = 0) -> str:
+def misfit(value: Any, shape: Shape, known: Callable[[str], Kinds]) -> str:
     """Return what a value is that can't be of a shape, or nothing if it may be.
 
-    `known` tells the kinds of a text with `${…}` in it.
+    `known` tells the kinds of a text with `${…}` in it. What would take very long to find out, may be.
     """
-    if shape.alternatives is None or depth > MAX_DEPTH:
-        return ""
-    found = [_misfit(value, one, known, depth) for one in shape.alternatives]
-    return max(found, key=len, default="") if all(found) else ""  # the longest knows most of what is wrong
+    return _Fitting(known).misfit(value, shape, 0)
 
 
 def said(shape: Shape) -> str:
@@ -257,50 +255,69 @@ def _place(one: Schema, at: int) -> Schema | Missing | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _misfit(value: Any, shape: Shape, known: Callable[[str], Kinds], depth: int) -> str:
-    """Return what a value is that isn't of a shape with one type; or nothing."""
-    one = shape.schema
-    wanted = kinds(shape)
-    if isinstance(value, str) and "${" in value:
-        may_be = known(value)
-        return "" if wanted is None or may_be is None or wanted & may_be else listed(may_be)
-    if isinstance(one.get("enum"), list):
-        return "" if value in one["enum"] else _shown(value)
-    kind = one.get("type")
-    if wanted is not None and _kind(value) not in wanted:
-        return _shown(value)
-    if kind == "integer" and isinstance(value, float) and not value.is_integer():
-        return _shown(value)
-    if (
-        kind == "array"
-        and isinstance(value, list)
-        and isinstance(one.get("items"), Mapping)
-        and "prefixItems" not in one
-    ):
-        inner = Shape(one["items"], shape.definitions)
-        return next((f"a list with {found}" for item in value if (found := misfit(item, inner, known, depth + 1))), "")
-    if kind == "object" and isinstance(value, dict):
-        return _misfit_object(value, shape, known, depth)
-    return ""
+class _Fitting:
+    """Holds one value against a shape, in so many steps: alternatives within each other may be very many."""
 
+    def __init__(self, known: Callable[[str], Kinds]) -> None:
+        self._known = known
+        self._steps = 0
 
-def _misfit_object(value: dict[str, Any], shape: Shape, known: Callable[[str], Kinds], depth: int) -> str:
-    fields = shape.schema.get("properties")
-    more = shape.schema.get("additionalProperties")
-    for name in shape.schema.get("required", ()):
-        if name not in value:
-            return f"a mapping without {name!r}"
-    for name, below in value.items():
-        schema = fields.get(name) if isinstance(fields, Mapping) else None
-        if schema is None:
-            if more is False:
-                return f"a mapping with {name!r}"
-            schema = more
-        if isinstance(schema, Mapping):
-            found = misfit(below, Shape(schema, shape.definitions), known, depth + 1)
-            if found:
-                return f"a mapping with {found} as {name!r}"
-    return ""
+    def misfit(self, value: Any, shape: Shape, depth: int) -> str:
+        """Return what a value is that can't be of a shape, or nothing."""
+        longest = ""
+        for one in (shape.alternatives if depth <= MAX_DEPTH else None) or ():
+            self._steps += 1
+            found = self._misfit(value, one, depth) if self._steps <= MAX_STEPS else ""
+            if not found:
+                return ""
+            longest = max(longest, found, key=len)  # it knows most of what is wrong
+        return longest
+
+    def _misfit(self, value: Any, shape: Shape, depth: int) -> str:
+        """Return what a value is that isn't of a shape with one type; or nothing."""
+        one = shape.schema
+        wanted = kinds(shape)
+        if isinstance(value, str) and "${" in value:
+            may_be = self._known(value)
+            return "" if wanted is None or may_be is None or wanted & may_be else listed(may_be)
+        if isinstance(one.get("enum"), list):
+            return "" if value in one["enum"] else _shown(value)
+        kind = one.get("type")
+        if wanted is not None and _kind(value) not in wanted:
+            return _shown(value)
+        if kind == "integer" and isinstance(value, float) and not value.is_integer():
+            return _shown(value)
+        if (
+            kind == "array"
+            and isinstance(value, list)
+            and isinstance(one.get("items"), Mapping)
+            and "prefixItems" not in one
+        ):
+            inner = Shape(one["items"], shape.definitions)
+            return next(
+                (f"a list with {found}" for item in value if (found := self.misfit(item, inner, depth + 1))), ""
+            )
+        if kind == "object" and isinstance(value, dict):
+            return self._misfit_object(value, shape, depth)
+        return ""
+
+    def _misfit_object(self, value: dict[str, Any], shape: Shape, depth: int) -> str:
+        fields = shape.schema.get("properties")
+        more = shape.schema.get("additionalProperties")
+        for name in shape.schema.get("required", ()):
+            if name not in value:
+                return f"a mapping without {name!r}"
+        for name, below in value.items():
+            schema = fields.get(name) if isinstance(fields, Mapping) else None
+            if schema is None:
+                if more is False:
+                    return f"a mapping with {name!r}"
+                schema = more
+            if isinstance(schema, Mapping):
+                found = self.misfit(below, Shape(schema, shape.definitions), depth + 1)
+                if found:
+                    return f"a mapping with {found} as {name!r}"
+        return ""
 
 
 def _is_formatted(one: Schema) -> bool:
