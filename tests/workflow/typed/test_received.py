@@ -91,6 +91,8 @@ MANY = {str(at): {"type": "string", "description": "x" * 200} for at in range(20
         ({"properties": {"a": {"items": 3}}}, "schemas.f.input.properties.a.items: a schema is a mapping"),
         ({"anyOf": {}}, "anyOf is a list of schemas"),
         ({"required": 3}, "required is a list of names"),
+        ({"required": ["\x1b[2J"]}, r'the name "\x1b[2J" is long, or has a control character'),
+        ({"properties": {"a\nb": {}}}, r'the name "a\nb" is long, or has a control character'),
         ({"enum": 3}, "enum is a list of values"),
         ({"$ref": 3}, "$ref is a text"),
         (DEEP, "nested more than 64 deep"),
@@ -118,6 +120,15 @@ def test_a_type_that_refers_to_itself_through_its_parts_is_taken():
     result = signature(None, {"$ref": "#/$defs/Tree", "$defs": {"Tree": tree}}).result
     assert kinds(shape_of(result)) == frozenset({"object"})
     assert AgentDescriptor("a", schemas=text_of({"f": {"result": result}})).schemas_text
+
+
+def test_a_descriptor_keeps_its_schemas_on_its_way_between_registries():
+    said = {"f": {"input": {"type": "object"}}}
+    descriptor = AgentDescriptor("a", schemas=said)
+    assert json.loads(descriptor.schemas_text) == said
+    for way in (msgspec.json, msgspec.msgpack):
+        assert way.decode(way.encode(descriptor), type=AgentDescriptor) == descriptor
+    assert AgentDescriptor("a", schemas={}).schemas_text == b""
 
 
 def test_alternatives_within_each_other_take_no_longer_than_is_worth_it():

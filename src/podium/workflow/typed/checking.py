@@ -8,7 +8,7 @@ reference are left alone: no complaint here about what might work.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -30,6 +30,7 @@ _CHAIN: Final = re.compile(
 )
 _STEP: Final = re.compile(r"\.\s*([A-Za-z]\w*)|\[\s*(?:(-?\d+)|('[^']*'|\"[^\"]*\"))", re.ASCII)
 
+_MOST_NAMED: Final = 20  # functions, arguments or fields in a hint
 _A_TEXT: Final = frozenset({"string"})
 _WANTED: Final[Mapping[str, tuple[frozenset[str], str, str]]] = {  # what must be given where a task waits
     "wait_for": (frozenset({"string", "number"}), "a duration", "how long it waits"),
@@ -126,7 +127,7 @@ class _Checker:
     def _unknown_function(
         self, what: str, agent_type: str, name: str, functions: Mapping[str, Signature], path: Path
     ) -> None:
-        hint = self._problems.suggest(name, functions) or f"its functions are {', '.join(sorted(functions))}"
+        hint = self._problems.suggest(name, functions) or f"its functions are {_some(sorted(functions))}"
         message = f"{what}: the agent type {quoted(agent_type)} has no function {quoted(name)}"
         self._problems.add(Problem("unknown-function", message, path, hint))
 
@@ -139,7 +140,7 @@ class _Checker:
                 continue
             if schema is None:
                 known = list(signature.arguments)
-                hint = self._problems.suggest(name, known) or f"it takes {', '.join(known) or 'no arguments'}"
+                hint = self._problems.suggest(name, known) or f"it takes {_some(known) or 'no arguments'}"
                 message = f"{what}: {function} has no argument {quoted(name)}"
                 self._problems.add(Problem("unknown-argument", message, (*path, name), hint))
                 continue
@@ -265,6 +266,12 @@ class _Checker:
         shown, key, missing = nowhere.read, nowhere.key, nowhere.missing
         if missing.known or missing.what == "a mapping":
             near = self._problems.suggest(str(key), missing.known)
-            hint = near or f"it has {', '.join(missing.known) or 'no fields'}"
+            hint = near or f"it has {_some(missing.known) or 'no fields'}"
             return f"{shown} has no field {quoted(key)}", hint
         return f"{shown} is {missing.what}, so there is no {shown_key(key)} in it", ""
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names in a line, of many the first."""
+    left = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {left} more" if left > 0 else "")

@@ -22,6 +22,7 @@ from podium.workflow.typed.signatures import Schema, Signature
 
 MAX_SCHEMAS_BYTES: Final = 32 * 1024  # of all functions of an agent together, as JSON
 MAX_SCHEMAS: Final = 256  # functions
+MAX_NAME: Final = 256  # characters of a function's name, or of a field's
 MAX_SCHEMA_DEPTH: Final = 64  # lists and mappings in each other
 _MOST_OFFERS: Final = 64  # different ones of one agent type; of more nothing is known
 _TEXTS_KEPT: Final = 256
@@ -63,6 +64,7 @@ def known_schemas(text: bytes) -> ReceivedSchemas:
         raise InvalidInputError("schemas are a mapping of functions' names")
     if len(given) > MAX_SCHEMAS:
         raise InvalidInputError(f"schemas are of {len(given):,} functions; at most {MAX_SCHEMAS} are taken")
+    _check_names("schemas", given)
     signatures = {name: _read_function(f"schemas.{name[:64]}", said) for name, said in given.items()}
     return ReceivedSchemas(text, signatures)
 
@@ -204,11 +206,21 @@ def _check_keywords(what: str, schema: dict[str, Any]) -> None:
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise InvalidInputError(f"{what}: required is a list of names")
+    _check_names(what, required)
     for word, kind, shown in (*((word, dict, "a mapping of schemas") for word in _MAPPINGS),
                               *((word, list, "a list of schemas") for word in _LISTS),
                               ("enum", list, "a list of values"), ("$ref", str, "a text")):  # fmt: skip
         if word in schema and not isinstance(schema[word], kind):
             raise InvalidInputError(f"{what}: {word} is {shown}")
+    for word in _MAPPINGS:
+        _check_names(what, schema.get(word, ()))
+
+
+def _check_names(what: str, names: Iterable[str]) -> None:
+    """Raise InvalidInputError for a name that a terminal or a log would obey: they are shown to people."""
+    odd = next((name for name in names if not name.isprintable() or len(name) > MAX_NAME), None)
+    if odd is not None:
+        raise InvalidInputError(f"{what}: the name {quoted(odd)} is long, or has a control character in it")
 
 
 def _below(place: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -168,7 +168,7 @@ def said(shape: Shape) -> str:
     for one in (alternative.schema for alternative in shape.alternatives or ()):
         values = one.get("enum")
         if isinstance(values, list):
-            words.append("one of " + ", ".join(repr(value) for value in values[:8]))
+            words.append("one of " + ", ".join(_shown(value) for value in values[:8]))
         else:
             words.append(_WORDS.get(str(one.get("type")), "something else"))
     return " or ".join(dict.fromkeys(words)) or "something else"
