@@ -78,7 +78,8 @@ class _Checker:
     def whole(self) -> None:
         """Check all that the workflow says."""
         for role, group in self._workflow.agents.items():
-            self._keys(f"the role {quoted(role)}", (group.rate_limit, group.concurrency), ANYTHING, ("agents", role))
+            path: Path = (*self._above, "agents", role)
+            self._keys(f"the role {quoted(role)}", (group.rate_limit, group.concurrency), ANYTHING, path)
         for at, task in enumerate(self._workflow.tasks):
             self._task(task, (*self._above, "tasks", at))
             if self._problems.full:
