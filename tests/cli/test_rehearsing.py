@@ -70,6 +70,18 @@ def test_what_child_workflows_do_is_left_out_and_that_is_said(here):
     assert here.json("run", "parent.yaml", "--simulate")["left_out"] == ["kid"]
 
 
+def test_child_workflows_of_items_take_their_time_and_give_what_is_read_of_them(here):
+    inner = "{name: inner, tasks: [{id: x, agent: x}]}"
+    kids = f"{{id: kids, for_each: [1, 2, 3], max_parallel: 2, estimated_duration: 3s, workflow: {inner}}}"
+    kid = f"{{id: kid, estimated_duration: 5s, workflow: {inner}}}"
+    last = 'depends_on: [kid, kids], for_each: "${tasks.kid.result.parts}", input: {n: "${len(tasks.kids.result)}"}'
+    here.write("parent.yaml", f"name: parent\ntasks: [{kids}, {kid}, {{id: last, agent: x, {last}}}]\n")
+    found = here.json("run", "parent.yaml", "--simulate")
+    assert [(one["task"], one["start_seconds"]) for one in found["tasks"]] == [
+        ("last[0]", 6), ("last[1]", 7), ("last[2]", 8)
+    ]  # fmt: skip
+
+
 def test_without_a_number_the_workflow_says_which_agents(here, diamond):
     assert "agents 50 %" in simulated(here)
     assert "x-1" in here.out

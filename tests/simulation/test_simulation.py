@@ -167,17 +167,18 @@ def test_children_of_the_items_of_a_list_are_sound_under_faults():
     agents = {kind: AgentGroup(kind, kind, 2) for kind in ("porter", "clerk")}
     part = Workflow(name="part", agents=agents, tasks=(Task(id="a", agent="porter", function="big"),))
     doomed = Workflow(name="lost", agents=agents, tasks=(Task(id="doomed", agent="clerk", function="doomed"),))
-    each: dict[str, Any] = {"for_each": [1, 2, 3], "payload": {"n": "${item}"}}
+    each: dict[str, Any] = {"for_each": "${tasks.list.result}", "payload": {"n": "${item}"}, "dependencies": ("list",)}
     workflow = Workflow(
         name="parent",
         agents=agents,
         tasks=(
+            Task(id="list", agent="porter", function="biglist3"),
             Task(id="parts", workflow=part, max_parallel=2, retry=RetryPolicy(max_attempts=3), **each),
             Task(id="lost", workflow=doomed, on_failure=OnFailure(FailureAction.CONTINUE), **each),
             Task(id="report", agent="clerk", dependencies=("parts", "lost"), run_if=RunIf.ALL_DONE),
         ),
     )
-    reports = [simulate(validate(workflow), seed=seed) for seed in range(3)]
+    reports = [simulate(validate(workflow), seed=seed) for seed in range(2)]
     reports += [
         simulate(validate(workflow), seed=seed, swarm=STEERING_SWARM) for seed in range(5)
     ]  # skipped, completed

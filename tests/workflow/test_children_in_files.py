@@ -6,10 +6,11 @@ import posixpath
 
 import pytest
 
-from podium.exceptions import InvalidInputError
+from podium.exceptions import InvalidInputError, WorkflowInvalidError
 from podium.workflow.hashing import content_hash
 from podium.workflow.model import TaskType
 from podium.workflow.yaml import Opened, check_workflow, dump_workflow, load_workflow
+from podium.workflow.yaml.additions import read_additions
 from podium.workflow.yaml.opening import MAX_DEPTH, MAX_FILES
 
 PACKING = """
@@ -157,3 +158,14 @@ def test_what_a_child_that_is_written_out_says_of_all_its_tasks_counts():
     assert found is not None
     assert [task.agent_type for task in found.tasks] == ["echo", "noop"]
     assert "main.yaml:3: wrong-value" in problems(child.replace("agent: echo", "agent: echo, timeout: 1 parsec"))[0]
+
+
+def test_a_child_of_an_added_task_is_written_out_with_all_that_a_workflow_may_say():
+    child = {"name": "c", "defaults": {"agent": "echo"}, "tasks": [{"id": "x"}]}
+    (added,), _ = read_additions([{"id": "a", "for_each": [1], "workflow": child}], None)
+    assert added.workflow is not None
+    assert added.workflow.task("x").agent_type == "echo"
+    with pytest.raises(WorkflowInvalidError, match="this text isn't a file's"):
+        read_additions([{"id": "a", "workflow": "c.yaml"}], None)
+    with pytest.raises(WorkflowInvalidError, match="this text isn't a file's"):
+        read_additions([{"id": "a", "workflow": {**child, "include": "c.yaml"}}], None)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from podium.exceptions import InvalidInputError
 from podium.scheduling.resources import NOTHING, Capacity, Vector, vector_of, vector_of_amounts
+from podium.simulation.shapes import Shapes
 from podium.workflow.model import AgentGroup, ResourceRequirements, Task, TaskType, Workflow
 from podium.workflow.plan import UNIT_SECONDS, known_durations
 
@@ -127,8 +128,16 @@ def _given_to(workflow: Workflow, kinds: Mapping[str, str], agents: list[Simulat
     }
 
     known = known_durations(workflow)
+    shapes = Shapes(workflow)
 
     def given(task: Task) -> Task:
+        if task.workflow is not None:  # one that takes as long, with a result of the shape that is read
+            takes = Task(id="all", type=TaskType.WAIT, wait_for=known.get(task.id, UNIT_SECONDS))
+            return Task(
+                id=task.id, name=task.name, for_each=task.for_each, max_parallel=task.max_parallel,
+                workflow=Workflow(name=task.workflow.name, tasks=(takes,), output=shapes.of(task.id)),
+                dependencies=task.dependencies, when=task.when, run_if=task.run_if, on_failure=task.on_failure,
+            )  # fmt: skip
         if not task.needs_agent:  # what comes from outside comes after as long as it is expected to take
             return Task(
                 id=task.id, name=task.name, type=TaskType.WAIT, wait_for=known.get(task.id, UNIT_SECONDS),
