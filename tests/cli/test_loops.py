@@ -22,6 +22,13 @@ def test_a_loop_is_run_to_its_last_run_and_replayed(here: Here) -> None:
     document = here.json("status", "last")
     assert (document["run"], document["result"], document["tasks"]["count"]["attempts"]) == (3, 3, 1)
     assert "run completed 2" in here("history", "last")
+    second = here("history", "last", "--run", "2").splitlines()
+    assert "run started 2" in second[1]
+    assert "run completed 2" in second[-1]
+    assert len(here("history", "last", "--run", "3", "--limit", "1").splitlines()) == 2
+    assert "1/1 of run 3" in here("ps", "--all")
+    assert "; run 3 since" in " ".join(here("status", "last").split())
+    assert "another one follows as long as input.n < 3" in " ".join(here("plan", "loop.yaml").split())
     here("replay", "last")
     assert "run 3" in here("explain", "last")
     simulated = here.json("run", "loop.yaml", "--simulate")

@@ -28,7 +28,8 @@ def test_it_is_read_from_a_file_and_said_by_a_builder():
     given = {"cursor": "${tasks.page.result.next}", "token": "${input.token}"}
     assert workflow.continue_as_new == ContinueAsNew("${tasks.page.result.more}", given)
     built = (
-        WorkflowBuilder("pages", continue_as_new={"when": "${tasks.page.result.more}", "input": given})
+        WorkflowBuilder("pages")
+        .continue_as_new("${tasks.page.result.more}", given)
         .input("cursor", default=1, type="integer")
         .input("token", "string")
         .task("page", agent="echo")

@@ -16,7 +16,7 @@ from podium.engine import inputs as inp
 from podium.engine.admission import counts
 from podium.engine.intake import check_same_start
 from podium.engine.posting import given_in
-from podium.engine.values import value_of
+from podium.engine.values import MAX_INPUT, value_of
 from podium.engine.whereabouts import START
 from podium.exceptions import InvalidInputError, PayloadTooLargeError, ShardMovedError
 from podium.ids import IdSource, execution_id_for
@@ -28,7 +28,6 @@ from podium.workflow.model import Workflow
 from podium.workflow.validation import validate
 
 VALID_KEPT = 64  # workflows that needn't be validated again
-MAX_INPUT = 64 << 20  # bytes of JSON
 _log = get_logger("podium")
 
 

@@ -222,7 +222,8 @@ def _summary(row: ExecutionRow) -> dict[str, Any]:
 
 def _done(row: ExecutionRow) -> str:
     summary = _summary(row)
-    return f"{summary.get('completed', 0)}/{summary.get('total', 0)}"
+    run = f" of run {row.run:,}" if row.run > 1 else ""
+    return f"{summary.get('completed', 0)}/{summary.get('total', 0)}{run}"
 
 
 def _row_document(row: ExecutionRow, shown: str) -> dict[str, Any]:
@@ -233,6 +234,7 @@ def _row_document(row: ExecutionRow, shown: str) -> dict[str, Any]:
         "workflow": row.workflow,
         "version": row.version,
         "status": row.status,
+        "run": row.run,
         "waiting": shown == WAITING,
         "interrupted": shown == INTERRUPTED,
         "damaged": shown == DAMAGED,
@@ -263,7 +265,8 @@ async def _print_status(follower: Follower, activity: dict[str, dict[str, Any]],
         say(wrapped(why_waiting(now_us - state.created_us)))
         return
     by = f" by the schedule {state.schedule}" if state.schedule else ""
-    say(wrapped(f"begun {date_and_time(state.created_us)}{by}"))
+    again = f"; run {state.run:,} since {date_and_time(state.run_started_us)}" if state.run > 1 else ""
+    say(wrapped(f"begun {date_and_time(state.created_us)}{by}{again}"))
     say(table(TITLES, [row.cells for row in rows_of(state, now_us, activity, _ROWS)], right=frozenset({3, 4})))
     published = await follower.published()
     if published is not None:

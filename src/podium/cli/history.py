@@ -24,6 +24,9 @@ def history(
     execution: ExecutionId,
     after: Annotated[int, typer.Option("--after", metavar="N", min=0, help="Only what came after this sequence.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many rows.")] = None,
+    run: Annotated[
+        int | None, typer.Option("--run", metavar="N", min=1, help="Only this run, of one that continues as new.")
+    ] = None,
     events: Annotated[bool, typer.Option("--events", help="Each event with all that is in it.")] = False,
     export: Annotated[
         str | None, typer.Option("--export", metavar="FILE", help="Write it whole into a file that `replay` reads.")
@@ -38,22 +41,33 @@ def history(
     async def whole() -> int:
         async with looking(manners) as podium:
             row = await found(podium, execution)
-            shown, at = 0, after
+            shown, at, current = 0, after if run is None else 0, 1
             while limit is None or shown < limit:
-                page = await podium.store.history(row.id, at, _PAGE if limit is None else min(_PAGE, limit - shown))
+                most = _PAGE if limit is None or run is not None else min(_PAGE, limit - shown)
+                page = await podium.store.history(row.id, at, most)
                 for entry in page:
                     given, caused = await _decoded(podium, entry)
+                    at, current = entry.sequence, _run_after(current, caused)
+                    if run is not None and (current != run or at <= after or shown == limit):
+                        continue
                     if not shown and not manners.json:
                         say(f"{'SEQ':>6}  {'TIME':12}  {'INPUT':10}  EVENTS")
                     _print(entry, given, caused, manners.json, events)
-                    shown, at = shown + 1, entry.sequence
-                if not page:
+                    shown += 1
+                if not page or (run is not None and current > run):
                     break
             return shown
 
     if not finish(whole()) and not manners.json:
-        complain(f"nothing happened after {after}")
+        complain(f"nothing happened after {after}" if run is None else f"nothing happened in run {run}")
     return 0
+
+
+def _run_after(run: int, events: list[Event]) -> int:
+    """Return which run it is after these events."""
+    from podium.engine.events import RunStarted
+
+    return next((event.run for event in events if isinstance(event, RunStarted)), run)
 
 
 def _export(manners: Manners, execution: str, file: str) -> int:

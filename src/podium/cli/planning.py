@@ -12,7 +12,7 @@ from podium.cli.phrases import amounts_of, counted, path_of
 
 if TYPE_CHECKING:
     from podium.scheduling.planner import Schedule
-    from podium.workflow.model import Workflow
+    from podium.workflow.model import ContinueAsNew, Workflow
     from podium.workflow.plan import ExecutionPlan
 
 _STAGES = 40
@@ -55,6 +55,8 @@ def plan(
         document["compensations"] = _compensations(workflow)
         if workflow.schedule is not None:
             document["starts"] = in_words(workflow.schedule)
+        if workflow.continue_as_new is not None:
+            document["continues"] = _again(workflow.continue_as_new)
         document["secrets"] = [secret.name for secret in workflow.secrets]
         if scheduled is not None:
             document["schedule"] = scheduled.to_dict()
@@ -167,6 +169,8 @@ def _print_plan(workflow: Workflow, plan: ExecutionPlan) -> None:
         say(wrapped(f"undone         {_listed(undone, 8)}", indent=" " * 15))
     if workflow.secrets:
         say(wrapped(f"secrets        {_listed([secret.name for secret in workflow.secrets], 8)}", indent=" " * 15))
+    if workflow.continue_as_new is not None:
+        _say_of("again", _again(workflow.continue_as_new))
     if workflow.schedule is not None:
         _say_of("starts", f"{in_words(workflow.schedule)}, once `podium schedule create` is given the file")
     needs = _needs(plan)
@@ -204,6 +208,13 @@ def _facts(scheduled: Schedule) -> str:
 
     used = ", ".join(f"{name} {share:.0%}" for name, share in scheduled.utilisation.items())
     return f"{shown_duration(scheduled.makespan_seconds)}, in use {used}"
+
+
+def _again(renewal: ContinueAsNew) -> str:
+    """Return that what is foreseen is one run of several, in words."""
+    if renewal.when is None:
+        return "this is one run; another one follows each, for ever"
+    return f"this is one run; another one follows as long as {renewal.when}"
 
 
 def _compensations(workflow: Workflow) -> dict[str, str]:

@@ -16,7 +16,7 @@ from podium.clock import SECOND
 from podium.engine import events as ev
 from podium.engine.scope import BlobMissing, scope_for
 from podium.engine.state import State
-from podium.engine.values import Value, value_of
+from podium.engine.values import MAX_INPUT, Value, value_of
 from podium.exceptions import ExpressionError, InvalidInputError
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.inputs import check_input
@@ -65,7 +65,10 @@ def _next_input(state: State) -> Value:
         return state.input
     given = continuation.input.render(scope_for(state, continuation.input.references))
     check_input(state.definition.workflow, given)
-    value, content = value_of(msgspec.json.encode(given))
+    text = msgspec.json.encode(given)
+    if len(text) > MAX_INPUT:
+        raise InvalidInputError(f"the input has {len(text):,} bytes; at most {MAX_INPUT:,} are taken")
+    value, content = value_of(text)
     if content is not None and value.blob is not None:
         state.loaded[value.blob] = content
     return value

@@ -72,6 +72,11 @@ class WorkflowBuilder(Segment):
         """Say what an execution gives: any value with `${…}` in its texts."""
         return self.with_fields(output=template)
 
+    def continue_as_new(self, when: str | None = None, input: Any = None) -> Self:
+        """Say that an execution goes on as another run when its tasks have ended: when, and with which input."""
+        said = {name: value for name, value in (("when", when), ("input", input)) if value is not None}
+        return self.with_fields(continue_as_new=said or True)
+
     def build(self) -> Workflow:
         """Return the workflow. Raises WorkflowInvalidError with everything that is wrong with it as a whole."""
         place = calling_place()

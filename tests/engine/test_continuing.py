@@ -1,0 +1,134 @@
+"""`continue_as_new` in the rules: what is held stays small, no signal is lost, attempts are numbered on."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podium.engine import events as ev
+from podium.engine import inputs as inp
+from podium.engine.codec import decode_input
+from podium.engine.continuing import BREATH_US
+from podium.engine.snapshot import encode_state
+from podium.engine.values import MAX_INPUT
+from podium.workflow.model import ContinueAsNew, ExecutionStatus, Task, TaskType, Workflow
+from tests.engine.playing import Play, check_history, check_state, json_value
+
+ONE = Task(id="a", agent_type="worker", for_each=[1, 2, 3])
+LISTEN = Task(id="listen", type=TaskType.WAIT, signal="s")
+WORK = Task(id="work", agent_type="worker", dependencies=("listen",), payload={"n": "${tasks.listen.result}"})
+
+
+def loop(*tasks: Task, when: str | None = None, give: object = None) -> Workflow:
+    return Workflow(name="w", tasks=tasks, continue_as_new=ContinueAsNew(when, give))
+
+
+def one_run(play: Play) -> None:
+    while play.status is ExecutionStatus.RUNNING and play.grant_ready():
+        for task in [t.path for t in play.state.tasks.values() if t.live]:
+            play.succeed(task, 1)
+
+
+def test_what_is_held_is_as_small_as_one_run():
+    play = Play(loop(ONE))
+    play.start()
+    sizes = []
+    for _ in range(60):
+        one_run(play)
+        sizes.append(len(encode_state(play.state)))
+        play.tick()
+    assert play.state.run == 61
+    assert max(sizes[1:]) - min(sizes[1:]) < 40  # larger numbers take a byte more
+    assert len(play.state._timers) <= 1
+    check_history(play)
+
+
+def test_a_number_of_an_attempt_never_comes_again():
+    play = Play(loop(ONE, Task(id="b", agent_type="worker")))
+    play.start()
+    seen: set[tuple[str, int]] = set()
+    for _ in range(5):
+        for path in play.grant_ready():
+            task = play.state.tasks[path]
+            assert (path, task.number) not in seen
+            assert play.state.attempts_of(task) == 1
+            seen.add((path, task.number))
+        for path, number in seen:
+            if number not in (play.state.tasks[path].live or ()):
+                events = play.succeed(path, "late", number)
+                assert [type(event) for event in events] == [ev.InputIgnored]
+        for live in [t.path for t in play.state.tasks.values() if t.live]:
+            play.succeed(live, 1)
+        play.tick()
+        check_state(play)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["signal", "work", "tick", "pause", "resume"]), max_size=40))
+def test_each_signal_is_taken_once_and_in_its_turn_whichever_run_it_finds(steps):
+    play = Play(loop(LISTEN, WORK))
+    play.start()
+    said = 0
+    for step in [*steps, *(["resume", "work", "tick"] * (len(steps) + 1))]:
+        match step:
+            case "signal":
+                said += 1
+                play.give(inp.Signal("s", json_value(said)))
+            case "work":
+                one_run(play)
+            case "tick":
+                play.tick(1)
+            case "pause":
+                play.give(inp.Pause())
+            case _:
+                play.give(inp.Resume())
+    taken = [
+        int(bytes(event.result.json))
+        for event in events_of(play)
+        if isinstance(event, ev.TaskCompleted) and event.task == "listen" and event.result is not None
+    ]
+    assert taken == list(range(1, said + 1))
+    assert play.state.run == said + 1
+
+
+def events_of(play: Play) -> list[ev.Event]:
+    again, events = Play(play.definition.workflow), []
+    for now_us, given_, _ in play.rows:
+        again.now_us = now_us
+        events += again.give(decode_input(given_))
+    return events
+
+
+def test_runs_without_an_attempt_begin_a_second_apart_and_others_at_once():
+    idle = Play(loop(Task(id="a", agent_type="worker", when="False")))
+    idle.start()
+    begins = []
+    for _ in range(5):
+        assert idle.state.next_run is not None
+        begins.append(idle.state.next_run.begins_us)
+        idle.tick(1)
+    assert [later - sooner for sooner, later in pairwise(begins)] == [BREATH_US] * 4
+    busy = Play(loop(ONE))
+    busy.start()
+    one_run(busy)
+    assert busy.state.next_run is not None
+    assert busy.state.next_run.begins_us == busy.now_us
+
+
+def test_an_input_that_outgrows_the_bound_ends_the_loop(monkeypatch):
+    monkeypatch.setattr("podium.engine.continuing.MAX_INPUT", 100)
+    assert MAX_INPUT > 1_000_000
+    play = Play(
+        loop(Task(id="a", agent_type="worker"), give={"all": "${input.all + tasks.a.result}"}), given={"all": ""}
+    )
+    play.start()
+    while play.status is ExecutionStatus.RUNNING:
+        play.run("a", "x" * 20)
+        play.tick()
+    assert play.status is ExecutionStatus.FAILED
+    assert play.state.error is not None
+    assert play.state.error.type == "ContinueError"
+    assert "at most 100 are taken" in play.state.error.message
+    assert play.state.run > 3
