@@ -63,7 +63,10 @@ def test_of_many_problems_the_first_are_named():
     [
         ({"typ": "string"}, ('a form can\'t say "typ"', 'did you mean "type"?')),
         ({"type": "text"}, ('there is no type "text"',)),
-        ({"pattern": "a*"}, ('a form can\'t say "pattern"',)),
+        ({"pattern": 3}, ("pattern is a text, not integer",)),
+        ({"pattern": "(a"}, ("the pattern \"(a\" can't be used: this group isn't closed (character 1)",)),
+        ({"pattern": "a{101}"}, ('the pattern "a{101}" has 101 characters',)),
+        ({"properties": {f"f{n}": {"pattern": "a"} for n in range(101)}}, ("a form has at most 100 patterns",)),
         ({"properties": []}, ("properties is a mapping of names, not array",)),
         ({"required": "ok"}, ("required is a list of names",)),
         ({"enum": []}, ("enum is a list",)),
@@ -78,6 +81,12 @@ def test_what_a_form_can_not_say_is_refused(form: Any, said: tuple[str, ...]):
     ((_, message, hint),) = schema_problems(form)
     assert message.startswith(said[0])
     assert hint == said[1] if len(said) > 1 else True
+
+
+def test_a_text_that_does_not_fit_its_pattern_is_named():
+    form = {"properties": {"day": {"pattern": "^[0-9]{4}-[0-9]{2}$"}}}
+    assert form_problems(form, {"day": "2030-01"}) == []
+    assert form_problems(form, {"day": "soon"}) == ['day must fit the pattern ^[0-9]{4}-[0-9]{2}$, not "soon"']
 
 
 def test_a_form_is_not_nested_without_end():
@@ -113,6 +122,7 @@ _LEAVES = st.fixed_dictionaries(
         "minimum": st.integers(-2, 2),
         "exclusiveMaximum": st.integers(-2, 3),
         "minLength": st.integers(0, 2),
+        "pattern": st.sampled_from(["^a", "b|^$", "^[a-c]{2,}$"]),
         "maxItems": st.integers(0, 2),
         "minProperties": st.integers(0, 1),
         "required": st.lists(st.sampled_from("ab"), max_size=2, unique=True),

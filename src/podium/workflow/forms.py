@@ -1,7 +1,7 @@
 """Forms: what a person's answer must look like, as a JSON Schema of which this is the part that a form needs.
 
-What a schema may say is a closed list (`KEYWORDS`), so that nothing in it is silently not checked. No regular
-expressions: an answer is checked where executions are decided, and must not hold them up.
+What a schema may say is a closed list (`KEYWORDS`), so that nothing in it is silently not checked. Regular expressions
+are those of `patterns`, and small: an answer is checked where executions are decided, and must not hold them up.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
+from podium.workflow.patterns import pattern_of
 from podium.workflow.problems import Path, did_you_mean, quoted
 
 MAX_FORM_DEPTH: Final = 16
 MOST_NAMED: Final = 10  # problems of one answer
+MAX_PLACES: Final = 100  # of a pattern: each character of an answer costs so many steps at most
+MAX_PATTERNS: Final = 100  # of a form
 KINDS: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
 ANNOTATIONS: Final = frozenset(
     {"$schema", "$id", "$comment", "title", "description", "default", "examples", "format", "deprecated"}
@@ -24,7 +27,7 @@ _COUNTS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minProperti
 _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 KEYWORDS: Final = frozenset(
     {
-        *("type", "enum", "const", "properties", "required", "additionalProperties", "items", "uniqueItems"),
+        *("type", "enum", "const", "properties", "required", "additionalProperties", "items", "uniqueItems", "pattern"),
         *(*_COUNTS, *_BOUNDS, *ANNOTATIONS),
     }
 )
@@ -40,6 +43,7 @@ Enums = dict[int, frozenset[bytes]]  # what enums of a form allow, encoded: by t
 def schema_problems(form: Any, path: Path = ()) -> Iterator[tuple[Path, str, str]]:
     """Yield what is wrong with a form: the place within it, a sentence, a hint."""
     todo: list[tuple[Path, Any]] = [(path, form)]
+    patterns = 0
     while todo:
         at, schema = todo.pop()
         if isinstance(schema, bool):
@@ -50,6 +54,11 @@ def schema_problems(form: Any, path: Path = ()) -> Iterator[tuple[Path, str, str
         if len(at) - len(path) > 2 * MAX_FORM_DEPTH:
             yield at, f"schemas are nested more than {MAX_FORM_DEPTH} deep", ""
             continue
+        patterns += "pattern" in schema
+        if "pattern" in schema and patterns == MAX_PATTERNS + 1:
+            yield (*at, "pattern"), f"a form has at most {MAX_PATTERNS} patterns", ""
+        if patterns > MAX_PATTERNS:
+            return
         for keyword, said in schema.items():
             yield from _keyword_problems(keyword, said, (*at, keyword))
         properties = schema.get("properties")
@@ -78,8 +87,24 @@ def _keyword_problems(keyword: Any, said: Any, at: Path) -> Iterator[tuple[Path,
         yield at, f"{keyword} is a whole number, 0 or more", ""
     elif keyword in _BOUNDS and (isinstance(said, bool) or not isinstance(said, (int, float))):
         yield at, f"{keyword} is a number", ""
+    elif keyword == "pattern":
+        if why := _pattern_problem(said):
+            yield at, why, ""
     elif keyword == "uniqueItems" and not isinstance(said, bool):
         yield at, "uniqueItems is true or false", ""
+
+
+def _pattern_problem(said: Any) -> str:
+    if not isinstance(said, str):
+        return f"pattern is a text, not {_kind(said)}"
+    try:
+        places = pattern_of(said).places
+    except ValueError as error:
+        return f"the pattern {quoted(said)} can't be used: {error}"
+    if places > MAX_PLACES:
+        counted = f"{places} characters, those that repeat counted each time"
+        return f"the pattern {quoted(said)} has {counted}; at most {MAX_PLACES}"
+    return ""
 
 
 # --- an answer -------------------------------------------------------------------------------------------------------
@@ -115,6 +140,8 @@ def _problems(schema: Any, value: Any, at: str, enums: Enums) -> Iterator[str]:
     match value:
         case str():
             yield from _length_problems(schema, len(value), shown, "Length", "characters")
+            if "pattern" in schema and not pattern_of(schema["pattern"]).found_in(value):
+                yield f"{shown} must fit the pattern {schema['pattern']}, not {_shown(value)}"
         case bool() | None:
             pass
         case int() | float():

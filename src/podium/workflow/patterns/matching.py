@@ -61,6 +61,11 @@ class Pattern:
         self._reached: dict[int, int] = {}
         self._places_of: dict[str, int] = {}
 
+    @property
+    def places(self) -> int:
+        """How many sets of characters it has: a character of a text costs as many steps at most."""
+        return len(self._sets)
+
     def found_in(self, text: str) -> bool:
         """Return whether the pattern is found in a text; in one of more than `MAX_MATCHED` characters it isn't."""
         if len(text) > MAX_MATCHED:
