@@ -165,8 +165,10 @@ def test_task_states_follow_attempts_returns_cancels_and_retries(url: str) -> No
             event("attempt_failed", "b", number=1, error={"message": "why"}),
             event("retry_scheduled", "b", due_us=1),
             event("instances_ready", "f", first=2, stop=4),
+            event("task_waiting", "f[3]", awaits="execution", name="its child"),
         )
         states = await state()
+        assert (states["f[2]"]["status"], states["f[3]"]["status"]) == ("ready", "waiting")
         assert (states["a"]["status"], states["b"]["status"], states["b"]["error"]) == ("ready", "retrying", "why")
         assert {"f[2]", "f[3]"} <= set(states)
         assert "f[4]" not in states

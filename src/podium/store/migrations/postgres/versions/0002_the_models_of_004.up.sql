@@ -40,7 +40,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         FROM happened
         JOIN (VALUES ('fan_out_opened', 'running'), ('fan_out_completed', 'completed'), ('retry_scheduled', 'retrying'),
                      ('attempt_granted', 'running'), ('attempt_returned', 'ready'), ('task_completed', 'completed'),
-                     ('task_failed', 'failed'), ('task_skipped', 'skipped'), ('task_cancelled', 'cancelled'))
+                     ('task_failed', 'failed'), ('task_skipped', 'skipped'), ('task_cancelled', 'cancelled'),
+                     ('task_waiting', 'waiting'), ('task_parked', 'waiting'), ('task_retried', 'pending'),
+                     ('child_due', 'pending'))
              AS moved (kind, status) USING (kind)
         UNION ALL
         SELECT sequence, now_us, ready.task, 'ready'
@@ -66,7 +68,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     )
     SELECT coalesce(jsonb_object_agg(task, jsonb_strip_nulls(jsonb_build_object(
         'status', CASE
-            WHEN newest.status IN ('ready', 'running', 'retrying') AND cancelled > greatest(newest.sequence, retried)
+            WHEN newest.status IN ('pending', 'waiting', 'ready', 'running', 'retrying')
+                 AND cancelled > greatest(newest.sequence, retried)
                 THEN 'cancelled'
             WHEN newest.status IN ('failed', 'cancelled') AND retried > newest.sequence THEN 'pending'
             ELSE newest.status END,
@@ -101,14 +104,14 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     FROM agents
 $$;
 
--- What is under way in words: the tasks that are ready, run or wait for another attempt, at most eight of them.
+-- What is under way in words: the tasks that are ready, run, or wait for something outside or another attempt; at most eight.
 CREATE FUNCTION podium_current_phase(p_execution text, p_status text) RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT coalesce((
         SELECT string_agg(task, ', ' ORDER BY task) || CASE WHEN max(of) > 8 THEN ', …' ELSE '' END
         FROM (SELECT task, count(*) OVER () AS of, row_number() OVER (ORDER BY task) AS nth
               FROM jsonb_each(podium_task_states(p_execution)) AS each (task, state)
-              WHERE state ->> 'status' IN ('ready', 'running', 'retrying') AND task NOT LIKE '%]') AS under_way
+              WHERE state ->> 'status' IN ('ready', 'running', 'waiting', 'retrying') AND task NOT LIKE '%]') AS under_way
         WHERE nth <= 8 AND p_status NOT IN ('completed', 'failed', 'cancelled')
     ), p_status)
 $$;
