@@ -87,6 +87,10 @@ def test_a_file_may_say_itself_when_it_is_started(here: Here) -> None:
         "schedule", "create", "tiny", "clocked.yaml", "--replace", "--cron", "@daily", "--overlap", "skip"
     )
     assert again["spec"] == {"cron": "@daily", "max_firings": 5}
+    here.write("odd.yaml", text.replace("name: tiny", "name: my tiny!"))
+    assert "say another one: podium schedule create NAME FILE" in " ".join(
+        here.refused("schedule", "create", "odd.yaml", "--every", "1h").split()
+    )
     assert "every 15m, once `podium schedule create`" in " ".join(here("plan", "clocked.yaml").split())
 
 

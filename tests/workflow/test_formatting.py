@@ -115,6 +115,11 @@ config:
 """
 
 
+def test_a_schedule_comes_in_the_order_of_its_table():
+    text = "name: w\nschedule: {jitter: 5m, tz: UTC, cron: '@daily'}\ntasks: [{id: a, agent: echo}]\n"
+    assert "schedule: {cron: '@daily', tz: UTC, jitter: 5m}" in laid_out(text)
+
+
 def test_order_layout_and_comments():
     assert laid_out(ODD) == EVEN
     assert laid_out(EVEN) == EVEN

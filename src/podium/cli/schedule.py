@@ -13,6 +13,7 @@ from podium.cli.run import Agents, Input, InputJson, Priority, Timeout
 if TYPE_CHECKING:
     from podium.app import Podium
     from podium.scheduling.schedules import Schedule
+    from podium.workflow.model import Workflow
 
 schedule = typer.Typer(
     help="Workflows that the clock starts: create, list, show, pause, resume, trigger, backfill, delete.",
@@ -32,7 +33,7 @@ _COLORS = {"active": "green", "paused": "yellow", "over": "dim"}
 
 def create(
     manners: Manners,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A name for it. [default: the workflow's]")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for it; the file alone takes the workflow's.")],
     file: Annotated[str | None, typer.Argument(metavar="FILE", help="The workflow, a YAML file.")] = None,
     cron: Annotated[str | None, typer.Option("--cron", metavar="EXPRESSION", help='Such as "0 9 * * mon-fri".')] = None,
     tz: Annotated[
@@ -78,9 +79,10 @@ def create(
     from podium.workflow.schedules.spec import checked, other_than
 
     if file is None:
-        name, file = "", name
-    workflow = workflow_from(file)
-    name = name or workflow.name
+        workflow = workflow_from(name)
+        name = _name_of(workflow)
+    else:
+        workflow = workflow_from(file)
     value = execution_input(workflow, given or (), input_json)
     said = {
         "cron": cron,
@@ -241,6 +243,17 @@ schedule.command("delete")(as_command(delete))
 
 
 # --- what is given ---------------------------------------------------------------------------------------------------
+
+
+def _name_of(workflow: Workflow) -> str:
+    """Return the name of a schedule that was given none."""
+    from podium.exceptions import InvalidInputError
+    from podium.schedules.rows import check_name
+
+    try:
+        return check_name(workflow.name)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{error}; say another one: podium schedule create NAME FILE") from None
 
 
 def _overlap(text: str) -> Any:

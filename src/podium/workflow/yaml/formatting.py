@@ -13,7 +13,7 @@ from typing import Final
 import yaml
 
 from podium.workflow.problems import Problem, Problems
-from podium.workflow.yaml import declarations, language
+from podium.workflow.yaml import declarations, language, schedule
 from podium.workflow.yaml.decoding import decoded
 from podium.workflow.yaml.fields import Table
 from podium.workflow.yaml.nodes import Mapping, Scalar, Sequence
@@ -44,6 +44,7 @@ _INSIDE: Final[dict[object, Order]] = {
     language.agents_later: Each(language.AGENT),
     language.tasks_later: Each(language.TASK),
     language.child_later: language.WORKFLOW,
+    schedule.schedule: schedule.SCHEDULE,
     language.config: language.CONFIG,
     language.coordination: language.COORDINATION,
     language.fault_tolerance: language.FAULT_TOLERANCE,
