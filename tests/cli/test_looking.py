@@ -29,7 +29,7 @@ agents:
 tasks:
   - {id: split, agent: workers}
   - {id: work, agent: workers, parallel: true, depends_on: [split], resources: {cpu: 2, memory: 1GB}}
-  - {id: each, agent: workers, for_each: "${tasks.split.result}", depends_on: [split]}
+  - {id: each, agent: workers, for_each: "${tasks.split.result.parts}", depends_on: [split]}
   - {id: side, agent: workers, depends_on: [split], on_failure: "fallback: spare"}
   - {id: spare, agent: workers}
   - {id: end, agent: workers, depends_on: [work, each]}
