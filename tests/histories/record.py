@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from podium import __version__
 from podium.store.protocol import LogRow
 from podium.testing import Faults, record_history
 from podium.testing.simulation import simulate
 from podium.workflow.model import (
     AgentGroup,
+    ContinueAsNew,
     FailureAction,
     OnFailure,
     RetryPolicy,
@@ -64,6 +67,12 @@ PARTLY = (
 )
 
 
+LOOP = replace(
+    workflow("loop", *CHAIN[:2]),
+    continue_as_new=ContinueAsNew("execution.run < 3 and tasks.step1.status == 'completed'", {"n": "${execution.run}"}),
+)
+
+
 def has(*words: bytes) -> Wanted:
     """Return a condition: the execution's events speak of all of these."""
     return lambda events, rows: all(word in events for word in words)
@@ -97,6 +106,10 @@ RECORDED: dict[str, tuple[Workflow, Faults, Wanted]] = {
         workflow("unknown_commits", *BIG),
         Faults(append_unknown=0.2, append_fails=0.2, message_lost=0.2),
         has(b"execution_completed"),
+    ),
+    "loop": (
+        LOOP, Faults(attempt_fails=0.3, agent_late=0.2, crash_after_commit=0.1),
+        has(b"run_started", b"input_ignored", b"retry", b"execution_completed"),
     ),
 }  # fmt: skip
 
