@@ -14,7 +14,10 @@ HEAVY = (
     "rich", "pygments", "pydantic", "rustworkx", "numpy", "structlog", "yaml", "typer", "msgspec", "asyncio", "sqlite3",
     "multiprocessing", "concurrent", "ssl", "http",
 )  # fmt: skip
-NOT_FOR_A_RUN = ("rich", "pygments", "rustworkx", "numpy", "structlog", "multiprocessing", "http")
+NOT_FOR_A_RUN = (
+    "rich", "pygments", "pydantic", "pydantic_core", "rustworkx", "networkx", "numpy", "structlog", "multiprocessing",
+    "http", "nats", "asyncpg", "alembic", "jsonschema", "grpc", "prometheus_client",
+)  # fmt: skip
 
 
 def modules_after(program: str, folder: object = None) -> set[str]:
@@ -37,7 +40,15 @@ def test_the_version_imports_nothing_heavy() -> None:
 
 def test_a_run_without_a_terminal_imports_no_heavy_library(shell: Shell) -> None:
     program = "from podium.cli.main import main; assert main(['run', 'noop.yaml']) == 0"
-    assert not modules_after(program, shell.folder) & set(NOT_FOR_A_RUN)
+    assert modules_after(program, shell.folder) & set(NOT_FOR_A_RUN) == set()
+
+
+def test_help_validation_and_a_look_import_no_heavy_library(shell: Shell) -> None:
+    asked = (
+        "main(['--help']), main(['validate', '--help']), main(['validate', 'noop.yaml']), main(['status', 'nobody'])"
+    )
+    program = f"from podium.cli.main import main; assert ({asked}) == (0, 0, 0, 2)"
+    assert modules_after(program, shell.folder) & {*NOT_FOR_A_RUN, "sqlite3"} == set()
 
 
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import typer
@@ -84,7 +84,7 @@ def _main(given: list[str]) -> int:
         print(f"podium {installed_version()}")
         return 0
     try:
-        code = application(given)(given, prog_name="podium", standalone_mode=False)
+        code = _command(given)(given, prog_name="podium", standalone_mode=False)
     except SystemExit as ended:
         if _asks_for_completion(given):
             return ended.code if isinstance(ended.code, int) else 0
@@ -96,6 +96,17 @@ def _main(given: list[str]) -> int:
 
         return say_error(error, given)
     return code if isinstance(code, int) else 0
+
+
+def _command(given: Sequence[str]) -> Any:
+    """Return the application as it is called."""
+    from typer.main import get_command
+
+    from podium.cli.conversion import take_texts_as_they_are
+
+    command = get_command(application(given))
+    take_texts_as_they_are(command)
+    return command
 
 
 def application(given: Sequence[str]) -> typer.Typer:
