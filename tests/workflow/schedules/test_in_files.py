@@ -10,7 +10,7 @@ from podium.exceptions import InvalidInputError
 from podium.workflow.differences import differences
 from podium.workflow.hashing import content_hash, decode_workflow, encode_workflow
 from podium.workflow.schedules.spec import Overlap, ScheduleSpec, checked, other_than
-from podium.workflow.yaml import check_workflow, dump_workflow, load_workflow
+from podium.workflow.yaml import Opened, check_workflow, dump_workflow, load_workflow
 
 TASKS = "tasks: [{id: t, agent: echo}]\n"
 WHOLE = """
@@ -73,6 +73,13 @@ def test_a_child_begins_with_its_parent():
     child = "{name: c, schedule: '@daily', tasks: [{id: t, agent: echo}]}"
     _, (problem,) = check_workflow(f"name: w\ntasks:\n- {{id: t, workflow: {child}}}", "w.yaml")
     assert "a child workflow begins with its parent" in str(problem)
+
+
+def test_a_child_in_a_file_of_its_own_leaves_its_schedule_to_the_file():
+    child = b"name: c\nschedule: '@daily'\ntasks: [{id: t, agent: echo}]"
+    text = "name: w\ntasks: [{id: t, workflow: c.yaml}]"
+    workflow = load_workflow(text, "w.yaml", opener=lambda path, within: Opened(path, path, child))
+    assert workflow.tasks[0].workflow == load_workflow("name: c\ntasks: [{id: t, agent: echo}]")
 
 
 def test_executions_are_the_same_with_and_without_it():

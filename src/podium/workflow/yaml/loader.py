@@ -266,6 +266,8 @@ def _child(reading: Reading, task: Node, said: Node, path: Path) -> Workflow | N
     if _too_many_tasks(inner, body):
         inner.excused.add(("tasks",))
     reading.excused.update((*path, *excused) for excused in inner.excused)
+    if not isinstance(said, Mapping) and workflow.schedule is not None:
+        return replace(workflow, schedule=None)  # that is said of the file when it is started by itself
     return workflow
 
 
