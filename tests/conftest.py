@@ -1,4 +1,4 @@
-"""What concerns every test: which of the processes that tests start are measured."""
+"""What concerns every test: which of the processes that tests start are measured, and how long an example may take."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 # Their processes are Podium as tests/cli starts it, too; measured, each of the thousands would cost twice as much.
 UNMEASURED = {"bench", "crash", "docs", "faults", "foreign"}
 SWITCH = "COVERAGE_PROCESS_CONFIG"
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)
