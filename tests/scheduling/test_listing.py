@@ -148,7 +148,9 @@ def project(path: Path) -> Jobs:
     )
 
 
-@pytest.mark.parametrize(("family", "at_most"), [("j30", 0.02), ("j60", 0.03), ("j120", 0.065)])
+@pytest.mark.parametrize(
+    ("family", "at_most"), [("j30", 0.02), ("j60", 0.03), pytest.param("j120", 0.065, marks=pytest.mark.slow)]
+)
 def test_known_projects_take_little_longer_than_the_best_that_is_known(family, at_most):
     if not PSPLIB.is_dir():
         pytest.skip("not run: no ../shared/data")

@@ -10,7 +10,7 @@ from podium.testing.faults import REPLICA_SWARM
 from podium.testing.simulation import simulate
 from podium.workflow.model import CircuitBreaker
 
-QUICK, SLOW, SLOW_FROM = 40, 250, 300_000
+QUICK, SLOW, SLOW_FROM = 20, 250, 300_000
 
 
 @pytest.fixture(params=[1, 3])

@@ -24,7 +24,7 @@ from podium.workflow.model import (
 )
 from podium.workflow.validation import validate
 
-QUICK_CHUNKS, QUICK = 8, 50
+QUICK_CHUNKS, QUICK = 8, 25
 SLOW_CHUNKS, SLOW = 8, 150
 SLOW_FROM = 100_000
 

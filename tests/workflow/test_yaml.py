@@ -366,7 +366,7 @@ SOUP = st.lists(
 ).map("".join)
 
 
-@settings(deadline=2_000, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(st.one_of(st.binary(max_size=300), SOUP, SOUP.map(str.encode), st.text(max_size=200)))
 def test_any_text_gives_a_workflow_or_problems_and_nothing_else(source):
     workflow, problems = check_workflow(source, "any")
@@ -376,7 +376,7 @@ def test_any_text_gives_a_workflow_or_problems_and_nothing_else(source):
         assert load_workflow(dump_workflow(workflow)) == workflow
 
 
-@settings(deadline=2_000, max_examples=200)
+@settings(max_examples=200)
 @given(at=st.integers(0, 2_000), cut=st.integers(0, 40), put=st.one_of(SOUP, st.text(max_size=10)))
 def test_a_damaged_file_gives_a_workflow_or_problems(at, cut, put):
     text = (HERE / "good" / "everything.yaml").read_text()
@@ -514,7 +514,7 @@ def workflows(draw):
     )
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(workflows())
 def test_a_dumped_workflow_loads_to_an_equal_one_with_the_same_hash(workflow):
     assert [str(problem) for problem in problems_of(workflow)] == []
