@@ -9,12 +9,14 @@ from collections.abc import Callable
 import pytest
 
 from podium.agents.binding import resolve
+from podium.agents.crew import Crew
 from podium.agents.local import LocalAgents
 from podium.agents.logs import LogRelay
 from podium.agents.sdk import function_agent, task
 from podium.agents.threads import Threads
 from podium.exceptions import AgentBindingError
 from podium.fleet.messages import Cancel, Failed, Left, LogLine, Registration, Succeeded
+from podium.workflow.model import Task, Workflow
 from tests.agents.support import AWAIT_SECONDS, Lines, Mailbox, assignment
 
 
@@ -120,3 +122,23 @@ def test_a_thread_that_outlives_its_loop_is_heard_by_nobody():
     assert ended.wait(AWAIT_SECONDS)
     assert not mailbox.of(Succeeded)
     assert not mailbox.of(Failed)
+
+
+def test_a_submission_looks_at_the_tasks_of_its_workflow_once(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def noted(workflow: Workflow, task: Task) -> str:
+        asked.append(task.id)
+        return task.agent_type
+
+    async def main() -> None:
+        agents, crew = agents_of(Mailbox(confirm=False)), Crew()
+        crew.lead(agents)
+        workflow = Workflow(name="w", tasks=tuple(Task(id=f"t{at}", agent_type="noop") for at in range(5)))
+        assert list(await crew.staff(workflow)) == ["noop"]
+        assert list(agents.hosts) == ["noop-1"]
+        await agents.stop()
+
+    monkeypatch.setattr(Workflow, "agent_type_of", noted)
+    asyncio.run(main())
+    assert asked == ["t0", "t1", "t2", "t3", "t4"]

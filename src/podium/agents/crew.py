@@ -58,9 +58,14 @@ class Crew:
 
         `recorded` bindings, an execution's, come behind this process' own. Raises AgentBindingError.
         """
+        return self._bind(workflow, workflow.agent_counts(), recorded)
+
+    def _bind(
+        self, workflow: Workflow, counts: Mapping[str, int], recorded: Mapping[str, str] | None
+    ) -> dict[str, str]:
         from podium.agents.binding import resolve, resolve_here
 
-        types = [t for t in workflow.agent_counts() if t != ANY_TYPE and not t.startswith(OWN)]
+        types = [t for t in counts if t != ANY_TYPE and not t.startswith(OWN)]
         wanted = [t for t in types if t not in self._bound]
         was_recorded = recorded is not None
         functions, recorded = self._definitions.get(ANY_TYPE), recorded or {}
@@ -95,12 +100,13 @@ class Crew:
 
     async def staff(self, workflow: Workflow, recorded: Mapping[str, str] | None = None) -> dict[str, str]:
         """Have the agents that a workflow wants, where this process has agents; return its bindings."""
-        bound = self.bind(workflow, recorded)
+        counts = workflow.agent_counts()  # once: it looks at each task, and each submission comes by here
+        bound = self._bind(workflow, counts, recorded)
         if self._agents is not None:
-            if ANY_TYPE in workflow.agent_counts():
+            if ANY_TYPE in counts:
                 await self.hire()  # one of them may be the one
             self._agents.bind(self._definitions)
-            for agent_type, count in workflow.agent_counts().items():
+            for agent_type, count in counts.items():
                 if agent_type == ANY_TYPE or agent_type not in self._definitions:
                     continue
                 roles = [group for group in workflow.agents.values() if group.type == agent_type]
