@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.workflow.patterns import MAX_MATCHED, MAX_PLACES, Pattern, pattern_of
+from podium.workflow.patterns import MAX_MATCHED, MAX_PLACES, MAX_RANGES, Pattern, pattern_of
 
 letters = st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\w", r"\d", r"\.", "[a-c-]"])
 nodes = st.recursive(
@@ -87,6 +87,7 @@ def test_what_people_write(pattern, fits, fits_not):
         ("(((){500}){500}){500}", "repeats too much"),
         ("(" * 60 + ")" * 60, "nested more than"),
         ("a" * 1_001, "1,001 characters"),
+        ("".join(f"[\\s{chr(0x4E00 + 2 * n)}]" for n in range(200)), f"more than {MAX_RANGES:,} characters and ranges"),
     ],
 )
 def test_what_can_t_be_used_is_refused_with_its_place(pattern, why):
@@ -108,5 +109,30 @@ def test_what_makes_others_backtrack_for_ever_takes_a_bounded_number_of_steps(pa
     found._follow = Counted(found._follow)
     text = "ab" * (MAX_MATCHED // 2 - 1) + "a!"
     assert not found.found_in(text) or pattern == "(a*)*b"
-    assert steps <= len(text) * len(found._sets)
+    assert steps <= len(text) * found.places
     assert not found.found_in("a" * (MAX_MATCHED + 1))
+
+
+def test_a_character_that_wasn_t_met_costs_one_search_whatever_its_sets_are():
+    found = Pattern("[" + "".join(chr(0x4E00 + 2 * n) for n in range(980)) + "]{500}")
+    looks = 0
+
+    class Counted(list):
+        def __getitem__(self, at):
+            nonlocal looks
+            looks += 1
+            return super().__getitem__(at)
+
+    found._begins = Counted(found._begins)
+    text = "".join(chr(0x4E00 + 2 * n) for n in range(499))
+    assert not found.found_in(text)
+    assert found.found_in(text + "\u4e00")
+    assert looks <= (2 * len(text) + 1) * (2 * MAX_RANGES).bit_length()
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(["a", "b-d", "\\w", "\\D", "€", "x-￿"]), min_size=1), st.booleans(), st.characters())
+def test_a_set_takes_what_python_s_takes(members, negated, character):
+    pattern = f"^[{'^' * negated}{''.join(members)}]$"
+    meant = re.compile(pattern[:-1] + r"\Z", re.ASCII)
+    assert Pattern(pattern).found_in(character) == (meant.search(character) is not None)

@@ -6,6 +6,6 @@ followed at once. What a pattern means is what JSON Schema (ECMA 262) means by i
 """
 
 from podium.workflow.patterns.matching import MAX_MATCHED, Pattern, pattern_of
-from podium.workflow.patterns.reading import MAX_PATTERN, MAX_PLACES
+from podium.workflow.patterns.reading import MAX_PATTERN, MAX_PLACES, MAX_RANGES
 
-__all__ = ["MAX_MATCHED", "MAX_PATTERN", "MAX_PLACES", "Pattern", "pattern_of"]
+__all__ = ["MAX_MATCHED", "MAX_PATTERN", "MAX_PLACES", "MAX_RANGES", "Pattern", "pattern_of"]

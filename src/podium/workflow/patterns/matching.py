@@ -1,13 +1,18 @@
 """Whether a pattern is found in a text: all ways through it at once, as a set of places that is one number.
 
 The places are those of Glushkov's construction (V. M. Glushkov, 1961): one for each set of characters, with the places
-that may follow it. A character costs at most as many steps as there are places, and usually one look-up.
+that may follow it. Code points are cut into stretches that the same places take. A character costs a search among at
+most twice `MAX_RANGES` stretches, whatever the sets are, and at most as many steps as there are places.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
+from operator import xor
 from typing import Final, NamedTuple
 
 from podium.workflow.patterns.reading import (
@@ -15,7 +20,6 @@ from podium.workflow.patterns.reading import (
     Characters,
     Choice,
     Node,
-    Ranges,
     Repetition,
     Sequence,
     alternatives_of,
@@ -23,7 +27,7 @@ from podium.workflow.patterns.reading import (
 
 MAX_MATCHED: Final = 4_096  # characters of a text; a longer one fits no pattern
 _MAX_STEPS: Final = 40 * MAX_PLACES  # of building: what is repeated may be empty, and so go on anywhere
-_REMEMBERED: Final = 4_096  # sets of places and characters, of one pattern
+_REMEMBERED: Final = 4_096  # sets of places, of one pattern
 
 
 class _Part(NamedTuple):
@@ -43,7 +47,7 @@ class Pattern:
     def __init__(self, text: str) -> None:
         """Raises ValueError, with the place, for what can't be used."""
         self.text = text
-        self._sets: list[Ranges] = []
+        self._taking: defaultdict[Characters, int] = defaultdict(int)  # the places that each distinct set has
         self._follow: list[int] = []
         self._steps = 0
         self._begin = self._always = self._end = self._anywhere = 0  # places: at first, at each character; last ones
@@ -59,12 +63,12 @@ class Pattern:
             self._fits_empty |= part.empty
             self._fits_all |= part.empty and not (alternative.from_begin and alternative.to_end)
         self._reached: dict[int, int] = {}
-        self._places_of: dict[str, int] = {}
+        self._begins, self._takers = self._stretches()
 
     @property
     def places(self) -> int:
         """How many sets of characters it has: a character of a text costs as many steps at most."""
-        return len(self._sets)
+        return len(self._follow)
 
     def found_in(self, text: str) -> bool:
         """Return whether the pattern is found in a text; in one of more than `MAX_MATCHED` characters it isn't."""
@@ -96,24 +100,15 @@ class Pattern:
 
     def _places(self, character: str) -> int:
         """Return the places that take a character."""
-        found = self._places_of.get(character)
-        if found is None:
-            code, found = ord(character), 0
-            for place, ranges in enumerate(self._sets):
-                if any(low <= code <= high for low, high in ranges):
-                    found |= 1 << place
-            if len(self._places_of) >= _REMEMBERED:
-                self._places_of.clear()
-            self._places_of[character] = found
-        return found
+        return self._takers[bisect_right(self._begins, ord(character))]
 
     # --- building ----------------------------------------------------------------------------------------------------
 
     def _built(self, node: Node) -> _Part:
         self._step()
         match node:
-            case Characters(ranges):
-                return self._place(ranges)
+            case Characters():
+                return self._place(node)
             case Sequence(parts):
                 found = _EMPTY
                 for part in parts:
@@ -125,11 +120,11 @@ class Pattern:
             case Repetition(part, least, most):
                 return self._repeated(part, least, most)
 
-    def _place(self, ranges: Ranges) -> _Part:
-        place = len(self._sets)
+    def _place(self, characters: Characters) -> _Part:
+        place = len(self._follow)
         if place >= MAX_PLACES:
             raise ValueError(f"it has more than {MAX_PLACES:,} characters, those that repeat counted each time")
-        self._sets.append(ranges)
+        self._taking[characters] |= 1 << place
         self._follow.append(0)
         return _Part(1 << place, 1 << place, False)
 
@@ -158,6 +153,19 @@ class Pattern:
         for place in _places_in(from_places):
             self._step()
             self._follow[place] |= to_places
+
+    def _stretches(self) -> tuple[list[int], list[int]]:
+        """Return the code points at which stretches begin, and the places that take one: before the first, from each.
+
+        The ranges of a set don't touch: at a range's begin its places come in, behind its end they go out.
+        """
+        changes: defaultdict[int, int] = defaultdict(int)
+        for characters, places in self._taking.items():
+            for low, high in characters.ranges:
+                changes[low] ^= places
+                changes[high + 1] ^= places
+        begins = sorted(changes)
+        return begins, list(accumulate((changes[begin] for begin in begins), xor, initial=0))
 
     def _step(self) -> None:
         self._steps += 1

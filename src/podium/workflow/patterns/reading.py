@@ -12,14 +12,15 @@ from msgspec import Struct
 
 MAX_PATTERN: Final = 1_000  # characters
 MAX_PLACES: Final = 500  # sets of characters, what is repeated counted so often as it may stand there
+MAX_RANGES: Final = 2_000  # of characters, in all sets that differ
 MAX_NESTED: Final = 50  # groups
 
 Range: TypeAlias = tuple[int, int]  # of code points, both ends included
 Ranges: TypeAlias = tuple[Range, ...]
 
 
-class Characters(Struct, frozen=True):
-    """One character of a set."""
+class Characters(Struct, frozen=True, cache_hash=True):
+    """One character of a set. The ranges are in order and don't touch."""
 
     ranges: Ranges
 
@@ -94,7 +95,8 @@ def all_but(ranges: Iterable[Range]) -> Ranges:
     return (*found, (begin, _LAST)) if begin <= _LAST else tuple(found)
 
 
-_CLASSES: Final = {"d": _DIGITS, "w": _WORD, "s": _SPACE}
+_CLASSES: Final = {"d": _DIGITS, "w": _WORD, "s": merged(_SPACE)}
+_NO_LINE_END: Final = all_but(_LINE_ENDS)
 _CLASSES_OF: Final = {**_CLASSES, **{name.upper(): all_but(ranges) for name, ranges in _CLASSES.items()}}
 
 
@@ -112,6 +114,8 @@ class _Reader:
         self._text = pattern
         self._at = 0
         self._depth = 0
+        self._sets: dict[Ranges, Characters] = {}
+        self._ranges = 0
 
     def whole(self) -> tuple[Alternative, ...]:
         found = [self._alternative()]
@@ -144,11 +148,11 @@ class _Reader:
             case "(":
                 return self._group()
             case "[":
-                return Characters(self._set())
+                return self._characters(self._set(), begin)
             case ".":
-                return Characters(all_but(_LINE_ENDS))
+                return self._characters(_NO_LINE_END, begin)
             case "\\":
-                return Characters(self._escaped())
+                return self._characters(self._escaped(), begin)
             case "^" | "$":
                 place = "first" if one == "^" else "last"
                 hint = f"outside of groups, as the {place} of an alternative; or write \\{one} for the character"
@@ -158,7 +162,7 @@ class _Reader:
             case "]" | "}":
                 raise self._wrong(f"{one} closes nothing", f"write \\{one} for the character", begin)
             case _:
-                return Characters(((ord(one), ord(one)),))
+                return self._characters(((ord(one), ord(one)),), begin)
 
     def _group(self) -> Node:
         begin = self._at - 1
@@ -220,6 +224,17 @@ class _Reader:
         return int(digits) if digits else None
 
     # --- sets of characters ------------------------------------------------------------------------------------------
+
+    def _characters(self, ranges: Ranges, begin: int) -> Characters:
+        """Return a set, the same one each time that it is written."""
+        found = self._sets.get(ranges)
+        if found is None:
+            self._ranges += len(ranges)
+            if self._ranges > MAX_RANGES:
+                why = f"its sets have more than {MAX_RANGES:,} characters and ranges, equal sets counted once"
+                raise self._wrong(why, "write fewer sets that differ", begin)
+            found = self._sets[ranges] = Characters(ranges)
+        return found
 
     def _set(self) -> Ranges:
         begin = self._at - 1
