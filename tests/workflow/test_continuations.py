@@ -82,6 +82,17 @@ def test_in_short_it_is_a_word(said, meant):
         ((', token: "${input.token}"', ""), 6, 'doesn\'t give "token"'),
         (('"${input.token}"', '"${secret.token}"'), 6, "a secret"),
         (('{cursor: "${tasks.page.result.next}", token: "${input.token}"}', "3"), 6, "must be a mapping with"),
+        (
+            ('{cursor: "${tasks.page.result.next}", token: "${input.token}"}', '"${input}x"'),
+            6,
+            "must be a mapping with",
+        ),
+        (("result.next}", "result.next}x"), 6, "cursor must be of type integer, not string"),
+        (
+            ('"${tasks.page.result.next}"', '["${tasks.page.result.next}"]'),
+            6,
+            "cursor must be of type integer, not array",
+        ),
         (("continue_as_new:", "continue_as_new: [yes]\nx-not:"), 4, "a mapping of fields"),
     ],
 )
