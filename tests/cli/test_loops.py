@@ -40,3 +40,10 @@ def test_what_does_not_fit_is_refused_with_its_line(here: Here) -> None:
     here("validate", "bad.yaml", code=None)
     assert "bad.yaml:4:" in here.out + here.err
     assert 'continue_as_new gives "m"' in here.out + here.err
+
+
+def test_a_loop_that_cannot_go_on_says_which_retry_helps(here: Here) -> None:
+    here.write("loop.yaml", LOOP.replace("input.n < 3", "tasks.count.result > 1"))
+    assert "--from TASK runs that task again" in here("run", "loop.yaml", code=None)
+    here("retry", "last", code=None)
+    assert "it would fail again as it did" in " ".join((here.out + here.err).split())

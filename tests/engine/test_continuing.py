@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.codec import decode_input
-from podium.engine.continuing import BREATH_US
+from podium.engine.continuing import BREATH_US, MAX_NEXT_INPUT
+from podium.engine.explain import headline
 from podium.engine.snapshot import encode_state
-from podium.engine.values import MAX_INPUT
-from podium.workflow.model import ContinueAsNew, ExecutionStatus, Task, TaskType, Workflow
+from podium.workflow.model import ContinueAsNew, ExecutionStatus, FailureAction, OnFailure, Task, TaskType, Workflow
 from tests.engine.playing import Play, check_history, check_state, json_value
 
 ONE = Task(id="a", agent_type="worker", for_each=[1, 2, 3])
@@ -117,18 +118,56 @@ def test_runs_without_an_attempt_begin_a_second_apart_and_others_at_once():
     assert busy.state.next_run.begins_us == busy.now_us
 
 
-def test_an_input_that_outgrows_the_bound_ends_the_loop(monkeypatch):
-    monkeypatch.setattr("podium.engine.continuing.MAX_INPUT", 100)
-    assert MAX_INPUT > 1_000_000
-    play = Play(
-        loop(Task(id="a", agent_type="worker"), give={"all": "${input.all + tasks.a.result}"}), given={"all": ""}
-    )
+def test_a_run_that_only_had_children_is_followed_a_second_after_it_began():
+    kid = Workflow(name="kid", tasks=(Task(id="x", agent_type="noop", when="False"),))
+    play = Play(loop(Task(id="kid", type=TaskType.WORKFLOW, workflow=kid)))
     play.start()
-    while play.status is ExecutionStatus.RUNNING:
-        play.run("a", "x" * 20)
-        play.tick()
+    play.give(inp.Ended("kid", play.state.tasks["kid"].child, "completed"))
+    assert play.state.next_run is not None
+    assert play.state.next_run.begins_us == play.state.run_started_us + BREATH_US
+    assert "no agent had an attempt in run 1" in headline(play.state, play.now_us, True)
+
+
+def test_a_run_whose_attempt_nobody_had_is_followed_a_second_after_it_began():
+    play = Play(loop(Task(id="a", agent_type="worker", on_failure=OnFailure(action=FailureAction.CONTINUE))))
+    play.start()
+    play.fail("a", inp.UNPLACED, 1, kind="NoAgent", retryable=False)
+    assert play.state.next_run is not None
+    assert play.state.next_run.begins_us == play.state.run_started_us + BREATH_US
+
+
+@pytest.mark.parametrize("times", [1, 1_000])
+def test_an_input_that_outgrows_the_bound_ends_the_loop(times):
+    copies = {f"copy{n}": "${tasks.a.result}" for n in range(times)}
+    play = Play(loop(Task(id="a", agent_type="worker"), give={"all": copies}))
+    play.start()
+    play.run("a", "x" * (MAX_NEXT_INPUT // times))
     assert play.status is ExecutionStatus.FAILED
     assert play.state.error is not None
     assert play.state.error.type == "ContinueError"
-    assert "at most 100 are taken" in play.state.error.message
-    assert play.state.run > 3
+    assert "at most 1,048,576 bytes of JSON are taken" in play.state.error.message
+
+
+def test_a_retry_that_would_only_fail_again_is_refused_and_one_from_a_task_is_not():
+    play = Play(loop(Task(id="a", agent_type="worker"), when="tasks.a.result > 1"))
+    play.start()
+    play.run("a", "a text")
+    assert play.status is ExecutionStatus.FAILED
+    (ignored,) = play.give(inp.Retry())
+    assert isinstance(ignored, ev.InputIgnored)
+    assert "`podium retry ID --from TASK`" in ignored.reason
+    play.give(inp.Retry("a"))
+    play.run("a", 2)
+    play.tick()
+    assert play.state.run == 2
+
+
+def test_what_was_cancelled_between_two_runs_goes_on_with_the_next():
+    play = Play(loop(ONE))
+    play.start()
+    one_run(play)
+    play.give(inp.Cancel())
+    assert play.status is ExecutionStatus.CANCELLED
+    play.give(inp.Retry())
+    play.tick()
+    assert play.state.run == 2

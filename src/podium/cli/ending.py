@@ -13,6 +13,7 @@ from podium.cli.rows import shown_error
 from podium.cli.times import iso, shown_duration
 from podium.engine.following import Follower
 from podium.engine.state import State
+from podium.engine.steering import why_not_continued
 from podium.workflow.model import ExecutionStatus, WorkflowResult
 
 FAILED = 1
@@ -77,7 +78,8 @@ def ending_text(state: State, result: WorkflowResult) -> str:
         lines += _result_lines(result.result)
     lines.append(f"  execution  {state.id}")
     if status != "completed":
-        lines.append(f"  next       podium retry {state.id} tries again")
+        stuck = " --from TASK runs that task again" if why_not_continued(state) else " tries again"
+        lines.append(f"  next       podium retry {state.id}{stuck}")
     return "\n".join(lines)
 
 

@@ -2,13 +2,13 @@
 Pure.
 
 The run's end says in one fact that there is another one and with which input; a timer begins it. So each run begins
-once whatever dies in between, and one that has nothing to do can't keep the engine busy: it begins a second after the
-one before it.
+once whatever dies in between, and one in which no agent had anything to do, of which an engine could make thousands in
+a second, can't keep it busy: the next one begins a second after it.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,12 +16,15 @@ from podium.clock import SECOND
 from podium.engine import events as ev
 from podium.engine.scope import BlobMissing, scope_for
 from podium.engine.state import State
-from podium.engine.values import MAX_INPUT, Value, value_of
+from podium.engine.values import Value, value_of
 from podium.exceptions import ExpressionError, InvalidInputError
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.inputs import check_input
 
-BREATH_US: Final = SECOND  # from the begin of a run without an attempt to that of the next one, at least
+BREATH_US: Final = SECOND  # from the begin of a run in which no agent had an attempt to that of the next, at least
+MAX_NEXT_INPUT: Final = 1 << 20  # bytes of JSON that a template may make: it is rendered and hashed between two inputs
+_TOO_LARGE: Final = f"the next run's input is too large: at most {MAX_NEXT_INPUT:,} bytes of JSON are taken"
+CONTINUE_ERROR: Final = "ContinueError"  # of an execution whose next run can't be made
 MAX_WHY: Final = 4_000  # characters
 
 
@@ -40,7 +43,7 @@ def what_follows(state: State, now_us: int) -> ev.RunCompleted | ev.ExecutionFai
         given = _next_input(state)
     except (ExpressionError, InvalidInputError, BlobMissing, TypeError, ValueError) as error:
         why = f"it can't continue as a new run: {error}"[:MAX_WHY]
-        return ev.ExecutionFailing(ErrorInfo("ContinueError", why, retryable=False))
+        return ev.ExecutionFailing(ErrorInfo(CONTINUE_ERROR, why, retryable=False))
     begins_us = now_us if _has_worked(state) else max(now_us, state.run_started_us + BREATH_US)
     return ev.RunCompleted(state.run, given, begins_us)
 
@@ -55,7 +58,8 @@ def why_not_yet(state: State) -> str:
     """Return in a few words what the next run waits for; empty if it begins at once."""
     if state.next_run is None or state.next_run.begins_us <= state.updated_us:
         return ""
-    return f"run {state.run} had no attempt, and such runs begin at least {BREATH_US // SECOND} s after each other"
+    least = f"the next run begins at least {BREATH_US // SECOND} s after such a run"
+    return f"no agent had an attempt in run {state.run}, and {least}"
 
 
 def _next_input(state: State) -> Value:
@@ -64,16 +68,35 @@ def _next_input(state: State) -> Value:
     if continuation is None or continuation.input is None:
         return state.input
     given = continuation.input.render(scope_for(state, continuation.input.references))
+    _check_size(given)
     check_input(state.definition.workflow, given)
     text = msgspec.json.encode(given)
-    if len(text) > MAX_INPUT:
-        raise InvalidInputError(f"the input has {len(text):,} bytes; at most {MAX_INPUT:,} are taken")
+    if len(text) > MAX_NEXT_INPUT:
+        raise InvalidInputError(_TOO_LARGE)
     value, content = value_of(text)
     if content is not None and value.blob is not None:
         state.loaded[value.blob] = content
     return value
 
 
+def _check_size(given: Any) -> None:
+    """Raise InvalidInputError for what is certainly too large, having looked at little more than the bound allows.
+
+    A template may name a large result many times over: encoded first, it would be as many times as large.
+    """
+    size, parts = 0, [given]
+    while parts:
+        part = parts.pop()
+        size += len(part) + 2 if isinstance(part, str | list | tuple | dict) else 1
+        if size > MAX_NEXT_INPUT:
+            raise InvalidInputError(_TOO_LARGE)
+        if isinstance(part, dict):
+            parts += part
+            parts += part.values()
+        elif isinstance(part, list | tuple):
+            parts += part
+
+
 def _has_worked(state: State) -> bool:
-    """Whether an attempt of a task of this run was granted, or a child begun."""
-    return any(state.attempts_of(task) for task in state.tasks.values())
+    """Whether an agent had an attempt in this run; what children did in theirs cost this one nothing."""
+    return any(task.agent and task.compiled.child is None and state.attempts_of(task) for task in state.tasks.values())

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.continuing import CONTINUE_ERROR
 from podium.engine.evolve import opens_again
 from podium.engine.state import DECIDING, State, TaskState, unfinished_instances
 from podium.fleet.messages import ErrorInfo
@@ -134,8 +135,20 @@ def _opened(state: State, now_us: int, tasks: tuple[str, ...] = (), by: str = ""
 def why_not_retried(state: State) -> str:
     """Return why what failed can't be tried again; empty if it can."""
     if state.status in _WITHOUT_SUCCESS:
-        return ""
+        return why_not_continued(state)
     return f"the execution is {state.status}, only one that ended without success can be retried"
+
+
+def why_not_continued(state: State) -> str:
+    """Return why a retry without a task would fail at once, of a loop that couldn't go on; empty of all others."""
+    if state.status is not ExecutionStatus.FAILED or state.error is None or state.error.type != CONTINUE_ERROR:
+        return ""
+    if any(not task.final or opens_again(state, task) for task in state.tasks.values()):
+        return ""
+    return (
+        "no task of the run failed, only its continuation: it would fail again as it did; "
+        "`podium retry ID --from TASK` runs the task again, and all that depends on it"
+    )
 
 
 def why_not_from(state: State, path: str) -> str:

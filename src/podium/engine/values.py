@@ -10,7 +10,7 @@ from hashlib import sha256
 from msgspec import Raw, Struct
 
 INLINE_LIMIT = 4096  # bytes of JSON kept in the log itself
-MAX_INPUT = 64 << 20  # bytes of JSON of an execution's input, or of one of its runs
+MAX_INPUT = 64 << 20  # bytes of JSON of an execution's input
 
 
 _NO_TEXT = Raw(b"")
