@@ -98,3 +98,16 @@ def test_what_is_said_besides_the_file_wins():
     assert checked(every) == ScheduleSpec(every_seconds=60.0, overlap=Overlap.ALLOW)
     with pytest.raises(InvalidInputError, match="you gave none"):
         checked(other_than(None, {}))
+
+
+def test_what_the_file_says_of_its_own_times_goes_with_them():
+    begin, once = datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
+    of_file = ScheduleSpec(
+        every_seconds=600.0, starts_at=begin, ends_at=once, max_firings=3, jitter_seconds=300.0, catch_up_limit=5
+    )
+    assert checked(other_than(of_file, {"at": once})) == ScheduleSpec(at=once, catch_up_limit=5)
+    sooner = checked(other_than(of_file, {"every_seconds": 60.0}))
+    assert (sooner.jitter_seconds, sooner.starts_at, sooner.max_firings) == (0.0, begin, 3)
+    assert checked(other_than(of_file, {"cron": "@daily", "jitter_seconds": 9.0})).jitter_seconds == 9.0
+    with pytest.raises(InvalidInputError, match="are of what recurs"):
+        checked(other_than(of_file, {"at": once, "max_firings": 2}))

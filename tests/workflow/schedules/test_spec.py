@@ -7,7 +7,7 @@ import pytest
 
 from podium.exceptions import InvalidInputError
 from podium.workflow.schedules.recurrence import CronTimes, Every, Once
-from podium.workflow.schedules.spec import ScheduleSpec, checked, in_words, micros, recurrence_of
+from podium.workflow.schedules.spec import ScheduleSpec, checked, in_words, micros, recurrence_of, spec_problems
 from podium.workflow.schedules.zones import zone_named
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -49,6 +49,10 @@ def test_what_cant_be_kept_is_refused_by_its_name(given: dict[str, Any], said: s
     with pytest.raises(InvalidInputError) as refused:
         checked(ScheduleSpec(**given))
     assert said in str(refused.value)
+
+
+def test_an_interval_of_nothing_is_the_only_thing_wrong_with_it() -> None:
+    assert [field for field, _ in spec_problems(ScheduleSpec(every_seconds=0))] == ["every_seconds"]
 
 
 def test_the_times_are_of_the_kind_that_was_said() -> None:

@@ -108,10 +108,16 @@ def spec_problems(spec: ScheduleSpec, names: Mapping[str, str] = {}) -> Iterator
 
 
 def other_than(spec: ScheduleSpec | None, said: Mapping[str, Any]) -> ScheduleSpec:
-    """Return a spec of which other things are said; one of `cron`, `every_seconds`, `at` takes the others' place."""
+    """Return a spec of which other things are said.
+
+    One of `cron`, `every_seconds`, `at` takes the others' place. With them goes what was said of them: the zone, the
+    jitter, and for `at` the bounds of what recurs.
+    """
     found = spec or ScheduleSpec()
     if not WHEN.isdisjoint(said):
-        found = replace(found, cron="", every_seconds=None, at=None, time_zone="UTC")
+        found = replace(found, cron="", every_seconds=None, at=None, time_zone="UTC", jitter_seconds=0.0)
+    if "at" in said:
+        found = replace(found, starts_at=None, ends_at=None, max_firings=None)
     return replace(found, **said)
 
 
@@ -147,7 +153,7 @@ def _number_problems(spec: ScheduleSpec, said: Mapping[str, str]) -> Iterator[tu
         yield "catch_up_limit", f"{said['catch_up_limit']} must be from 1 to {MOST_CAUGHT_UP:,}"
     if why := _number_problem(jitter, 0.0, MOST_JITTER_SECONDS, "nothing"):
         yield "jitter_seconds", f"{said['jitter']}: {why}"
-    elif every is not None and jitter >= every:
+    elif jitter and every is not None and jitter >= every:
         yield "jitter_seconds", f"{said['jitter']} must be shorter than the interval"
 
 
