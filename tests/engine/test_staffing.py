@@ -1,13 +1,19 @@
 """What agents say of themselves: a word of an earlier life, or of an attempt nobody knows, closes none for good."""
 
+import msgspec
 import pytest
 
+from podium.engine import inputs as inp
+from podium.engine.arrivals import Arrival
 from podium.engine.circuits import Circuits
 from podium.engine.leases import Leases
 from podium.engine.placing import Placing
 from podium.engine.staffing import Staffing
+from podium.engine.values import NULL
 from podium.fleet import messages as msg
 from podium.scheduling.placement import Placement, ReadyTask
+from podium.workflow.model import ConcurrencyLimit, ContinueAsNew, Task, Workflow
+from tests.engine.playing import Play
 
 LEASE_US = 15_000_000
 
@@ -54,3 +60,75 @@ def test_after_a_refusal_of_what_is_not_known_an_agent_gets_more_once_it_is_hear
     assert granted(staffing, "b") == []
     come(staffing, 2)
     assert granted(staffing, "c") == ["e:1:b:1", "e:1:c:1"]
+
+
+class Looping:
+    """A loop whose task, of a key with room for one attempt, is skipped while the only agent has it."""
+
+    def __init__(self, staffing):
+        self.staffing, self.placement = staffing, staffing.placement
+        task = Task(id="a", agent_type="hand", concurrency=ConcurrencyLimit(1, "one"))
+        self.play = Play(Workflow(name="w", tasks=(task,), continue_as_new=ContinueAsNew()))
+        staffing.hear(msg.Registration("agent", "hand", "bus.1", slots=1), 0)
+        self.take(Arrival(self.play.state.id, "start", self.play.begun))
+        self.grant()
+        self.take(Arrival(self.play.state.id, "skip", inp.Skip("a", "no", "ann")))
+        self.play.now_us += LEASE_US
+        self.take(Arrival(self.play.state.id, "tick", inp.Tick()))
+        assert self.play.state.run == 2
+
+    def take(self, arrival):
+        self.staffing.follow(self.play.state, arrival, self.play.give(arrival.given))
+
+    def grant(self):
+        for arrival in self.staffing.placing.grants(1, 10, self.play.now_us):
+            self.take(arrival)
+
+    @property
+    def held(self):
+        return sorted(self.placement.attempts_of(self.play.state.id))
+
+
+@pytest.mark.parametrize("by_the_inbox", [False, True])
+@pytest.mark.parametrize("said", ["failed", "succeeded", "handed back"])
+def test_a_late_word_of_an_earlier_run_gives_that_attempts_slot_back(staffing, said, by_the_inbox):
+    looping = Looping(staffing)
+    first = f"{looping.play.state.id}:1:a:1"
+    assert looping.held == [first]
+    word = {
+        "failed": msg.Failed("agent", first, msg.ErrorInfo("Stopped", ""), cancelled=True),
+        "succeeded": msg.Succeeded("agent", first, msgspec.Raw(b"1")),
+        "handed back": msg.HandedBack("agent", first),
+    }[said]
+    heard = staffing.hear(word, 0)
+    if by_the_inbox:
+        heard = Arrival(heard.execution, heard.input_id, heard.given, inbox_id=1)
+    looping.take(heard)
+    assert looping.held == []
+    looping.grant()
+    assert looping.held == [f"{looping.play.state.id}:2:a:2"]
+
+
+def test_a_thread_of_an_earlier_run_that_goes_on_keeps_its_slot_until_it_has_returned(staffing):
+    looping = Looping(staffing)
+    first = f"{looping.play.state.id}:1:a:1"
+    heard = staffing.hear(msg.Failed("agent", first, msg.ErrorInfo("Stopped", ""), timed_out=True, holds_slot=True), 0)
+    looping.take(heard)
+    staffing.placing.expire(0)
+    assert staffing.placing.awaits(first)
+    assert looping.held == [first]
+    staffing.hear(msg.Freed("agent", first), 0)
+    assert looping.held == []
+
+
+@pytest.mark.parametrize(
+    ("input_id", "given", "attempt"),
+    [
+        ("said:1", inp.Succeeded("a", 1, NULL), ""),
+        ("succeeded:e:2:a:1", inp.Succeeded("a", 1, NULL), "e:2:a:1"),
+        ("saved:e:2:a:1:3", inp.Saved("a", 1, 3, NULL), "e:2:a:1"),
+        ("published:e:2:a:1:3", inp.Published("a", 1, 3, NULL), "e:2:a:1"),
+    ],
+)
+def test_an_inputs_id_tells_of_which_attempt_it_is_a_word(input_id, given, attempt):
+    assert Arrival("e", input_id, given).spoken_of("a", 1) == attempt

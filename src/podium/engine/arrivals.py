@@ -85,6 +85,19 @@ class Arrival:
         if not self.agent:
             self.agent, self.attempt = again.agent, again.attempt
 
+    def spoken_of(self, task: str, number: int) -> str:
+        """Return the id of the attempt that this is a word of; empty if it doesn't say. That of an earlier run has
+        another id than the task and the number have now.
+
+        What another replica has heard comes by the inbox, where only the input's id tells the run.
+        """
+        if self.attempt:
+            return self.attempt
+        said = self.input_id.partition(":")[2]
+        if isinstance(self.given, inp.Saved | inp.Published):
+            said = said.rpartition(":")[0]
+        return said if said.startswith(f"{self.execution}:") and said.endswith(f":{task}:{number}") else ""
+
     @property
     def renewable(self) -> bool:
         """Whether the engine makes this input again by itself when it is dropped."""

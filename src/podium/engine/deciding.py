@@ -92,7 +92,7 @@ class Deciding:
         batch.add(arrival, state, before, decision, now_us)
         self._write_letters(state, given, decision.events, now_us)
         batch.blobs += _inputs_of_runs(state, decision.events)
-        self._staffing.follow(state, given, decision.events)
+        self._staffing.follow(state, arrival, decision.events)
         if not self._shards.leads:
             changes = self._exports.take()
             if changes:

@@ -94,8 +94,9 @@ class Staffing:
 
     # --- from executions to the desk ---------------------------------------------------------------------------
 
-    def follow(self, state: State, given: inp.Input, events: list[ev.Event]) -> None:
+    def follow(self, state: State, arrival: Arrival, events: list[ev.Event]) -> None:
         """Bring the desk and the leases up to what was just decided."""
+        given = arrival.given
         for event in events:
             kind = type(event)
             if kind is ev.TasksReady:
@@ -103,16 +104,17 @@ class Staffing:
             elif kind in _ENDS_ATTEMPT:
                 self._end_attempt(state, given, event)  # type: ignore[arg-type]
             else:
-                self._follow_rarer(state, given, event)
+                self._follow_rarer(state, arrival, event)
 
-    def _follow_rarer(self, state: State, given: inp.Input, event: ev.Event) -> None:
+    def _follow_rarer(self, state: State, arrival: Arrival, event: ev.Event) -> None:
+        given = arrival.given
         match event:
             case ev.InstancesReady(task, first, stop):
                 enqueue_ready(self.desk, state, (f"{task}[{i}]" for i in range(first, stop)))
             case ev.InputIgnored(task=task, number=number) if isinstance(given, inp.Grant):
                 self._ignore_grant(state, task, number)
             case ev.InputIgnored(task=task, number=number) if task and not _is_live(state, task, number):
-                self.desk.end(state.attempt_id(task, number), _how(given))
+                self.desk.end(arrival.spoken_of(task, number) or state.attempt_id(task, number), _how(given))
             case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task) | ev.AttemptGranted(task=task, agent=""):
                 self.desk.withdraw(state.id, task)
             case ev.TaskSkipped(task=task) if event.by:  # others never waited for an agent
