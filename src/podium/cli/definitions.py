@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,7 +115,14 @@ def _checked(file: str, further: Callable[[Workflow], Iterable[Problem]]) -> tup
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return None, [Problem("unreadable", f"the file can't be read: {reason}", file=file)]
-    return check_workflow(content, file, further, ProjectFiles(file))
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return check_workflow(content, file, further, ProjectFiles(file))
+    finally:
+        gc.freeze()  # what was read and compiled stays until the command ends: no need to look through it once more
+        if collects:
+            gc.enable()
 
 
 def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]) -> dict[str, Any]:
