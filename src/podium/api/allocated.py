@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from podium.clock import SECOND, seconds_to_us
+from podium.engine.evolve import TIMEOUT_SLACK_US
 from podium.engine.state import Attempt, State, TaskState
 from podium.workflow.model import ResourceRequirements
 
 
 class ResourceAllocation(Struct, frozen=True, kw_only=True):
-    """What one attempt holds of an agent. It is given back when the attempt ends, at the latest at `expires_at`.
+    """What one attempt holds of an agent. It is given back when the attempt ends.
 
-    `allocation_id` is the attempt's id. Without a time-out or a deadline there is no `expires_at`: the attempt's lease
-    alone says whether somebody still works on it.
+    `allocation_id` is the attempt's id. At `expires_at` the orchestrator that runs ends the attempt, whatever its agent
+    says: half a second after its time-out, of which the agent's own report may come first, or at the deadline of its
+    task or execution if that is earlier. Without any of these there is none: the attempt's lease alone says whether
+    somebody still works on it.
     """
 
     allocation_id: str
@@ -49,11 +52,11 @@ def _allocation(state: State, task: TaskState, attempt: Attempt) -> ResourceAllo
 
 
 def _expires_us(state: State, task: TaskState, attempt: Attempt) -> int | None:
-    """Return the first of the attempt's, the task's and the execution's last moments."""
+    """Return the first of the times at which the engine ends the attempt: by its time-out and by the deadlines."""
     timeout = task.compiled.spec.timeout
     whole = task if task.parent is None else task.parent
     ends = (
-        None if timeout is None else attempt.granted_us + seconds_to_us(timeout),
+        None if timeout is None else attempt.granted_us + seconds_to_us(timeout) + TIMEOUT_SLACK_US,
         whole.deadline_us or None,
         state.deadline_us,
     )
