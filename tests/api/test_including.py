@@ -108,3 +108,17 @@ def test_the_nearest_file_is_named_where_there_is_none(tmp_path):
         WorkflowInvalidError, match=r'packng.yaml can\'t be read: .*; did you mean "flows/packing.yaml"'
     ):
         workflow_from(tmp_path / "main.yaml")
+
+
+@pytest.mark.parametrize("path", ["a\nb\x1b[2Jc.yaml", "x/" * 2_500 + "y.yaml"])
+def test_a_path_that_cant_be_opened_stays_within_its_line(tmp_path, path):
+    with pytest.raises(InvalidInputError, match="can't be read") as refused:
+        ProjectFiles(tmp_path / "main.yaml")(path, Opened("main.yaml", str(tmp_path / "main.yaml"), b""))
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400
+
+
+def test_a_file_whose_name_has_two_lines_is_called_by_one(tmp_path):
+    (tmp_path / "a\nb.yaml").write_text(PART)
+    opened = ProjectFiles(tmp_path / "main.yaml")("a\nb.yaml", Opened("main.yaml", str(tmp_path / "main.yaml"), b""))
+    assert opened.file == r"a\nb.yaml"

@@ -136,6 +136,19 @@ def test_what_cant_be_a_child_is_refused_with_its_place_and_nothing_else_is(text
     assert said in found[0]
 
 
+@pytest.mark.parametrize(
+    ("child", "said"),
+    [
+        ("name: c\ntasks:\n- {id: x, agnt: e, timeout: 0}", ["out-of-range", "unknown-field"]),
+        ("name: c\nname: d\ntasks: [{id: x, agent: e}]", ["duplicate-key"]),
+        ("[1]", ["wrong-type"]),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_once_however_many_tasks_name_it(child, said):
+    main = "name: m\ntasks:\n" + "".join(f"  - {{id: t{n}, workflow: c.yaml}}\n" for n in range(3))
+    assert sorted(one.split(": ")[1] for one in problems(main, c=child)) == said
+
+
 def test_depth_and_number_of_files_are_bounded():
     deep = {f"d{n}": one(f"d{n + 1}.yaml") for n in range(20)}
     (found,) = problems(one("d0.yaml"), **deep)

@@ -15,11 +15,12 @@ from typing import Final
 
 from podium.exceptions import InvalidInputError
 from podium.settings import CONFIG_FILE
-from podium.workflow.problems import did_you_mean
+from podium.workflow.problems import did_you_mean, printable
 from podium.workflow.yaml import Opened
 from podium.workflow.yaml.decoding import MAX_FILE_BYTES
 
 _ENDINGS: Final = frozenset({".yaml", ".yml"})
+_MAX_SHOWN: Final = 300  # characters of a path that can't be opened
 MAX_LOOKED_AT: Final = 1_000  # names of a folder, for the one that may be meant
 
 
@@ -46,7 +47,8 @@ class ProjectFiles:
                 raise InvalidInputError(f"it isn't in the project's folder {self._project.name}")
             content = _content(found)
         except OSError as error:
-            why = f"{shown} can't be read: {error.strerror or type(error).__name__}"
+            called = shown if len(shown) <= _MAX_SHOWN else shown[:_MAX_SHOWN] + "…"
+            why = f"{called} can't be read: {error.strerror or type(error).__name__}"
             meant = _meant(found, path) if isinstance(error, FileNotFoundError) else ""
             raise InvalidInputError(f"{why}; {meant}" if meant else why) from error
         self.opened.append(found)
@@ -54,9 +56,12 @@ class ProjectFiles:
 
 
 def _shown(path: str, found: Path) -> str:
-    """Return a path in short, unless that would lead elsewhere: `..` behind a link isn't the folder before it."""
+    """Return a path in short, unless that would lead elsewhere: `..` behind a link isn't the folder before it.
+
+    It is for lines of a terminal or a log: there is nothing in it that they would obey.
+    """
     short = posixpath.normpath(path)
-    return short if os.path.realpath(short) == str(found) else path
+    return printable(short if os.path.realpath(short) == str(found) else path)
 
 
 def _meant(missing: Path, written: str) -> str:

@@ -71,6 +71,7 @@ class Problems:
     def __init__(self, excused: Collection[Path] = ()) -> None:
         self.left_out = 0
         self._found: list[Problem] = []
+        self._said: set[tuple[str, int, int, str, str]] = set()  # of files; a file may be part of a workflow twice
         self._excused = excused
         self._suggestions = 0
 
@@ -78,11 +79,15 @@ class Problems:
         return len(self._found) + self.left_out
 
     def add(self, problem: Problem) -> None:
-        """Note a problem; beyond `MAX_PROBLEMS` it is only counted."""
+        """Note a problem, once if it has a place in a file; beyond `MAX_PROBLEMS` it is only counted."""
         path = problem.path
         if self._excused and any(path[:length] in self._excused for length in range(1, len(path) + 1)):
             return
+        said = (problem.file, problem.line, problem.column, problem.rule, problem.message)
+        if problem.line and said in self._said:
+            return
         if len(self._found) < MAX_PROBLEMS:
+            self._said.add(said)
             self._found.append(problem)
         else:
             self.left_out += 1
@@ -166,9 +171,12 @@ def quoted(text: object) -> str:
     if len(shown) > _MAX_QUOTED:
         shown = shown[: _MAX_QUOTED - 1] + "…"
     shown = shown.replace("\\", "\\\\").replace('"', '\\"')
-    if not shown.isprintable():
-        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
-    return f'"{shown}"'
+    return f'"{printable(shown)}"'
+
+
+def printable(text: str) -> str:
+    """Return a text with nothing in it that a terminal or a log would obey: such characters are written as escapes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shown_path(path: Path) -> str:

@@ -68,18 +68,22 @@ class Opening:
         self._chains: list[tuple[Opened, ...]] = [(Opened(file, normpath(file), b""),)]  # by the files' numbers
         self._named = 1
         self._bytes = 0
+        self._unreadable: set[str] = set()  # files that can't be parsed, by their identities: what is wrong is noted
 
     def tree(self, reading: Reading, node: Node, path: Path, written: str, use: Use) -> Node | None:
         """Return what stands in the file that a node names; None if it can't be had, which is noted."""
         chain = self._chains[node.line // FILE_LINES]
         opened = self._opened(reading, node, path, written, use, chain)
-        if opened is None:
+        if opened is None or opened.identity in self._unreadable:
             return None
         self._chains.append((*chain, replace(opened, content=b"")))
         first_line = reading.begin_file(opened.file)
         before = len(reading.problems)
         tree = read_tree(opened.content, opened.file, reading.problems, first_line)
-        return tree if len(reading.problems) == before else None
+        if len(reading.problems) == before:
+            return tree
+        self._unreadable.add(opened.identity)
+        return None
 
     def _opened(
         self, reading: Reading, node: Node, path: Path, written: str, use: Use, chain: tuple[Opened, ...]
