@@ -15,7 +15,7 @@ from podium.engine.continuing import BREATH_US, MAX_NEXT_INPUT
 from podium.engine.explain import headline
 from podium.engine.snapshot import encode_state
 from podium.workflow.model import ContinueAsNew, ExecutionStatus, FailureAction, OnFailure, Task, TaskType, Workflow
-from tests.engine.playing import Play, check_history, check_state, json_value
+from tests.engine.playing import Play, check_history, check_state, error, json_value
 
 ONE = Task(id="a", agent_type="worker", for_each=[1, 2, 3])
 LISTEN = Task(id="listen", type=TaskType.WAIT, signal="s")
@@ -171,3 +171,17 @@ def test_what_was_cancelled_between_two_runs_goes_on_with_the_next():
     play.give(inp.Retry())
     play.tick()
     assert play.state.run == 2
+
+
+def test_what_was_said_of_an_attempt_that_never_began_is_not_said_of_the_next_runs():
+    play = Play(loop(Task(id="a", agent_type="worker")))
+    play.start()
+    play.give(inp.Skip("a"))
+    play.tick(2)
+    assert (play.state.run, play.state.tasks["a"].number, play.ready()) == (2, 0, ["a"])
+    late = inp.Grant(1, 1, (inp.Granted("a", 1, "agent", "i"),), run=1)
+    assert play.give(late) == [ev.InputIgnored("the task isn't ready any more", "a", 1)]
+    nobody = inp.Failed("a", 1, error(), inp.UNPLACED, run=1)
+    assert play.give(nobody) == [ev.InputIgnored("the task isn't ready any more")]
+    assert play.give(inp.Grant(1, 2, late.grants, run=2)) == [ev.AttemptGranted("a", 1, "agent", "i")]
+    check_history(play)

@@ -63,7 +63,7 @@ def test_after_a_refusal_of_what_is_not_known_an_agent_gets_more_once_it_is_hear
 
 
 class Looping:
-    """A loop whose task, of a key with room for one attempt, is skipped while the only agent has it."""
+    """A loop whose task, of a key with room for one attempt, waits for the only agent."""
 
     def __init__(self, staffing):
         self.staffing, self.placement = staffing, staffing.placement
@@ -71,17 +71,23 @@ class Looping:
         self.play = Play(Workflow(name="w", tasks=(task,), continue_as_new=ContinueAsNew()))
         staffing.hear(msg.Registration("agent", "hand", "bus.1", slots=1), 0)
         self.take(Arrival(self.play.state.id, "start", self.play.begun))
-        self.grant()
-        self.take(Arrival(self.play.state.id, "skip", inp.Skip("a", "no", "ann")))
+
+    def skip(self):
+        """Have the next run begin, since the task is skipped."""
+        run = self.play.state.run
+        self.take(Arrival(self.play.state.id, f"skip:{run}", inp.Skip("a", "no", "ann")))
         self.play.now_us += LEASE_US
-        self.take(Arrival(self.play.state.id, "tick", inp.Tick()))
-        assert self.play.state.run == 2
+        self.take(Arrival(self.play.state.id, f"tick:{run}", inp.Tick()))
+        assert self.play.state.run == run + 1
 
     def take(self, arrival):
         self.staffing.follow(self.play.state, arrival, self.play.give(arrival.given))
 
+    def granted(self):
+        return self.staffing.placing.grants(1, 10, self.play.now_us)
+
     def grant(self):
-        for arrival in self.staffing.placing.grants(1, 10, self.play.now_us):
+        for arrival in self.granted():
             self.take(arrival)
 
     @property
@@ -89,10 +95,43 @@ class Looping:
         return sorted(self.placement.attempts_of(self.play.state.id))
 
 
+def skipped_at_work(staffing):
+    looping = Looping(staffing)
+    looping.grant()
+    looping.skip()
+    return looping
+
+
+def test_a_grant_that_was_under_way_when_the_next_run_began_gives_its_slot_back(staffing):
+    looping = Looping(staffing)
+    (first,) = looping.granted()
+    staffing.placing.posted(first)
+    looping.skip()
+    looping.take(first)
+    assert looping.held == []
+    looping.grant()
+    assert looping.held == [f"{looping.play.state.id}:2:a:1"]
+    looping.take(first)  # it came twice
+    assert looping.held == [f"{looping.play.state.id}:2:a:1"]
+    assert looping.play.state.tasks["a"].live is not None
+
+
+def test_a_grant_under_way_for_an_earlier_run_is_none_for_the_next_ones_task(staffing):
+    looping = Looping(staffing)
+    (first,) = looping.granted()
+    staffing.placing.posted(first)
+    looping.skip()
+    staffing.placing.adopt(looping.play.state)  # the execution is read, since the placing replica has just begun to
+    looping.grant()
+    assert looping.held == [f"{looping.play.state.id}:2:a:1"]
+    looping.take(first)
+    assert looping.held == [f"{looping.play.state.id}:2:a:1"]
+
+
 @pytest.mark.parametrize("by_the_inbox", [False, True])
 @pytest.mark.parametrize("said", ["failed", "succeeded", "handed back"])
 def test_a_late_word_of_an_earlier_run_gives_that_attempts_slot_back(staffing, said, by_the_inbox):
-    looping = Looping(staffing)
+    looping = skipped_at_work(staffing)
     first = f"{looping.play.state.id}:1:a:1"
     assert looping.held == [first]
     word = {
@@ -110,7 +149,7 @@ def test_a_late_word_of_an_earlier_run_gives_that_attempts_slot_back(staffing, s
 
 
 def test_a_thread_of_an_earlier_run_that_goes_on_keeps_its_slot_until_it_has_returned(staffing):
-    looping = Looping(staffing)
+    looping = skipped_at_work(staffing)
     first = f"{looping.play.state.id}:1:a:1"
     heard = staffing.hear(msg.Failed("agent", first, msg.ErrorInfo("Stopped", ""), timed_out=True, holds_slot=True), 0)
     looping.take(heard)

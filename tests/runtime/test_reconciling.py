@@ -289,7 +289,7 @@ async def test_a_grant_that_is_believed_to_be_on_its_way_and_isnt_gives_its_task
     execution = await engine.submit(ONE)
     ready = engine.placing.placement.ready_task(execution, "a")
     assert ready is not None
-    engine.placing._posted[execution] = {("a", 1): ("hand-1", "i1")}
+    engine.placing._posted[execution] = {f"{execution}:1:a:1": ("hand-1", "i1")}
     engine.placing.withdraw(execution, "a")
     engine.placing.enqueue(ready)
     assert await finds(engine, store) == {"slot_without_attempt": True}

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from podium.clock import SECOND, seconds_to_us
 from podium.engine import inputs as inp
+from podium.engine.state import place_of
 from podium.fleet.messages import ErrorInfo
 from podium.scheduling.placement import Placement, ReadyTask
 from podium.workflow.units import format_duration
@@ -82,5 +83,6 @@ class Allocations:
         if kind not in reasons:
             reasons[kind] = self._placement.why(ready.execution, ready.task)
         text = f"{reasons[kind]}, for {format_duration(self._timeout_seconds)} (agent_allocation_timeout_seconds)"
-        given = inp.Failed(ready.task, ready.number, ErrorInfo(ALLOCATION_TIMEOUT, text), inp.UNPLACED)
+        run, _, _ = place_of(ready.attempt)
+        given = inp.Failed(ready.task, ready.number, ErrorInfo(ALLOCATION_TIMEOUT, text), inp.UNPLACED, run=run)
         return Overdue(ready.execution, f"unplaced:{ready.attempt}:{since_us}", given)

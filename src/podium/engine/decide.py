@@ -128,7 +128,8 @@ def _grant(state: State, given: inp.Grant, now_us: int) -> list[ev.Event]:
     events: list[ev.Event] = []
     granted: set[str] = set()
     for grant in given.grants:
-        if _awaits(state, state.tasks.get(grant.task), grant.number) and grant.task not in granted:
+        task = state.tasks.get(grant.task)
+        if _awaits(state, task, grant.number, given.run) and grant.task not in granted:
             granted.add(grant.task)
             events.append(ev.AttemptGranted(grant.task, grant.number, grant.agent, grant.incarnation))
         else:
@@ -169,7 +170,7 @@ def _unplaced(state: State, given: inp.Failed, now_us: int) -> list[ev.Event]:
     So it counts like any failure, and a retry begins the wait anew.
     """
     task = state.tasks.get(given.task)
-    if not _awaits(state, task, given.number):
+    if not _awaits(state, task, given.number, given.run):
         return _ignored("the task isn't ready any more")  # unnamed: a live attempt of that number keeps its slot
     assert task is not None
     return [
@@ -179,9 +180,9 @@ def _unplaced(state: State, given: inp.Failed, now_us: int) -> list[ev.Event]:
     ]
 
 
-def _awaits(state: State, task: TaskState | None, number: int) -> bool:
-    """Whether a task is ready for an attempt of this number."""
-    if state.status is not ExecutionStatus.RUNNING or task is None:
+def _awaits(state: State, task: TaskState | None, number: int, run: int) -> bool:
+    """Whether a task is ready for an attempt of this number: one that never began may have that of the next run's."""
+    if state.status is not ExecutionStatus.RUNNING or task is None or run not in (0, state.run):
         return False
     return task.status is TaskStatus.READY and number == task.number + 1
 

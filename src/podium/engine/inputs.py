@@ -57,6 +57,7 @@ class Grant(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="gran
     fence: int
     turn: int
     grants: tuple[Granted, ...]
+    run: int = 0  # of whose tasks; 0: it isn't said
 
 
 class Growth(Struct, frozen=True, omit_defaults=True):
@@ -87,6 +88,7 @@ class Failed(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="fai
     error: ErrorInfo
     how: str = "error"  # error, timeout, crash, cancelled, unplaced
     holds_slot: bool = False  # its thread couldn't be stopped
+    run: int = 0  # in which it was unplaced; others have a number that no other run has
 
 
 class Refused(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="refused"):

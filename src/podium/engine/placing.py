@@ -15,7 +15,7 @@ from podium.engine.arrivals import Arrival
 from podium.engine.changes import Begun, Change, Changes, Ended, Freed, How, Kept, Queued, Withdrawn, WithdrawnAll
 from podium.engine.circuits import Circuits
 from podium.engine.limiting import bounds_of
-from podium.engine.state import State, TaskState
+from podium.engine.state import State, TaskState, attempt_id, place_of
 from podium.fleet import messages as msg
 from podium.fleet.breaker import Sign
 from podium.scheduling.placement import Agent, Bound, Placement, ReadyTask
@@ -78,8 +78,8 @@ class Placing:
         self._lingering: dict[str, int] = {}
         # slots of threads that outlive their attempts, and until when that is believed without another renewal
         self._stuck: dict[str, int] = {}
-        # Grants that lie in inboxes, for all we know, by execution, task and number: with agent and incarnation.
-        self._posted: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
+        # Grants that lie in inboxes, for all we know, by execution and attempt: with agent and incarnation.
+        self._posted: dict[str, dict[str, tuple[str, str]]] = {}
         self._promised: dict[str, ReadyTask] = {}  # tasks that aren't queued because of those grants, by attempt
         self._awaited: dict[str, tuple[int, list[Changes]]] = {}  # executions that are being read, and what was told
         self._begun = 0  # readings
@@ -92,7 +92,7 @@ class Placing:
 
     def enqueue(self, ready: ReadyTask) -> None:
         """Queue a task; one that is queued already is replaced. One whose grant is on its way has its slot already."""
-        holder = self._posted.get(ready.execution, {}).get((ready.task, ready.number))
+        holder = self._posted.get(ready.execution, {}).get(ready.attempt)
         if holder is None:
             self.placement.enqueue(ready)
         else:
@@ -174,10 +174,12 @@ class Placing:
         self._readings += 1
         self._known.pop(state.id, None)
         self._known[state.id] = (state.sequence, self._readings)
-        for path, number in list(self._posted.get(state.id, ())):
-            self._promised.pop(state.attempt_id(path, number), None)
-            if state.final or path not in state.tasks or state.tasks[path].number >= number:
-                self._arrived(state.attempt_id(path, number))
+        for posted in list(self._posted.get(state.id, ())):
+            self._promised.pop(posted, None)
+            run, path, number = place_of(posted)
+            past = run < state.run or path not in state.tasks or state.tasks[path].number >= number
+            if state.final or past:
+                self._arrived(posted)
         enqueue_ready(self, state, (p for p, t in state.tasks.items() if t.status is TaskStatus.READY))
         for task in state.tasks.values():
             for attempt in (task.live or {}).values():
@@ -206,23 +208,25 @@ class Placing:
     def posted(self, arrival: Arrival) -> None:
         """A grant is on its way to its execution's owner, by us or by who placed before us: its slots are taken."""
         execution, given = arrival.execution, arrival.given
-        for grant in given.grants if isinstance(given, inp.Grant) else ():
+        if not isinstance(given, inp.Grant):
+            return
+        for grant in given.grants:
             posted = self._posted.setdefault(execution, {})
-            posted.setdefault((grant.task, grant.number), (grant.agent, grant.incarnation))
+            attempt = attempt_id(execution, given.run or 1, grant.task, grant.number)
+            posted.setdefault(attempt, (grant.agent, grant.incarnation))
             ready = self.placement.ready_task(execution, grant.task)
-            if ready is not None and ready.number == grant.number:
+            if ready is not None and ready.attempt == attempt:
                 self.placement.withdraw(execution, grant.task)
                 self.enqueue(ready)
 
     def _arrived(self, attempt: str) -> None:
         """The grant of an attempt isn't on its way any more."""
         self._promised.pop(attempt, None)
-        execution, _, rest = attempt.partition(":")
+        execution = attempt.partition(":")[0]
         posted = self._posted.get(execution)
         if posted is None:
             return
-        task, _, number = rest.partition(":")[2].rpartition(":")
-        posted.pop((task, int(number)), None)
+        posted.pop(attempt, None)
         if not posted:
             del self._posted[execution]
 
@@ -382,15 +386,16 @@ class Placing:
 
     def grants(self, fence: int, limit: int, now_us: int) -> list[Arrival]:
         """Return what placement decides now, an input for each execution."""
-        found: dict[str, list[inp.Granted]] = {}
+        found: dict[tuple[str, int], list[inp.Granted]] = {}
         for slot in self.placement.place(limit, now_us):
-            found.setdefault(slot.execution, []).append(
+            run, _, _ = place_of(slot.attempt)
+            found.setdefault((slot.execution, run), []).append(
                 inp.Granted(slot.task, slot.number, slot.agent, slot.incarnation)
             )
         arrivals = []
-        for execution, granted in found.items():
+        for (execution, run), granted in found.items():
             self._turn += 1
-            given = inp.Grant(fence, self._turn, tuple(granted))
+            given = inp.Grant(fence, self._turn, tuple(granted), run)
             arrivals.append(Arrival(execution, f"grant:{fence}:{self._turn}", given))
         return arrivals
 
@@ -429,6 +434,6 @@ def ready_task(state: State, task: TaskState) -> ReadyTask:
 
 def _never_began(state: State, attempt: str) -> bool:
     """Whether an attempt of an execution, as it is committed, was never granted."""
-    path, _, number = attempt.partition(":")[2].partition(":")[2].rpartition(":")
+    run, path, number = place_of(attempt)
     task = state.tasks.get(path)
-    return task is not None and task.number < int(number)
+    return run == state.run and task is not None and task.number < number

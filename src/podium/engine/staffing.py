@@ -20,7 +20,7 @@ from podium.engine.leases import FOREIGN_LEASE_SECONDS, Lease, Leases
 from podium.engine.limiting import bounds_of
 from podium.engine.losses import Losses, in_shards
 from podium.engine.placing import Desk, Placing, enqueue_ready
-from podium.engine.state import State, TaskState
+from podium.engine.state import State, TaskState, attempt_id
 from podium.engine.values import value_of
 from podium.exceptions import InvalidInputError
 from podium.fleet import messages as msg
@@ -112,7 +112,7 @@ class Staffing:
             case ev.InstancesReady(task, first, stop):
                 enqueue_ready(self.desk, state, (f"{task}[{i}]" for i in range(first, stop)))
             case ev.InputIgnored(task=task, number=number) if isinstance(given, inp.Grant):
-                self._ignore_grant(state, task, number)
+                self._ignore_grant(state, given.run or state.run, task, number)
             case ev.InputIgnored(task=task, number=number) if task and not _is_live(state, task, number):
                 self.desk.end(arrival.spoken_of(task, number) or state.attempt_id(task, number), _how(given))
             case ev.TaskFailed(task=task) | ev.TaskCancelled(task=task) | ev.AttemptGranted(task=task, agent=""):
@@ -128,11 +128,11 @@ class Staffing:
             case _:
                 pass
 
-    def _ignore_grant(self, state: State, path: str, number: int) -> None:
+    def _ignore_grant(self, state: State, run: int, path: str, number: int) -> None:
         """Let the slot of a grant that came too late go; if it came twice, the first one's counts."""
         task = state.tasks.get(path)
-        live = (task.live or {}).get(number) if task is not None else None
-        attempt = state.attempt_id(path, number)
+        live = (task.live or {}).get(number) if task is not None and run == state.run else None
+        attempt = attempt_id(state.id, run, path, number)
         if task is None or live is None:
             self.desk.end(attempt, How.NOT_BEGUN)
         else:

@@ -155,7 +155,7 @@ class State:
 
     def attempt_id(self, task: str, number: int) -> str:
         """Return the id that fences an attempt, the same for ever."""
-        return f"{self.id}:{self.run}:{task}:{number}"
+        return attempt_id(self.id, self.run, task, number)
 
     def attempts_of(self, task: TaskState) -> int:
         """Return how many attempts a task has had in this run; their numbers go on from those of earlier runs."""
@@ -317,6 +317,18 @@ class State:
             due_us = getattr(wait, field)
             if due_us:
                 self.add_timer(due_us, kind, wait.task)
+
+
+def attempt_id(execution: str, run: int, task: str, number: int) -> str:
+    """Return the id that fences an attempt."""
+    return f"{execution}:{run}:{task}:{number}"
+
+
+def place_of(attempt: str) -> tuple[int, str, int]:
+    """Return run, task and number of an attempt's id, as `attempt_id` makes it."""
+    _, run, rest = attempt.split(":", 2)
+    task, _, number = rest.rpartition(":")
+    return int(run), task, int(number)
 
 
 def unfinished_instances(state: State, task: TaskState) -> list[TaskState]:
