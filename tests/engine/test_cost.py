@@ -57,6 +57,19 @@ def test_a_task_costs_the_same_under_a_limit_with_ten_times_as_many_waiting():
     assert limited(MANY) <= limited(FEW) * SLACK
 
 
+def test_what_waits_for_something_else_costs_the_same_behind_ten_times_as_many_that_want_for_room():
+    def waiting(count: int) -> int:
+        child = Task(id="child", workflow=Workflow(name="kid", tasks=(Task(id="x", agent_type="w"),)))
+        tasks = (*(Task(id=f"t{i}", agent_type="w", retries=99) for i in range(count)), child)
+        play = Play(Workflow(name="w", tasks=tasks, config=WorkflowConfig(max_parallel_tasks=1)))
+        play.start()
+        assert play.state.tasks["child"].child
+        play.grant("t0")
+        return calls_of(lambda: [play.give(inp.Tick()) for _ in range(50)])
+
+    assert waiting(MANY) <= waiting(FEW) * SLACK
+
+
 def test_an_instance_costs_the_same_in_a_fan_out_ten_times_as_large():
     instances = [f"each[{i}]" for i in range(100)]
     few, many = calls_to_run(fan_out(FEW, 10), instances), calls_to_run(fan_out(MANY, 10), instances)

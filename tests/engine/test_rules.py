@@ -36,6 +36,7 @@ from podium.workflow.model import (
     RetryPolicy,
     Task,
     TaskStatus,
+    TaskType,
     Workflow,
     WorkflowConfig,
 )
@@ -374,6 +375,31 @@ def test_a_limit_on_the_whole_is_named_as_the_reason():
     told = {t.task: t.because for t in explain(play.state, play.now_us)}
     assert told["b"] == "1 tasks are under way, at most 1 may be (max_parallel)"
     assert "at most 1" in told["each"]
+
+
+def test_a_limit_on_the_whole_keeps_back_only_what_agents_do():
+    kid = Workflow(name="kid", tasks=(Task(id="x", agent_type="w"),))
+    tasks = (
+        Task(id="a", agent_type="w"),
+        Task(id="b", agent_type="w"),
+        Task(id="child", workflow=kid),
+        Task(id="many", workflow=kid, for_each=[1, 2], max_parallel=1),
+        Task(id="word", type=TaskType.WAIT, signal="go"),
+        Task(id="never", agent_type="w", when="1 > 2"),
+        Task(id="c", agent_type="w"),
+    )
+    play = Play(Workflow(name="w", tasks=tasks, config=WorkflowConfig(max_parallel_tasks=1)))
+    play.start()
+    found = {path: str(task.status) for path, task in play.state.tasks.items()}
+    assert {found[name] for name in ("child", "many", "word", "many[0]")} == {"waiting", "running"}
+    assert (found["never"], found["b"], found["c"]) == ("skipped", "pending", "pending")
+    told = {t.task: t.because for t in explain(play.state, play.now_us)}
+    assert all("(max_parallel)" in told[name] for name in ("b", "c"))
+    assert told["many"] == "0 of 2 instances have ended, 1 are under way (at most 1)"
+    play.run("a")
+    assert play.ready() == ["b"], "those that want for room have it in their turn"
+    play.run("b")
+    assert play.ready() == ["c"]
 
 
 def test_what_waits_between_attempts_of_a_failing_execution_isnt_tried_again():

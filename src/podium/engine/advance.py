@@ -55,7 +55,11 @@ def _look_at_eligible(state: State, now_us: int) -> list[ev.Event]:
     starting: Counter[str] = Counter()
     limit = state.definition.max_parallel
     room = len(state.eligible) if limit is None else limit - state.in_flight
-    for path in state.eligible:
+
+    def has_room() -> bool:
+        return len(ready) < room
+
+    for path in state.eligible.to_look_at(has_room):
         task = state.tasks[path]
         event = _what_becomes_of(state, task)
         if event is not None:
@@ -67,10 +71,10 @@ def _look_at_eligible(state: State, now_us: int) -> list[ev.Event]:
                 events += children.begin(state, task, now_us)
         elif task.compiled.outside is not None:
             events += begin(state, task, now_us, taken)
-        elif len(ready) < room and _fits_its_fan(task, ready):
+        elif not has_room():
+            state.eligible.wants_room(path)
+        elif _fits_its_fan(task, ready):
             ready.append(path)
-        elif limit is not None and len(ready) >= room:
-            break
     if ready:
         events.append(ev.TasksReady(tuple(ready)))
     return events

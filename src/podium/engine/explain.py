@@ -158,7 +158,7 @@ def _why_pending(state: State, task: TaskState) -> str:
         return f"the execution is {state.status}; nothing starts"
     if state.begins_us is not None:
         return f"the execution begins at {written(state.begins_us)}"
-    limit = state.definition.max_parallel
+    limit = state.definition.max_parallel if task.compiled.spec.needs_agent else None
     if limit is not None and state.in_flight >= limit:
         return f"{state.in_flight} tasks are under way, at most {limit} may be (max_parallel)"
     if task.parent is not None and task.parent.fan is not None:

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from podium.engine.children import awaits_child, closing
 from podium.engine.definition import Definition
+from podium.engine.eligible import Eligible
 from podium.engine.events import GraphGrown, RunCompleted, StatusPublished, TaskWaiting
 from podium.engine.grown import regrown
 from podium.engine.inputs import Parent
@@ -128,7 +129,7 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     ):  # fmt: skip
         setattr(state, name, getattr(kept, name))
     state.input = _unpack(kept.input) or NULL
-    state.eligible = dict.fromkeys(kept.eligible)
+    state.eligible = Eligible(kept.eligible)
     state.fans = dict.fromkeys(kept.fans)
     state._timers = kept.timers
     for packed in kept.tasks:

@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from podium.engine.definition import CompiledTask, Definition
+from podium.engine.eligible import Eligible
 from podium.engine.events import RunCompleted, StatusPublished, TaskWaiting
 from podium.engine.inputs import Parent
 from podium.engine.transitions import check_execution_move, check_task_move
@@ -125,7 +126,7 @@ class State:
         self.unfinished = 0  # top-level tasks to wait for
         self.live = 0  # attempts
         self.in_flight = 0  # tasks and instances that are ready, running or between attempts
-        self.eligible: dict[str, None] = {}  # pending with nothing unmet: to be looked at
+        self.eligible = Eligible()  # pending with nothing unmet: to be looked at
         self.fans: dict[str, None] = {}  # fan-outs to be looked at
         self._timers: list[tuple[int, str, str, int]] = []
         self._timers_limit = _FEW_TIMERS
