@@ -110,7 +110,7 @@ def test_the_nearest_file_is_named_where_there_is_none(tmp_path):
         workflow_from(tmp_path / "main.yaml")
 
 
-@pytest.mark.parametrize("path", ["a\nb\x1b[2Jc.yaml", "x/" * 2_500 + "y.yaml"])
+@pytest.mark.parametrize("path", ["a\nb\x1b[2Jc.yaml", "x/" * 2_500 + "y.yaml"], ids=["lines", "long"])
 def test_a_path_that_cant_be_opened_stays_within_its_line(tmp_path, path):
     with pytest.raises(InvalidInputError, match="can't be read") as refused:
         ProjectFiles(tmp_path / "main.yaml")(path, Opened("main.yaml", str(tmp_path / "main.yaml"), b""))
