@@ -47,3 +47,26 @@ def test_a_loop_that_cannot_go_on_says_which_retry_helps(here: Here) -> None:
     assert "--from TASK runs that task again" in here("run", "loop.yaml", code=None)
     here("retry", "last", code=None)
     assert "it would fail again as it did" in " ".join((here.out + here.err).split())
+
+
+COUNTED = """
+name: counted
+inputs: {n: 1}
+continue_as_new: {when: "input.n < 2", input: {n: "${input.n + 1}"}}
+tasks:
+  - {id: again, agent: fail, input: {times: 1}, retries: 1, retry: {initial_delay: 0.01s}}
+"""
+
+
+def test_attempts_count_from_1_in_each_run_wherever_they_are_shown(here: Here) -> None:
+    here.write("counted.yaml", COUNTED)
+    out = here("run", "counted.yaml")
+    assert ", attempt 2\n" in out
+    assert "run 2, attempt 1 failed" in out
+    assert "run 2, attempt 2\n" in out
+    history = here("history", "last")
+    assert history.count("attempt granted again#2") == 2
+    assert "again#3" not in history
+    assert "again#4" not in history
+    begins = next(line.split()[0] for line in history.splitlines() if "run started 2" in line)
+    assert "again#2" in here("history", "last", "--after", begins)

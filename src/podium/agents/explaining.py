@@ -61,15 +61,17 @@ class Explaining:
         return headline(state, now_us, owned), list(explain(state, now_us, sources))
 
     async def activity(self, execution: str) -> dict[str, dict[str, Any]]:
-        """Return what live attempts report by task: agent, fraction (0 to 1) and message. Empty without an owner."""
+        """Return what live attempts report by task: agent, attempt (from 1 in each run), fraction (0 to
+        1) and message. Empty without an owner."""
         engine = self._runs(execution)
         if engine is None:
             answer = await self._owners.ask({"op": "activity", "execution": execution}, execution)
             return dict(answer.get("tasks", {})) if answer is not None else {}
+        state = engine.residency.states.get(execution)
         return {
             lease.task: {
                 "agent": lease.agent,
-                "attempt": lease.number,
+                "attempt": lease.number if state is None else state.number_in_run(lease.number),
                 "fraction": lease.fraction,
                 "message": lease.message,
             }

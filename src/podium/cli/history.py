@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from podium.app import Podium
     from podium.engine.events import Event
     from podium.engine.inputs import Input
+    from podium.engine.numbering import AttemptNumbers
     from podium.store.protocol import LogRow
 
 _PAGE = 500
@@ -37,37 +38,34 @@ def history(
         return _export(manners, execution, export)
     from podium.cli.printing import complain, say
     from podium.cli.sessions import finish, found, looking
+    from podium.engine.numbering import AttemptNumbers
+    from podium.engine.recovery import numbers_before
 
     async def whole() -> int:
         async with looking(manners) as podium:
             row = await found(podium, execution)
-            shown, at, current = 0, after if run is None else 0, 1
+            shown, at = 0, after if run is None else 0
+            numbers = await numbers_before(podium.store, row.id, at + 1) if at else AttemptNumbers()
             while limit is None or shown < limit:
                 most = _PAGE if limit is None or run is not None else min(_PAGE, limit - shown)
                 page = await podium.store.history(row.id, at, most)
                 for entry in page:
                     given, caused = await _decoded(podium, entry)
-                    at, current = entry.sequence, _run_after(current, caused)
-                    if run is not None and (current != run or at <= after or shown == limit):
+                    at = entry.sequence
+                    numbers.take(caused)
+                    if run is not None and (numbers.run != run or at <= after or shown == limit):
                         continue
                     if not shown and not manners.json:
                         say(f"{'SEQ':>6}  {'TIME':12}  {'INPUT':10}  EVENTS")
-                    _print(entry, given, caused, manners.json, events)
+                    _print(entry, given, caused, numbers, manners.json, events)
                     shown += 1
-                if not page or (run is not None and current > run):
+                if not page or (run is not None and numbers.run > run):
                     break
             return shown
 
     if not finish(whole()) and not manners.json:
         complain(f"nothing happened after {after}" if run is None else f"nothing happened in run {run}")
     return 0
-
-
-def _run_after(run: int, events: list[Event]) -> int:
-    """Return which run it is after these events."""
-    from podium.engine.events import RunStarted
-
-    return next((event.run for event in events if isinstance(event, RunStarted)), run)
 
 
 def _export(manners: Manners, execution: str, file: str) -> int:
@@ -102,7 +100,7 @@ async def _decoded(podium: Podium, row: LogRow) -> tuple[Input, list[Event]]:
     return decode_row(row, payload)
 
 
-def _print(row: LogRow, given: Input, caused: list[Event], json: bool, whole: bool) -> None:
+def _print(row: LogRow, given: Input, caused: list[Event], numbers: AttemptNumbers, json: bool, whole: bool) -> None:
     from podium.cli.printing import cut, print_json, say, width
     from podium.cli.times import clock_time, iso
 
@@ -120,21 +118,21 @@ def _print(row: LogRow, given: Input, caused: list[Event], json: bool, whole: bo
         )
         return
     head = f"{row.sequence:>6}  {clock_time(row.now_us, milliseconds=True)}  {row.kind:10}  "
-    say(cut(head + "; ".join(_shown(event) for event in caused), width()))
+    say(cut(head + "; ".join(_shown(event, numbers) for event in caused), width()))
     if whole:
         for number, event in enumerate(caused):
             _print_whole(row.sequence + number, event)
 
 
-def _shown(event: Event) -> str:
-    """Return an event in a few words: `attempt granted decompose#1 to supervisor-1`."""
+def _shown(event: Event, numbers: AttemptNumbers) -> str:
+    """Return an event in a few words: `attempt granted decompose#1 supervisor-1`; attempts count from 1 in each run."""
     import msgspec
 
     fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event))
     words = [str(fields.pop("event")).replace("_", " ")]
     task, number = fields.get("task"), fields.get("number")
     if task:
-        words.append(f"{task}#{number}" if number else str(task))
+        words.append(f"{task}#{numbers.of(number)}" if number else str(task))
     if fields.get("by"):
         words.append(f"by {fields['by']}")
     for name in ("run", "tasks", "count", "agent", "fallback", "reason", "how", "name", "workflow"):

@@ -40,7 +40,7 @@ def logs(
             reader = _Reader(podium, row.id, task)
             lines = deque(reader.new(), maxlen=tail)
             for line in lines:
-                _print(line, manners.json, task)
+                _print(line, await reader.attempt_of(line), manners.json, task)
             if follow:
                 await _follow(podium, reader, manners)
             return bool(lines) or reader.after > 0
@@ -54,10 +54,35 @@ class _Reader:
     """Reads on behind the last line it has seen."""
 
     def __init__(self, podium: Podium, execution: str, task: str | None) -> None:
+        from podium.engine.numbering import AttemptNumbers
+
         self._podium = podium
         self.execution = execution
         self.task = task
         self.after = 0
+        self._before = {1: 0}  # the highest number of an attempt before each run
+        self._numbers = AttemptNumbers()
+        self._read = 0  # of the history
+
+    async def attempt_of(self, line: KeptLine) -> tuple[int, int]:
+        """Return in which run a line's attempt was, and which of its task's attempts in it."""
+        run = int(line.attempt.removeprefix(f"{line.execution}:").partition(":")[0])
+        number = int(line.attempt.rpartition(":")[2])
+        if run not in self._before:
+            await self._read_on()
+        return run, number - self._before.get(run, 0)
+
+    async def _read_on(self) -> None:
+        """Read the history as far as it has come since, for where its runs begin."""
+        from podium.engine.codec import decode_row
+
+        store = self._podium.store
+        while rows := await store.history(self.execution, self._read, _PAGE):
+            for row in rows:
+                payload = await store.get(row.tenant, row.payload_blob) if row.payload_blob else None
+                self._numbers.take(decode_row(row, payload)[1])
+                self._before.setdefault(self._numbers.run, self._numbers.before)
+            self._read = rows[-1].sequence
 
     def new(self) -> list[KeptLine]:
         """Return the lines that are new, of the task and its instances."""
@@ -80,11 +105,11 @@ async def _follow(podium: Podium, reader: _Reader, manners: Manners) -> None:
         task = follower.state.tasks.get(reader.task or "")
         ended = follower.state.final or (task is not None and task.final)
         for line in reader.new():
-            _print(line, manners.json, reader.task)
+            _print(line, await reader.attempt_of(line), manners.json, reader.task)
         if ended:
             await asyncio.sleep(2 * _LOOK_SECONDS)  # until what was buffered is in the file
             for line in reader.new():
-                _print(line, manners.json, reader.task)
+                _print(line, await reader.attempt_of(line), manners.json, reader.task)
             return
         await asyncio.sleep(_LOOK_SECONDS)
 
@@ -102,18 +127,18 @@ async def _check_task(podium: Podium, execution: str, task: str | None) -> None:
         raise TaskNotFoundError(f"the execution has no task {task!r}; {hint}")
 
 
-def _print(line: KeptLine, json: bool, task: str | None) -> None:
+def _print(line: KeptLine, attempt: tuple[int, int], json: bool, task: str | None) -> None:
     from podium.cli.printing import painted, print_json, say
     from podium.cli.times import clock_time, iso
 
-    number = line.attempt.rpartition(":")[2]
+    run, number = attempt
     if json:
-        fields = {"task": line.task, "attempt": int(number), "level": line.level, "text": line.text}
+        fields = {"task": line.task, "run": run, "attempt": number, "level": line.level, "text": line.text}
         print_json({"id": line.id, "at": iso(line.at_us), **fields})
         return
     who = "" if line.task == task else f"{line.task}  "
     level = "" if line.level == "info" else painted(line.level, _COLORS.get(line.level, "")) + "  "
-    again = f"(attempt {number}) " if number != "1" else ""
+    again = f"(run {run:,}, attempt {number}) " if run > 1 else f"(attempt {number}) " if number > 1 else ""
     text = "\n".join(part if part.isprintable() else _printable(part) for part in line.text.splitlines() or [""])
     say(f"{clock_time(line.at_us)}  {who}{again}{level}{text}")
 

@@ -13,6 +13,7 @@ from podium.cli.printing import cut, say, width, wrapped
 from podium.cli.rows import Activity, counted, shown_error
 from podium.cli.times import between_us, clock_time
 from podium.engine import events as ev
+from podium.engine.numbering import attempt_named
 from podium.engine.outside import waited_for
 from podium.engine.state import State, TaskState
 from podium.workflow.model import ExecutionStatus, TaskStatus
@@ -177,12 +178,12 @@ def _said_of_task(state: State, event: ev.Event, now_us: int) -> tuple[str, str]
         case ev.FanOutOpened():
             return event.task, f"{event.count:,} instance{'s' * (event.count != 1)}"
         case ev.AttemptGranted() if event.agent:  # nobody: its failure follows
-            again = f", attempt {event.number}" if event.number > 1 else ""
+            again = f", {attempt_named(state, event.number)}" if state.number_in_run(event.number) > 1 else ""
             return event.task, f"running on {event.agent}{again}"
         case ev.AttemptFailed():
             how = _HOW.get(event.how, f"was {event.how}")
             why = shown_error(event.error) if event.how == "error" else event.error.message
-            return event.task, f"attempt {event.number} {how}: {why}"
+            return event.task, f"{attempt_named(state, event.number)} {how}: {why}"
         case ev.AttemptReturned():
             return event.task, f"given back: {event.reason}"
         case ev.RetryScheduled():

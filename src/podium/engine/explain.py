@@ -13,6 +13,7 @@ from msgspec import Struct
 from podium.engine import continuing
 from podium.engine.admission import Admission
 from podium.engine.asking import asking, asks, why_it_asks
+from podium.engine.numbering import attempt_named
 from podium.engine.outside import why_it_waits
 from podium.engine.state import DECIDING, State, TaskState
 from podium.scheduling.schedules import written
@@ -116,7 +117,9 @@ def _because(state: State, task: TaskState, now_us: int, sources: Sources | None
             return _how_it_runs(state, task, now_us, sources)
         case TaskStatus.RETRYING:
             error = (
-                f"attempt {task.number} failed ({task.error.type}: {task.error.message})" if task.error else "it failed"
+                f"{attempt_named(state, task.number)} failed ({task.error.type}: {task.error.message})"
+                if task.error
+                else "it failed"
             )
             if state.status not in DECIDING:
                 return f"{error}; the execution is {state.status}, it isn't tried again"
@@ -136,10 +139,11 @@ def _why_ready(state: State, task: TaskState, sources: Sources | None) -> str:
 def _how_it_runs(state: State, task: TaskState, now_us: int, sources: Sources | None) -> str:
     parts = []
     for attempt in (task.live or {}).values():
+        which = attempt_named(state, attempt.number)
         if sources is None:
-            parts.append(f"attempt {attempt.number} was with {attempt.agent} when the process that ran it ended")
+            parts.append(f"{which} was with {attempt.agent} when the process that ran it ended")
             continue
-        text = f"attempt {attempt.number} is with {attempt.agent} for {_lasting(now_us - attempt.granted_us)}"
+        text = f"{which} is with {attempt.agent} for {_lasting(now_us - attempt.granted_us)}"
         if sources.how_live is not None:
             text += sources.how_live(state.attempt_id(task.path, attempt.number), now_us)
         parts.append(text)

@@ -16,7 +16,8 @@ import msgspec
 from podium.engine.codec import decode_row
 from podium.engine.definition import Definition
 from podium.engine.evolve import evolve
-from podium.engine.snapshot import decode_state, encode_state
+from podium.engine.numbering import AttemptNumbers
+from podium.engine.snapshot import decode_state, encode_state, numbers_in
 from podium.engine.state import State
 from podium.engine.values import Value
 from podium.exceptions import CorruptHistoryError
@@ -25,6 +26,7 @@ from podium.workflow.hashing import encode_workflow
 from podium.workflow.model import Workflow
 
 DEFINITIONS_KEPT = 256
+_PAGE = 1_000
 
 T = TypeVar("T")
 _decoder: msgspec.json.Decoder[Workflow] = msgspec.json.Decoder(Workflow)
@@ -142,6 +144,22 @@ async def load_texts(store: Store, state: State, digests: list[str] | tuple[str,
     for digest in digests:
         if digest not in state.loaded:
             state.loaded[digest] = await store.get(state.tenant, digest)
+
+
+async def numbers_before(store: Store, execution: str, sequence: int) -> AttemptNumbers:
+    """Return the numbers of attempts that an execution had come to before an event, from its snapshot if that helps."""
+    loaded = await store.load(execution)
+    numbers, after = AttemptNumbers(), 0
+    if loaded is not None and loaded.snapshot is not None and loaded.snapshot.sequence < sequence:
+        numbers, after = numbers_in(loaded.snapshot.state), loaded.snapshot.sequence
+    while rows := await store.history(execution, after, _PAGE):
+        for row in rows:
+            if row.sequence >= sequence:
+                return numbers
+            payload = await store.get(row.tenant, row.payload_blob) if row.payload_blob else None
+            numbers.take(decode_row(row, payload)[1])
+        after = rows[-1].sequence
+    return numbers
 
 
 async def take_snapshot(store: Store, definitions: Definitions, execution: str, offload: Offload[Snapshot]) -> int:

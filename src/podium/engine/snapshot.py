@@ -14,6 +14,7 @@ from podium.engine.eligible import Eligible
 from podium.engine.events import GraphGrown, RunCompleted, StatusPublished, TaskWaiting
 from podium.engine.grown import regrown
 from podium.engine.inputs import Parent
+from podium.engine.numbering import AttemptNumbers
 from podium.engine.state import Attempt, FanOut, State, TaskState
 from podium.engine.values import NULL, Value
 from podium.exceptions import CorruptHistoryError
@@ -149,6 +150,14 @@ def decode_state(execution: str, tenant: str, definition: Definition, encoded: b
     state.awaiters = {(execution, task): asked for execution, task, asked in kept.awaiters}
     state.children.update((execution, (path, number)) for execution, path, number in kept.closing)
     return state
+
+
+def numbers_in(encoded: bytes) -> AttemptNumbers:
+    """Return the numbers of attempts that an encoded state has come to."""
+    kept = _decoder.decode(encoded)
+    return AttemptNumbers(
+        kept.run, kept.attempts_before, max((task.number for task in kept.tasks), default=kept.attempts_before)
+    )
 
 
 def _pack_published(shown: StatusPublished | None) -> tuple[str, int, int, _Value] | None:

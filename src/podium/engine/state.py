@@ -160,7 +160,11 @@ class State:
 
     def attempts_of(self, task: TaskState) -> int:
         """Return how many attempts a task has had in this run; their numbers go on from those of earlier runs."""
-        return max(task.number - self.attempts_before, 0)
+        return self.number_in_run(task.number)
+
+    def number_in_run(self, number: int) -> int:
+        """Return which attempt of its task in this run one is, from 1: what people are told."""
+        return max(number - self.attempts_before, 0)
 
     def idempotency_key(self, task: TaskState) -> str:
         """Return the key of a task's effects: the same for all its attempts of one generation."""

@@ -19,7 +19,9 @@ from podium.bus.transport import Stream, Transport
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.codec import decode_input, decode_row
+from podium.engine.numbering import AttemptNumbers
 from podium.engine.projections import Projection, Row
+from podium.engine.recovery import numbers_before
 from podium.engine.values import Value
 from podium.exceptions import (
     BackpressureError,
@@ -69,11 +71,16 @@ class Known(Struct):
     notify: str = ""
     last_result: Value | None = None
     last_error: wire.TaskError | None = None
+    numbers: AttemptNumbers | None = None  # of an execution that may have several runs
 
     @property
     def submitted(self) -> bool:
         """Whether it is a single task that a client submitted."""
         return self.described.submitted
+
+    def in_run(self, number: int) -> int:
+        """Return which attempt of its task in the present run one is."""
+        return number if self.numbers is None else self.numbers.of(number)
 
 
 class _Assigned(Struct, gc=False):
@@ -136,6 +143,8 @@ class Announcer:
             payload = await self._store.get(row.tenant, row.payload_blob) if row.payload_blob else None
             events = decode_row(row, payload)[1]
         known = await self._knowledge(row)
+        if known.numbers is not None:
+            known.numbers.take(events)
         for event in events:
             await self._tell(row, known, event)
             if isinstance(event, _ENDS):
@@ -152,6 +161,11 @@ class Announcer:
             raise CorruptHistoryError(f"the history of {row.execution} doesn't begin with a start")
         described = await self._descriptions.get(row.tenant, start.definition)
         known = Known(described, start.submission or row.execution, start.notify)
+        if described.workflow.continue_as_new is not None:
+            begins = row.sequence == 1
+            known.numbers = (
+                AttemptNumbers() if begins else await numbers_before(self._store, row.execution, row.sequence)
+            )
         self._known[row.execution] = known
         while len(self._known) > KNOWN_KEPT:
             self._known.popitem(last=False)
@@ -205,14 +219,15 @@ class Announcer:
             known.task_id if known.submitted else event.task,
             task.dependencies,
             task.estimated_seconds,
-            event.number,
+            known.in_run(event.number),
             self._in_words(row.now_us),
         )
         await self._publish(f"{EVENTS_SUBJECT}.{name}", wire.encoded(said))
 
     async def _checkpoint(self, row: LogRow, known: Known, event: ev.CheckpointSaved | ev.ExecutionPaused) -> None:
         if isinstance(event, ev.CheckpointSaved):
-            place, snapshot = f"{event.task}:{event.number}:{event.nth}", {"task": event.task, "attempt": event.number}
+            place = f"{event.task}:{event.number}:{event.nth}"
+            snapshot = {"task": event.task, "attempt": known.in_run(event.number)}
         else:
             place, snapshot = "paused", {"status": "paused"}
         await self._event(
@@ -266,7 +281,7 @@ class Announcer:
             "workflow": known.described.workflow.name,
             "taskName": task,
         }
-        return {**said, "attempt": number} if number else said
+        return {**said, "attempt": known.in_run(number)} if number else said
 
     async def _ended(self, row: LogRow, known: Known, event: ev.Event) -> None:
         """Tell a client the end of what it submitted; a failure is told to everybody as well."""
