@@ -121,6 +121,15 @@ def test_patterns_are_bounded_in_number():
     inputs = ", ".join(f"i{at}: {{type: string, pattern: a}}" for at in range(101))
     (found,) = problems(f"name: w\ninputs: {{{inputs}}}\ntasks: [{{id: t, agent: echo}}]")
     assert "101 inputs have patterns; at most 100 may" in found
+    (found,) = problems(
+        'name: w\ninputs: {a: {type: string, pattern: "a{400}"}, b: {type: string, pattern: "b{400}"}, '
+        'c: {type: string, pattern: "c{201}"}}\ntasks: [{id: t, agent: echo}]'
+    )
+    assert "the patterns of the inputs have 1,001 characters together" in found
+    (found,) = problems(
+        f"name: w\ninputs: {{a: {{type: string, pattern: a, enum: [{'a' * 4_097}]}}}}\ntasks: [{{id: t, agent: echo}}]"
+    )
+    assert "more than 4,096 characters in its enum" in found
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Final
 
 from podium.workflow.inputs import misfit
 from podium.workflow.model import Compensation, FailureAction, InputParameter, Task, Workflow
-from podium.workflow.patterns import pattern_of
+from podium.workflow.patterns import MAX_MATCHED, pattern_of
 from podium.workflow.problems import Path, Problem, Problems, quoted
 from podium.workflow.variables import steers_programs
 
@@ -20,6 +20,7 @@ MAX_VARIABLES: Final = 1_000  # of one role
 MAX_VARIABLE: Final = 10_000  # characters of a variable's value
 MAX_CHOICES: Final = 1_000  # values of an input's enum
 MAX_PATTERNS: Final = 100  # of the inputs of one workflow
+MAX_PLACES: Final = 1_000  # of all of them: each character of a text costs its pattern's places at most
 MAX_TTL: Final = 10 * 366 * 86_400.0  # ten years
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}", re.ASCII)
@@ -49,6 +50,10 @@ def check_bounds(parameter: InputParameter, problems: Problems) -> None:
         message = f"{what} has {len(parameter.enum):,} values in its enum; at most {MAX_CHOICES:,} are allowed"
         problems.add(Problem("too-many-names", message, (*path, "enum")))
         return
+    if parameter.pattern and sum(len(choice) for choice in parameter.enum if isinstance(choice, str)) > MAX_MATCHED:
+        message = f"{what} has more than {MAX_MATCHED:,} characters in its enum, too many beside a pattern"
+        problems.add(Problem("too-many-names", message, (*path, "enum")))
+        return
     for at, choice in enumerate(parameter.enum):
         if why := misfit(parameter, choice, of_enum=False):
             problems.add(Problem("wrong-bound", f"{what}: a value of its enum {why}", (*path, "enum", at)))
@@ -66,12 +71,22 @@ def _pattern_problem(parameter: InputParameter) -> str:
     return ""
 
 
+def _places(pattern: str) -> int:
+    try:
+        return pattern_of(pattern).places
+    except ValueError:
+        return 0  # that is told of the input
+
+
 def check_declarations(workflow: Workflow, problems: Problems) -> None:
     """Note what is wrong with secrets, variables, caches and compensations."""
-    patterns = sum(bool(parameter.pattern) for parameter in workflow.inputs)
-    if patterns > MAX_PATTERNS:
-        message = f"{patterns:,} inputs have patterns; at most {MAX_PATTERNS:,} may"
+    patterns = [parameter.pattern for parameter in workflow.inputs if parameter.pattern]
+    if len(patterns) > MAX_PATTERNS:
+        message = f"{len(patterns):,} inputs have patterns; at most {MAX_PATTERNS:,} may"
         problems.add(Problem("too-many-names", message, ("inputs",)))
+    elif (places := sum(_places(pattern) for pattern in patterns)) > MAX_PLACES:
+        message = f"the patterns of the inputs have {places:,} characters together, those that repeat counted each time"
+        problems.add(Problem("too-many-names", message, ("inputs",), f"at most {MAX_PLACES:,}"))
     _check_secrets(workflow, problems)
     for role, group in workflow.agents.items():
         _check_variables(role, group.env, problems)
