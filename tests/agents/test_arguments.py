@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Raw, Struct
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated_dataclass
 
 from podium.agents.errors import ArgumentError, ResultError
 from podium.agents.expansion import Expansion
 from podium.agents.sdk import Context, task, task_of
+from podium.agents.signatures import signature_of
 from podium.exceptions import AgentBindingError
 from podium.workflow.model import Task
 
@@ -256,3 +259,31 @@ def test_an_expansion_goes_out_in_the_words_of_the_language() -> None:
 def test_an_expansion_of_what_json_cant_hold_is_refused() -> None:
     with pytest.raises(ResultError, match="JSON can't hold"):
         call_of(grows).result(Expansion([{"id": "a", "input": {"x": object()}}]))
+
+
+@validated_dataclass
+class Point:
+    x: int
+    y: int = Field(1, lt=10)
+
+
+@task
+async def draw(
+    at: Point, path: Annotated[list[Point | None], Meta(min_length=1)], named: dict[str, Point], other: Point | str = ""
+) -> Point:
+    raise NotImplementedError
+
+
+def test_dataclasses_of_pydantic_are_built_by_their_own_validation():
+    described = task_of(draw)
+    assert described is not None
+    call = described.call
+    given = call.arguments(Raw(b'{"at": {"x": "3"}, "path": [{"x": 1}, null], "named": {"a": {"x": 5}}}'))
+    assert given == {"at": Point(3, 1), "path": [Point(1, 1), None], "named": {"a": Point(5, 1)}, "other": ""}
+    assert bytes(call.result(given["at"])) == b'{"x":3,"y":1}'
+    with pytest.raises(ArgumentError, match=r"argument `at` expected Point, given .*y: Input should be less than 10"):
+        call.arguments(Raw(b'{"at": {"x": 3, "y": 10}, "path": [null], "named": {}}'))
+    with pytest.raises(ArgumentError, match=r"list\[.*test_arguments\.Point"):
+        call.arguments(Raw(b'{"at": {"x": 3}, "path": [], "named": {}}'))
+    assert call.arguments(Raw(b'{"at": {"x": 3}, "path": [null], "named": {}, "other": "b"}'))["other"] == "b"
+    assert signature_of(described).arguments["at"] == {}

@@ -19,6 +19,7 @@ from podium.agents.context import Context, cut
 from podium.agents.errors import ArgumentError, ResultError, error_text
 from podium.agents.expansion import Expansion, mentions_expansion
 from podium.agents.sdk import Parameter, TaskFunction
+from podium.agents.validated import with_own_validation
 from podium.exceptions import AgentBindingError
 
 NULL = Raw(b"null")
@@ -42,9 +43,9 @@ class Call:
         if len(contexts) > 1:
             raise AgentBindingError(f"{function.shown}: {' and '.join(contexts)} are both annotated Context")
         self.context = contexts[0] if contexts else None
-        self._hints = {name: hints.get(name, Any) for name in named if name != self.context}
+        self._hints = {name: _built(hints.get(name, Any)) for name in named if name != self.context}
         if function.keywords:
-            self._hints[function.keywords] = hints.get(function.keywords, Any)
+            self._hints[function.keywords] = _built(hints.get(function.keywords, Any))
         self._check_hints()
         self._decode_strict = self._decoder(lenient=False)
         self._decode_lenient = self._decoder(lenient=True)
@@ -174,6 +175,16 @@ def _hints_of(function: TaskFunction) -> dict[str, Any]:
 
 def _is_context(hint: Any) -> bool:
     return hint is Context or Context in typing.get_args(hint)
+
+
+def _built(hint: Any) -> Any:
+    """Return a hint of what is taken: with what validates itself left to that, where msgspec takes it so."""
+    try:
+        validated = with_own_validation(hint)
+        msgspec.json.Decoder(validated, dec_hook=_decode_hook)
+    except Exception:  # noqa: BLE001 - a model beside others, of which only msgspec itself can tell which is meant
+        return hint
+    return validated
 
 
 def _constant(value: Any) -> Callable[[], Any]:

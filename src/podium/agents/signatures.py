@@ -21,7 +21,7 @@ from podium.workflow.model import Workflow
 from podium.workflow.problems import Problem
 from podium.workflow.typed import Signature, type_problems
 from podium.workflow.typed.received import known_schemas
-from podium.workflow.typed.shapes import closed
+from podium.workflow.typed.shapes import OTHERS, UNLIKELY, with_others_unlikely
 
 _log = get_logger("podium.agents")
 
@@ -36,7 +36,7 @@ def signature_of(function: TaskFunction) -> Signature:
         arguments={one.name: _schema(hints[one.name]) for one in taken},
         required=frozenset(one.name for one in taken if one.required),
         others=_schema(hints[function.keywords]) if function.keywords else None,
-        result={} if is_unknown else closed(_schema(call.returns, _result_hook)),
+        result={} if is_unknown else with_others_unlikely(_schema(call.returns, _result_hook)),
     )
 
 
@@ -141,8 +141,33 @@ def _result_hook(hint: type) -> dict[str, Any]:
     fields = getattr(hint, "model_fields", None)
     if not isinstance(fields, Mapping) or getattr(hint, "__pydantic_root_model__", False):
         return _argument_hook(hint)
-    if getattr(getattr(hint, "__pydantic_decorators__", None), "model_serializers", None):
-        return {}  # it is dumped as it says itself
-    known = [*fields, *getattr(hint, "model_computed_fields", {})]
-    more = getattr(hint, "model_config", {}).get("extra") == "allow"
-    return {"type": "object", "properties": {name: {} for name in known}, "additionalProperties": more}
+    if not _is_plain_model(hint):
+        return {}  # it is dumped, or read, as it says itself
+    config = getattr(hint, "model_config", {})
+    known = {**fields, **getattr(hint, "model_computed_fields", {})}
+    if config.get("serialize_by_alias"):
+        names = [_dumped_as(name, field) for name, field in known.items()]
+    else:
+        names = list(known)
+    others = {"additionalProperties": True} if config.get("extra") == "allow" else {OTHERS: UNLIKELY}
+    return {"type": "object", "properties": {name: {} for name in names}, **others}
+
+
+def _is_plain_model(hint: type) -> bool:
+    """Return whether a model is dumped field by field and read from a mapping, as pydantic does it by itself."""
+    own = (getattr(hint, name, None) for name in ("model_dump", "model_validate", "__get_pydantic_core_schema__"))
+    if any(getattr(method, "__module__", None) != "pydantic.main" for method in own):
+        return False
+    decorators = getattr(hint, "__pydantic_decorators__", None)
+    validators = getattr(decorators, "model_validators", {})
+    return not (
+        getattr(decorators, "model_serializers", None)
+        or getattr(decorators, "root_validators", None)
+        or any(one.info.mode != "after" for one in validators.values())
+    )
+
+
+def _dumped_as(name: str, field: Any) -> str:
+    """Return what a field of a model is called that is dumped by alias."""
+    alias = getattr(field, "serialization_alias", None) or getattr(field, "alias", None)
+    return alias if isinstance(alias, str) else name

@@ -135,6 +135,7 @@ def _file_document(file: str, workflow: Workflow | None, problems: list[Problem]
             "rule": p.rule,
             "message": p.message,
             "hint": p.hint,
+            "certain": p.certain,
             "path": shown_path(p.path),
         }
         for p in problems

@@ -72,6 +72,7 @@ def run(
     """
     from podium.agents.signatures import type_check
     from podium.api.loading import workflow_from
+    from podium.cli.checking import checked_workflow
     from podium.cli.given import capacities, execution_input, seconds
     from podium.exceptions import InvalidInputError
 
@@ -81,8 +82,10 @@ def run(
         raise InvalidInputError(f"--speed {speed:g}: more than 0 is allowed, such as 1000")
     if simulate and submission is not None:
         raise InvalidInputError("--id names a run that is kept; with --simulate nothing is")
-    wanted = not (simulate or no_type_check)  # a simulation calls no function
-    workflow = workflow_from(file, type_check(manners.settings().agents, agents or ()) if wanted else None)
+    if simulate or no_type_check:  # a simulation calls no function
+        workflow = workflow_from(file)
+    else:
+        workflow = checked_workflow(file, type_check(manners.settings().agents, agents or ()))
     options = {
         "submission_id": submission,
         "priority": priority,

@@ -33,6 +33,7 @@ def submit(
     When this returns, it is on disk. Ctrl-C while following stops nothing but the following.
     """
     from podium.api.loading import workflow_from
+    from podium.cli.checking import checked_workflow
     from podium.cli.following import Outcome, StopRequest, announce, others_run, say_how_to_go_on
     from podium.cli.following import follow as follow_to_end
     from podium.cli.given import execution_input, seconds
@@ -44,7 +45,7 @@ def submit(
     def check(workflow: Workflow) -> list[Problem]:
         return type_problems(workflow, fleet_types(manners.settings(), workflow.agent_counts()) or {})
 
-    workflow = workflow_from(file, None if no_type_check else check)
+    workflow = workflow_from(file) if no_type_check else checked_workflow(file, check)
     value = execution_input(workflow, given or (), input_json)
     options: dict[str, Any] = {
         "submission_id": submission,

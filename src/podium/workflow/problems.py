@@ -47,7 +47,10 @@ SYNTAX_RULES: Final = frozenset(
 
 
 class Problem(Struct, frozen=True):
-    """One thing that is wrong, at one place. Lines and columns count from 1; 0 means that there is no file."""
+    """One thing that is wrong, at one place. Lines and columns count from 1; 0 means that there is no file.
+
+    What isn't `certain` is a mistake most likely, and may work all the same.
+    """
 
     rule: str
     message: str
@@ -56,6 +59,7 @@ class Problem(Struct, frozen=True):
     line: int = 0
     column: int = 0
     file: str = ""
+    certain: bool = True
 
     def __str__(self) -> str:
         place = self.file

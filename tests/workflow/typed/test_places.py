@@ -180,3 +180,38 @@ def test_child_workflows_are_checked_inside_and_where_they_meet_their_parent():
         ("missing-argument", ("tasks", 0, "workflow", "tasks", 0, "payload")),
         ("argument-type", ("tasks", 1, "payload", "url")),
     ]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "'word' in tasks.read.result and tasks.read.result.word == 'b'",
+        "input.n or tasks.read.result.word",
+        "tasks.read.result.word if input.n else 3",
+        "3 if input.n else tasks.read.result.word",
+        "0 < input.n < tasks.read.result.word",
+        "not (input.n and [len(tasks.read.result.word)])",
+    ],
+)
+def test_what_may_never_be_read_is_not_complained_of(condition):
+    head = "inputs: {n: {type: integer}}"
+    for said in (f'when: "{condition}"', f'input: {{a: "x ${{{condition}}}"}}'):
+        assert found(f"{READ}  - {{id: next, agent_type: other, depends_on: [read], {said}}}\n", head) == []
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "tasks.read.result.word and input.n",
+        "3 if tasks.read.result.word else 4",
+        "input.n < tasks.read.result.word < 3",
+        "len(str(tasks.read.result.word)) > 2",
+        "(input.n and 3) == tasks.read.result.word",
+    ],
+)
+def test_what_is_read_in_any_case_is(condition):
+    (problem,) = found(
+        f'{READ}  - {{id: next, agent_type: other, depends_on: [read], when: "{condition}"}}\n',
+        "inputs: {n: {type: integer}}",
+    )
+    assert "reads tasks.read.result.word" in problem

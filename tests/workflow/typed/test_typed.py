@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Raw, Struct
-from pydantic import BaseModel
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, computed_field, model_validator
 
 import podium
 from podium import Context, agent, task
@@ -358,6 +359,106 @@ def test_a_workflow_is_validated_in_python_with_its_agents():
     assert sorted(problem.rule for problem in refusal.value.problems) == ["argument-type", "result-field"]
 
 
+# --- what is wrong most likely ---------------------------------------------------------------------------------------
+
+
+class Base(Struct):
+    a: int
+
+
+class Exact(Struct, forbid_unknown_fields=True):
+    a: int
+
+
+@dataclass
+class Record:
+    a: int
+
+
+class Keys(TypedDict):
+    a: int
+
+
+def missing(hint: Any, key: str) -> Missing | None:
+    found = part(shape_of(signature_of(task_of(function_with(hint))).result), key)
+    return found if isinstance(found, Missing) else None
+
+
+@pytest.mark.parametrize("hint", [Base, Record, Keys, Model, Base | None])
+def test_a_result_may_have_more_fields_than_its_hint(hint):
+    seen = missing(hint, "b")
+    assert seen is not None
+    assert not seen.certain
+
+
+@pytest.mark.parametrize("hint", [Exact, Exact | None, list[Base], int, Pair])
+def test_what_a_result_can_not_have_is_certain(hint):
+    seen = missing(hint, "b") if hint is not Pair else part(shape_of(signature_of(task_of(Reader.pair)).result), 2)
+    assert isinstance(seen, Missing)
+    assert seen.certain
+
+
+class Aliased(BaseModel):
+    model_config = ConfigDict(serialize_by_alias=True, alias_generator=AliasGenerator(serialization_alias=str.upper))
+    my_name: int = Field(1, serialization_alias="myName")
+    size: int = 2
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> int:
+        return 4
+
+
+class Own(BaseModel):
+    a: int = 1
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        return {"b": 1}
+
+
+class Accepting(BaseModel):
+    a: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def anything(cls, value: Any) -> Any:
+        return {}
+
+
+def test_a_model_has_the_fields_that_it_is_dumped_with():
+    for name in Aliased(my_name=1).model_dump(mode="json"):
+        assert missing(Aliased, name) is None
+    assert missing(Aliased, "my_name") == Missing("a mapping", ("myName", "SIZE", "TWICE"), certain=False)
+    for says_itself in (Own, Accepting):
+        assert signature_of(task_of(function_with(says_itself))).result == {}
+
+
+def test_what_most_likely_is_wrong_is_warned_of_and_run(tmp_path, capsys, monkeypatch):
+    from podium.cli.checking import checked_workflow
+    from podium.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    note = "  - {id: note, agent: o, depends_on: [read], input: {x: '${tasks.read.result.y}'}}\n"
+    text = f"name: w\ntasks:\n{READ}{note}"
+    (tmp_path / "w.yaml").write_text(text)
+
+    def check(workflow: Any) -> Any:
+        return type_problems(workflow, SIGNATURES)
+
+    assert checked_workflow("w.yaml", check).name == "w"
+    said = capsys.readouterr()
+    assert said.err.startswith("warning: w.yaml:4:57: result-field: ")
+    assert not said.out
+    assert main(["validate", "w.yaml", "--agents", f"{__file__}:Reader", "--json"]) == 2
+    document = msgspec.json.decode(capsys.readouterr().out)
+    assert [one["certain"] for one in document["files"][0]["problems"]] == [False]
+    (tmp_path / "w.yaml").write_text(text.replace('url: "x"', "url: 3"))
+    with pytest.raises(WorkflowInvalidError) as refusal:
+        checked_workflow("w.yaml", check)
+    assert [problem.rule for problem in refusal.value.problems] == ["argument-type"]
+    assert capsys.readouterr().err.count("warning:") == 1
+
+
 # --- no false alarms -------------------------------------------------------------------------------------------------
 
 ATOMS: list[Any] = [
@@ -495,6 +596,7 @@ def test_what_many_tasks_read_of_one_function_is_found_out_once(monkeypatch: pyt
         assert not type_problems(workflow, {"reader": {"read": SIGNATURE}})
         return len(worked_out)
 
+    taken(2)  # the kinds of inputs are worked out once a process
     assert 0 < taken(100) == taken(10)
 
 

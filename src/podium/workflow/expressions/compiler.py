@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -58,13 +58,19 @@ _NATIVE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 class Expression:
-    """A compiled expression: its source, what it refers to, and its value in a scope."""
+    """A compiled expression: its source, what it refers to, and its value in a scope.
 
-    __slots__ = ("_run", "constant", "references", "source")
+    `always` are the references that are read whatever the values are: behind no `and`, `or`, `if` or longer comparison.
+    """
 
-    def __init__(self, source: str, references: frozenset[Reference], run: Run) -> None:
+    __slots__ = ("_run", "always", "constant", "references", "source")
+
+    def __init__(
+        self, source: str, references: frozenset[Reference], run: Run, always: frozenset[Reference] | None = None
+    ) -> None:
         self.source = source
         self.references = references
+        self.always = references if always is None else always
         self.constant = not references
         self._run = run
 
@@ -84,7 +90,7 @@ def compile_expression(text: str) -> Expression:
         return Expression(text, frozenset({plain}), look_up(plain, text, 1))
     compiler = _Compiler(text)
     part = compiler.visit(read_expression(text))
-    return Expression(text, frozenset(compiler.references), part.run)
+    return Expression(text, frozenset(compiler.references), part.run, frozenset(compiler.always))
 
 
 class _Part(NamedTuple):
@@ -100,6 +106,8 @@ class _Compiler:
     def __init__(self, source: str) -> None:
         self.source = source
         self.references: set[Reference] = set()
+        self.always: set[Reference] = set()
+        self._conditions = 0  # that decide whether what is visited is evaluated
         self._meter: Meter = [BUDGET]
 
     def visit(self, node: ast.expr) -> _Part:
@@ -126,6 +134,13 @@ class _Compiler:
                 return self._mapping(node)
             case _:
                 raise self._problem(node, "this is no part of the language")
+
+    def _visit_perhaps(self, nodes: Iterable[ast.expr]) -> list[_Part]:
+        """Visit what is evaluated or not, as the values of other parts want it."""
+        self._conditions += 1
+        parts = [self.visit(node) for node in nodes]
+        self._conditions -= 1
+        return parts
 
     # --- leaves ----------------------------------------------------------------------------------------------------
 
@@ -186,6 +201,8 @@ class _Compiler:
 
     def _look_up(self, node: ast.expr, reference: Reference) -> _Part:
         self.references.add(reference)
+        if not self._conditions:
+            self.always.add(reference)
         return _Part(look_up(reference, self.source, column_of(self.source, node)))
 
     def _index(self, node: ast.expr, value: _Part, key: _Part, shown: str) -> _Part:
@@ -211,8 +228,8 @@ class _Compiler:
         return self._operation(node, sign, part)
 
     def _compare(self, node: ast.Compare) -> _Part:
-        parts = [self.visit(operand) for operand in (node.left, *node.comparators)]
         operands = (node.left, *node.comparators)
+        parts = [*map(self.visit, operands[:2]), *self._visit_perhaps(operands[2:])]
         pairs = [self._pair(node, sign, parts[at], parts[at + 1], operands[at + 1]) for at, sign in enumerate(node.ops)]
         if len(pairs) == 1:
             return self._settled(_Part(pairs[0](parts[0].run, parts[1].run), all(part.fixed for part in parts)))
@@ -266,7 +283,7 @@ class _Compiler:
         return lambda one, other: lambda scope, meter: one(scope, meter) not in constant
 
     def _bool(self, node: ast.BoolOp) -> _Part:
-        parts = [self.visit(value) for value in node.values]
+        parts = [self.visit(node.values[0]), *self._visit_perhaps(node.values[1:])]
         runs = [part.run for part in parts]
         *before, last = runs
         ends_on = isinstance(node.op, ast.Or)
@@ -281,7 +298,7 @@ class _Compiler:
         return self._settled(_Part(run, all(part.fixed for part in parts)))
 
     def _if(self, node: ast.IfExp) -> _Part:
-        parts = [self.visit(operand) for operand in (node.test, node.body, node.orelse)]
+        parts = [self.visit(node.test), *self._visit_perhaps((node.body, node.orelse))]
         test, body, otherwise = (part.run for part in parts)
 
         def run(scope: Scope, meter: Meter) -> Any:

@@ -14,8 +14,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from podium.exceptions import ExpressionError
-from podium.workflow.expressions import Reference, compile_condition, compile_template
+from podium.workflow.expressions import Expression, Reference, compile_condition
 from podium.workflow.expressions.references import shown_key
+from podium.workflow.expressions.templates import pieces_of
 from podium.workflow.model import Compensation, ConcurrencyLimit, ContinueAsNew, RateLimit, Task, Workflow
 from podium.workflow.problems import Path, Problem, Problems, quoted
 from podium.workflow.typed import shapes
@@ -240,18 +241,20 @@ class _Checker:
             self._text(what, text, (*path, *place), item=item)
 
     def _text(self, what: str, text: str, path: Path, condition: bool = False, item: Shape = ANYTHING) -> bool:
-        """Check the references of a text; one that leads nowhere is noted, and False returned."""
+        """Check the references that a text reads in any case; one that leads nowhere is noted, and False returned."""
         if not self._may_be_wrong(text, item):
             return True
         try:
-            found = compile_condition(text).references if condition else compile_template(text).references
+            pieces = [compile_condition(text)] if condition else pieces_of(text)
         except ExpressionError:
             return False  # validation has said so
-        followed = [(reference, self._scope.followed(reference, item)) for reference in found]
+        found = {reference for piece in pieces if isinstance(piece, Expression) for reference in piece.always}
+        followed = [(reference, self._scope.followed(reference, item)) for reference in sorted(found, key=str)]
         nowhere = [(reference, below) for reference, below in followed if isinstance(below, Nowhere)]
         for reference, below in nowhere:
             why, hint = self._why(below)
-            self._problems.add(Problem("result-field", f"{what} reads {reference}, but {why}", path, hint))
+            message = f"{what} reads {reference}, but {why}"
+            self._problems.add(Problem("result-field", message, path, hint, certain=below.missing.certain))
         return not nowhere
 
     def _may_be_wrong(self, text: str, item: Shape) -> bool:

@@ -21,6 +21,10 @@ _UNDERSTOOD: Final = frozenset(
 )  # JSON Schema's types
 _COMBINED: Final = frozenset({"allOf", "not", "if", "patternProperties", "propertyNames", "$dynamicRef"})
 
+OTHERS: Final = "x-others"
+UNLIKELY: Final = "unlikely"
+"""What a schema says of fields that it doesn't name, if code names all that it knows of but a value may have more."""
+
 Kinds = frozenset[str] | None
 """JSON's kinds that a value may be of, `integer` among `number`; None where nothing is known."""
 
@@ -42,10 +46,11 @@ class Shape(Struct, frozen=True, dict=True):
 
 
 class Missing(Struct, frozen=True):
-    """A value has no such part: what it is instead, and the parts that it has."""
+    """A value has no such part: what it is instead, and the parts that it has. It might, where that isn't `certain`."""
 
     what: str
     known: tuple[str, ...] = ()
+    certain: bool = True
 
 
 ANYTHING: Final = Shape({})
@@ -77,22 +82,22 @@ def mapping_of(parts: Mapping[str, Shape]) -> Shape:
     return Shape(schema, _all_moved(every, definitions))
 
 
-def closed(schema: Any) -> Any:
-    """Return a schema whose mappings have the fields that it names and no others, unless it says otherwise."""
+def with_others_unlikely(schema: Any) -> Any:
+    """Return a schema whose mappings most likely have the fields that it names and no others, unless it says more."""
     if not isinstance(schema, Mapping):
         return schema
     found = dict(schema)
     for name in ("properties", "$defs"):
         if isinstance(found.get(name), Mapping):
-            found[name] = {key: closed(below) for key, below in found[name].items()}
+            found[name] = {key: with_others_unlikely(below) for key, below in found[name].items()}
     for name in ("anyOf", "oneOf", "allOf", "prefixItems"):
         if isinstance(found.get(name), list):
-            found[name] = [closed(below) for below in found[name]]
+            found[name] = [with_others_unlikely(below) for below in found[name]]
     for name in ("items", "additionalProperties"):
         if name in found:
-            found[name] = closed(found[name])
-    if "properties" in found:
-        found.setdefault("additionalProperties", False)
+            found[name] = with_others_unlikely(found[name])
+    if "properties" in found and "additionalProperties" not in found:
+        found[OTHERS] = UNLIKELY
     return found
 
 
@@ -119,7 +124,7 @@ def part(shape: Shape, key: str | int) -> Shape | Missing:
         return _united(found, shape.definitions)
     known = tuple(dict.fromkeys(name for one in missing for name in one.known))
     telling = [one.what for one in missing if one.what != "nothing (null)"] or ["nothing (null)"]
-    return Missing(" or ".join(dict.fromkeys(telling)), known)
+    return Missing(" or ".join(dict.fromkeys(telling)), known, all(one.certain for one in missing))
 
 
 def items(shape: Shape) -> Shape:
@@ -241,6 +246,8 @@ def _field(one: Schema, key: str) -> Schema | Missing | None:
         return more
     if more is False:
         return Missing("a mapping", tuple(fields or ()))
+    if more is None and one.get(OTHERS) == UNLIKELY:
+        return Missing("a mapping", tuple(fields or ()), certain=False)
     return None
 
 

@@ -356,7 +356,7 @@ def _note(reading: Reading, body: Mapping, found: Iterable[Problem], whole: Whol
                 if (problem.rule, id(node)) in said:
                     continue
                 said.add((problem.rule, id(node)))
-        reading.note(problem.rule, problem.message, node, problem.path, problem.hint)
+        reading.note(problem.rule, problem.message, node, problem.path, problem.hint, problem.certain)
 
 
 def _innermost(body: Mapping, path: Path) -> tuple[Mapping, Path]:

@@ -59,10 +59,10 @@ class Reading:
         """Return the place of a file among those that were read."""
         return self._files.index(file) if file in self._files else 0
 
-    def note(self, rule: str, message: str, node: Node, path: Path, hint: str = "") -> None:
+    def note(self, rule: str, message: str, node: Node, path: Path, hint: str = "", certain: bool = True) -> None:
         """Note a problem at a node."""
         file, line = self.place(node.line)
-        self.problems.add(Problem(rule, message, path, hint, line, node.column, file))
+        self.problems.add(Problem(rule, message, path, hint, line, node.column, file, certain))
 
     def wrong_type(self, expected: str, node: Node, path: Path, hint: str = "") -> Any:
         """Note that a value is of the wrong kind; return INVALID."""
