@@ -7,8 +7,10 @@ from msgspec import Raw
 
 from podium.agents.context import PUBLISHED_LIMIT, Context
 from podium.clock import SystemClock
+from podium.exceptions import InvalidInputError
 from podium.fleet import messages as msg
 from podium.fleet.frames import Frame, decode_spoken, encode_frame
+from podium.workflow.nesting import MAX_NESTING
 
 
 class Outlet:
@@ -53,3 +55,12 @@ def test_a_published_value_crosses_the_bus_in_a_frame():
     found = decode_spoken(encode_frame("ann-1", 1, [said]))
     assert isinstance(found, Frame)
     assert found.messages == (said,)
+
+
+@pytest.mark.parametrize("say", [Context.checkpoint, Context.publish])
+def test_a_value_that_is_nested_too_deeply_is_refused_where_it_is_made(say):
+    value: list[object] = []
+    for _ in range(MAX_NESTING):
+        value = [value]
+    with pytest.raises(InvalidInputError, match="is nested more than 100 levels deep"):
+        say(context(Outlet()), value)

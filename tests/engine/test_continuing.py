@@ -185,3 +185,14 @@ def test_what_was_said_of_an_attempt_that_never_began_is_not_said_of_the_next_ru
     assert play.give(nobody) == [ev.InputIgnored("the task isn't ready any more")]
     assert play.give(inp.Grant(1, 2, late.grants, run=2)) == [ev.AttemptGranted("a", 1, "agent", "i")]
     check_history(play)
+
+
+def test_an_input_that_grows_deeper_with_each_run_ends_the_loop():
+    play = Play(loop(Task(id="a", agent_type="worker"), give={"before": "${input}"}))
+    play.start()
+    while play.status is ExecutionStatus.RUNNING:
+        play.run("a")
+        play.tick()
+    assert (play.status, play.state.run) == (ExecutionStatus.FAILED, 101)
+    assert play.state.error is not None
+    assert "the input is nested more than 100 levels deep" in play.state.error.message

@@ -10,6 +10,7 @@ from podium.engine.leases import Leases
 from podium.engine.placing import Placing
 from podium.engine.staffing import Staffing
 from podium.engine.values import NULL
+from podium.exceptions import InvalidInputError
 from podium.fleet import messages as msg
 from podium.scheduling.placement import Placement, ReadyTask
 from podium.workflow.model import ConcurrencyLimit, ContinueAsNew, Task, Workflow
@@ -171,3 +172,21 @@ def test_a_thread_of_an_earlier_run_that_goes_on_keeps_its_slot_until_it_has_ret
 )
 def test_an_inputs_id_tells_of_which_attempt_it_is_a_word(input_id, given, attempt):
     assert Arrival("e", input_id, given).spoken_of("a", 1) == attempt
+
+
+DEEP = msgspec.Raw(b"[" * 101 + b"]" * 101)
+
+
+def test_a_result_that_is_nested_too_deeply_is_the_attempts_failure_and_is_not_tried_again(staffing):
+    arrival = staffing.hear(msg.Succeeded("agent", "e:1:a:1", DEEP), 0)
+    assert (arrival.input_id, arrival.blobs) == ("failed:e:1:a:1", ())
+    error = msg.ErrorInfo("ResultError", "its result is nested more than 100 levels deep", retryable=False)
+    assert arrival.given == inp.Failed("a", 1, error)
+
+
+@pytest.mark.parametrize(
+    "message", [msg.Saved("agent", "e:1:a:1", 1, DEEP), msg.Published("agent", "e:1:a:1", 1, DEEP)]
+)
+def test_a_checkpoint_or_a_status_that_is_nested_too_deeply_is_dropped(staffing, message):
+    with pytest.raises(InvalidInputError, match="levels deep"):
+        staffing.hear(message, 0)

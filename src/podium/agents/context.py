@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from podium.clock import SECOND, Clock
 from podium.exceptions import TaskCancelledError
+from podium.workflow.nesting import check_nesting
 
 LOG_LINE_LIMIT = 8 * 1024
 PROGRESS_MESSAGE_LIMIT = 1024
@@ -114,8 +115,11 @@ class Context:
         self._outlet.progress(fraction if fraction == fraction else 0.0, cut(message, PROGRESS_MESSAGE_LIMIT))
 
     def checkpoint(self, value: Any) -> None:
-        """Save a value (anything JSON can hold) that the next attempt finds in `restored` should this one be lost."""
-        encoded = Raw(msgspec.json.encode(value))
+        """Save a value (anything JSON can hold) that the next attempt finds in `restored` should this one be lost.
+
+        Raises InvalidInputError for one that is nested too deeply.
+        """
+        encoded = _encoded(value, "a checkpoint")
         self._restored = encoded
         self._outlet.save(encoded)
 
@@ -123,9 +127,9 @@ class Context:
         """Show a value (JSON of at most 4,096 bytes) as the execution's status from now on; the latest counts.
 
         `podium status` and the API show it, and it stays when the execution has ended. Of many in a row only the last
-        need arrive. Raises ValueError for one that is too large.
+        need arrive. Raises ValueError for one that is too large, InvalidInputError for one that is nested too deeply.
         """
-        encoded = Raw(msgspec.json.encode(value))
+        encoded = _encoded(value, "a published value")
         if len(bytes(encoded)) > PUBLISHED_LIMIT:
             raise ValueError(
                 f"a published value has at most {PUBLISHED_LIMIT:,} bytes of JSON, this one {len(bytes(encoded)):,}"
@@ -136,6 +140,12 @@ class Context:
     def restored(self) -> Any:
         """The value saved last, by this attempt or an earlier one, or None."""
         return None if self._restored is None else msgspec.json.decode(self._restored)
+
+
+def _encoded(value: Any, what: str) -> Raw:
+    encoded = msgspec.json.encode(value)
+    check_nesting(encoded, what)
+    return Raw(encoded)
 
 
 class TaskLogger:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from podium.exceptions import InvalidInputError, PayloadTooLargeError
+from podium.workflow.nesting import check_nesting
 
 MAX_REASON = 1_000  # characters
 MAX_NAME = 200  # characters of a person, and of a signal
@@ -29,4 +30,5 @@ def encoded(value: Any) -> bytes:
         raise InvalidInputError(f"the value can't be written as JSON: {error}") from error
     if len(text) > MAX_VALUE:
         raise PayloadTooLargeError(f"the value has {len(text):,} bytes; at most {MAX_VALUE:,} are taken")
+    check_nesting(text, "the value")
     return text

@@ -76,8 +76,9 @@ class Schedules:
         if checked(spec).at is not None and micros(spec.at) < now_us:  # type: ignore[arg-type]
             raise InvalidInputError(f"at: {spec.at} has passed already")
         workflow = validate(workflow)
+        encoded = encoded_input(given)
         check_input(workflow, given)
-        beginning = await self._kept(workflow, encoded_input(given), priority, timeout_seconds, now_us)
+        beginning = await self._kept(workflow, encoded, priority, timeout_seconds, now_us)
 
         def becomes(before: Schedule | None) -> Schedule:
             if before is None:

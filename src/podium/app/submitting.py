@@ -25,6 +25,7 @@ from podium.store.protocol import Blob, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.inputs import check_input
 from podium.workflow.model import Workflow
+from podium.workflow.nesting import check_nesting
 from podium.workflow.validation import validate
 
 VALID_KEPT = 64  # workflows that needn't be validated again
@@ -75,8 +76,8 @@ class Submitting:
         when a limit is reached or the `submission_id` stands for something else.
         """
         workflow = self._validated(workflow)
-        check_input(workflow, given)
         encoded = encoded_input(given)
+        check_input(workflow, given)
         timeout_seconds = self._deadline(workflow) if timeout_seconds is None else timeout_seconds
         bindings = await self._crew.staff(workflow)
         more |= {"bindings": bindings, "priority": priority, "timeout_seconds": timeout_seconds}
@@ -136,4 +137,5 @@ def encoded_input(given: Any) -> bytes:
         raise InvalidInputError(f"the input can't be written as JSON: {error}") from error
     if len(encoded) > MAX_INPUT:
         raise PayloadTooLargeError(f"the input has {len(encoded)} bytes; at most {MAX_INPUT} are taken")
+    check_nesting(encoded, "the input")
     return encoded

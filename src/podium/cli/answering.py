@@ -181,18 +181,16 @@ async def _document(podium: Podium, state: State, path: str) -> dict[str, Any]:
 
 async def _shown(podium: Podium, state: State, path: str) -> Any:
     """Return what the person is shown: the task's arguments."""
-    import msgspec
-
     from podium.engine.assignments import arguments_of
     from podium.engine.recovery import load_texts
-    from podium.engine.scope import BlobMissing
+    from podium.engine.scope import BlobMissing, decoded
     from podium.exceptions import ExpressionError
 
     if state.tasks[path].compiled.arguments is None:
         return None
     while True:
         try:
-            return msgspec.json.decode(arguments_of(state, state.tasks[path]))
+            return decoded(arguments_of(state, state.tasks[path]))
         except BlobMissing as missing:
             await load_texts(podium.store, state, missing.digests)
         except ExpressionError as error:

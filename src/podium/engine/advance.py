@@ -101,7 +101,7 @@ def _what_becomes_of(state: State, task: TaskState) -> ev.Event | None:
         if compiled.items is not None:
             # One that is opened again, after a person's retry, keeps its instances.
             return ev.FanOutOpened(task.path, task.fan.count if task.fan else len(items_of(state, task)))
-    except (ExpressionError, TypeError) as error:
+    except (ExpressionError, TypeError, RecursionError) as error:
         return finally_failed(task, ErrorInfo("ExpressionError", str(error), retryable=False))
     return None
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from podium.engine.limiting import check_keys
-from podium.engine.scope import effective_input, result_text, scope_for, text_of
+from podium.engine.scope import effective_input, encoded, result_text, scope_for, text_of
 from podium.engine.state import State, TaskState
 from podium.fleet.messages import Assignment, SecretPlace
 from podium.workflow.expressions import Reference
 
 _INSTANCE = (Reference("item"),)
-_encode = msgspec.json.encode
 _NOTHING_SAVED = Raw(b"null")
 _NO_ARGUMENTS = Raw(b"{}")
 
@@ -71,7 +69,7 @@ def arguments_of(state: State, task: TaskState) -> Raw:
         return Raw(compiled.constant_arguments)
     if compiled.arguments is None:
         return _default_arguments(state, task)
-    return Raw(_encode(compiled.arguments.render(scope_for(state, compiled.arguments.references, task))))
+    return Raw(encoded(compiled.arguments.render(scope_for(state, compiled.arguments.references, task))))
 
 
 def _default_arguments(state: State, task: TaskState) -> Raw:
@@ -83,15 +81,15 @@ def _default_arguments(state: State, task: TaskState) -> Raw:
     if task.parent is not None:
         instance = scope_for(state, _INSTANCE, task)
         arguments.update({name: instance[name] for name in ("item", "index", "shard") if name in instance})
-    return Raw(_encode(arguments)) if arguments else _NO_ARGUMENTS
+    return Raw(encoded(arguments)) if arguments else _NO_ARGUMENTS
 
 
 def execution_result(state: State) -> bytes:
     """Return the execution's result as JSON: its `output`, or the last task's result, or each last task's by id."""
     output = state.definition.output
     if output is not None:
-        return _encode(output.render(scope_for(state, output.references)))
+        return encoded(output.render(scope_for(state, output.references)))
     last = [state.tasks[task_id] for task_id in state.definition.last_tasks]
     if len(last) == 1:
         return result_text(state, last[0])
-    return _encode({task.path: Raw(result_text(state, task)) for task in last})
+    return encoded({task.path: Raw(result_text(state, task)) for task in last})

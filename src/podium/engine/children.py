@@ -11,14 +11,12 @@ from collections import Counter
 from hashlib import sha256
 from typing import Final
 
-import msgspec
-
 from podium.clock import SECOND, seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.asking import finally_failed
 from podium.engine.assignments import arguments_of
-from podium.engine.scope import BlobMissing
+from podium.engine.scope import BlobMissing, decoded
 from podium.engine.state import DECIDING, State, TaskState
 from podium.engine.values import NULL, Value, value_of
 from podium.exceptions import ExpressionError, InvalidInputError
@@ -26,6 +24,7 @@ from podium.fleet.messages import ErrorInfo
 from podium.ids import execution_id_for
 from podium.workflow.inputs import check_input
 from podium.workflow.model import ExecutionStatus, ParentClose, Workflow
+from podium.workflow.nesting import check_nesting
 
 MAX_DEPTH: Final = 16  # executions, each the child of the one before
 MAX_TEXT: Final = 4_000  # characters of a child's error
@@ -47,8 +46,9 @@ def begin(state: State, task: TaskState, now_us: int) -> list[ev.Event]:
         return [finally_failed(task, ErrorInfo("ChildDepth", text, retryable=False))]
     try:
         text_of_input = input_of(state, task)
-        check_input(child.workflow, msgspec.json.decode(text_of_input))
-    except (ExpressionError, InvalidInputError, BlobMissing, TypeError, ValueError) as error:
+        check_nesting(text_of_input, "it")
+        check_input(child.workflow, decoded(text_of_input))
+    except (ExpressionError, InvalidInputError, BlobMissing, TypeError, ValueError, RecursionError) as error:
         why = f"the input of the child {child.workflow.name} can't be made: {error}"
         return [finally_failed(task, ErrorInfo("ArgumentError", why, retryable=False))]
     number, spec = task.number + 1, task.compiled.spec

@@ -44,7 +44,7 @@ def decode_input(payload: bytes) -> inp.Input:
     """Return the input of a row's payload. Raises CorruptHistoryError if it is none."""
     try:
         return _input_decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptHistoryError(f"an input can't be read: {error}") from error
 
 
@@ -72,7 +72,7 @@ def decode_events(encoded: bytes, given: inp.Input) -> list[ev.Event]:
         events = _events_decoder.decode(encoded)
     except msgspec.ValidationError:
         events = _decode_old(encoded)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise CorruptHistoryError(f"events can't be read: {error}") from error
     if isinstance(given, inp.Succeeded | inp.Complete):
         events = [_with_result(event, given) for event in events]
@@ -89,7 +89,7 @@ def _decode_old(encoded: bytes) -> list[ev.Event]:
         objects = _objects_decoder.decode(encoded)
         lifted = [UPCASTERS.get(o["event"], _as_it_is)(o) for o in objects]
         return msgspec.convert(lifted, list[ev.Event])
-    except (msgspec.DecodeError, KeyError) as error:
+    except (msgspec.DecodeError, KeyError, RecursionError) as error:
         raise CorruptHistoryError(f"events can't be read: {error}; was a newer Podium here?") from error
 
 

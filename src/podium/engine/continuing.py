@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from podium.clock import SECOND
 from podium.engine import events as ev
-from podium.engine.scope import BlobMissing, scope_for
+from podium.engine.scope import BlobMissing, encoded, scope_for
 from podium.engine.state import State
 from podium.engine.values import Value, value_of
 from podium.exceptions import ExpressionError, InvalidInputError
 from podium.fleet.messages import ErrorInfo
 from podium.workflow.inputs import check_input
+from podium.workflow.nesting import check_nesting
 
 BREATH_US: Final = SECOND  # from the begin of a run in which no agent had an attempt to that of the next, at least
 MAX_NEXT_INPUT: Final = 1 << 20  # bytes of JSON that a template may make: it is rendered and hashed between two inputs
@@ -41,7 +40,7 @@ def what_follows(state: State, now_us: int) -> ev.RunCompleted | ev.ExecutionFai
         if condition is not None and not condition.evaluate(scope_for(state, condition.references)):
             return None
         given = _next_input(state)
-    except (ExpressionError, InvalidInputError, BlobMissing, TypeError, ValueError) as error:
+    except (ExpressionError, InvalidInputError, BlobMissing, TypeError, ValueError, RecursionError) as error:
         why = f"it can't continue as a new run: {error}"[:MAX_WHY]
         return ev.ExecutionFailing(ErrorInfo(CONTINUE_ERROR, why, retryable=False))
     begins_us = now_us if _has_worked(state) else max(now_us, state.run_started_us + BREATH_US)
@@ -69,10 +68,11 @@ def _next_input(state: State) -> Value:
         return state.input
     given = continuation.input.render(scope_for(state, continuation.input.references))
     _check_size(given)
-    check_input(state.definition.workflow, given)
-    text = msgspec.json.encode(given)
+    text = encoded(given)
     if len(text) > MAX_NEXT_INPUT:
         raise InvalidInputError(_TOO_LARGE)
+    check_nesting(text, "the input")
+    check_input(state.definition.workflow, given)
     value, content = value_of(text)
     if content is not None and value.blob is not None:
         state.loaded[value.blob] = content

@@ -25,7 +25,7 @@ from podium.fleet import messages as msg
 from podium.store.protocol import Store
 from podium.workflow.model import ExecutionStatus
 
-_UNUSABLE = (ExpressionError, TypeError, ValueError)
+_UNUSABLE = (ExpressionError, TypeError, ValueError, RecursionError)
 
 
 class Dispatcher:

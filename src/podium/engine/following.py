@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Self, TypeVar
 
-import msgspec
-
 from podium.engine.assignments import execution_result
 from podium.engine.codec import decode_input, decode_row
 from podium.engine.events import Event
@@ -20,7 +18,7 @@ from podium.engine.evolve import evolve
 from podium.engine.grown import regrown
 from podium.engine.inputs import Start
 from podium.engine.recovery import Definitions, load_texts, restore
-from podium.engine.scope import BlobMissing, result_text, scope_for
+from podium.engine.scope import BlobMissing, decoded, result_text, scope_for
 from podium.engine.state import State, TaskState
 from podium.engine.whereabouts import recorded_or_posted
 from podium.exceptions import CorruptHistoryError, ExecutionNotFoundError, ExpressionError
@@ -83,7 +81,7 @@ class Follower:
         result, problem = None, None
         if state.status is ExecutionStatus.COMPLETED:
             try:
-                result = msgspec.json.decode(await self._text(None))
+                result = decoded(await self._text(None))
             except ExpressionError as refusal:
                 problem = f"its output can't be made: {refusal}"
         tasks = {t.path: await self._task_result(t) for t in state.tasks.values() if t.parent is None}
@@ -105,9 +103,9 @@ class Follower:
         None where neither says anything; a template that can't be made yet gives {"error": …}.
         """
         state, template = self.state, self.state.definition.publish
-        if template is None or not state.tasks:
-            return None if state.published is None else msgspec.json.decode(state.published.value.json)
         try:
+            if template is None or not state.tasks:
+                return None if state.published is None else decoded(bytes(state.published.value.json))
             return await self._loading(lambda: template.render(scope_for(state, template.references)))
         except ExpressionError as error:
             return {"error": str(error)}
@@ -118,11 +116,17 @@ class Follower:
 
     async def _task_result(self, task: TaskState) -> TaskResult:
         duration = (task.finished_us - task.started_us) / 1e6 if task.finished_us and task.started_us else 0.0
+        result, error = None, f"{task.error.type}: {task.error.message}" if task.error else _why_none(task)
+        if self.state.succeeded(task):
+            try:
+                result = decoded(await self._text(task))
+            except ExpressionError as refusal:
+                error = f"its result can't be shown: {refusal}"
         return TaskResult(
             task_id=task.path,
             status=task.status,
-            result=msgspec.json.decode(await self._text(task)) if self.state.succeeded(task) else None,
-            error=f"{task.error.type}: {task.error.message}" if task.error else _why_none(task),
+            result=result,
+            error=error,
             attempts=self.state.attempts_of(task),
             duration_seconds=duration,
         )

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-import msgspec
-
 from podium.engine.bounds import CompiledBound
-from podium.engine.scope import BlobMissing, scope_for
+from podium.engine.scope import BlobMissing, encoded, scope_for
 from podium.engine.state import State, TaskState
 from podium.exceptions import ExpressionError
 from podium.scheduling.ready import Bound
@@ -34,7 +32,7 @@ def check_keys(state: State, task: TaskState) -> None:
 def _worked_out(compiled: CompiledBound, state: State, task: TaskState) -> Bound:
     try:
         key = _key(compiled, state, task)
-    except (ExpressionError, TypeError, BlobMissing):
+    except (ExpressionError, TypeError, BlobMissing, RecursionError):
         key = compiled.own_key
     return Bound(key, compiled.limit, compiled.per_us, state.tenant)
 
@@ -44,5 +42,5 @@ def _key(compiled: CompiledBound, state: State, task: TaskState) -> str:
     if template is None:
         return compiled.own_key
     key = template.render({} if template.constant else scope_for(state, template.references, task))
-    text = key if isinstance(key, str) else msgspec.json.encode(key).decode()
+    text = key if isinstance(key, str) else encoded(key).decode()
     return text if len(text) <= MAX_KEY else f"{text[: MAX_KEY - 20]}…{sha256(text.encode()).hexdigest()[:16]}"

@@ -32,6 +32,7 @@ from podium.exceptions import (
     CorruptHistoryError,
     ExecutionNotFoundError,
     ExpressionError,
+    InvalidInputError,
     PodiumError,
     StoreUnavailableError,
 )
@@ -40,6 +41,7 @@ from podium.ids import PLACEMENT_SHARD, shard_of
 from podium.store.protocol import ExecutionRow, InboxRow, Store
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import ExecutionStatus
+from podium.workflow.nesting import check_nesting
 
 LOADED_AT_ONCE = 32
 _DUE_PAGE = 10_000
@@ -372,7 +374,8 @@ class Loader:
         """Have the result at hand of another execution, that has ended: what is recorded holds it."""
         try:
             text = await self._output_once(given)
-        except _NO_RESULT as error:
+            check_nesting(text, "it")
+        except (*_NO_RESULT, InvalidInputError) as error:
             why = ErrorInfo(type(error).__name__, f"its result can't be had: {error}"[:MAX_WHY], retryable=False)
             arrival.given = msgspec.structs.replace(given, status="without a result", error=why)
         else:

@@ -16,7 +16,7 @@ import msgspec
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.scope import scope_for, text_of
+from podium.engine.scope import decoded, scope_for, text_of
 from podium.engine.state import DECIDING, State, TaskState
 from podium.engine.values import INLINE_LIMIT, NULL, Value
 from podium.exceptions import ExpressionError
@@ -42,7 +42,7 @@ def begin(state: State, task: TaskState, now_us: int, taken: Taken) -> list[ev.E
     """Return how an eligible task begins to wait, or that it can't; a signal that is kept ends the wait at once."""
     try:
         waiting = _wait_of(state, task, now_us)
-    except (ExpressionError, TypeError, ValueError) as error:
+    except (ExpressionError, TypeError, ValueError, RecursionError) as error:
         kind = "ExpressionError" if isinstance(error, ExpressionError) else "WaitError"
         return [ev.TaskFailed(task.path, ErrorInfo(kind, str(error), retryable=False))]
     if waiting.awaits == "signal":
@@ -154,13 +154,17 @@ def _accepting(state: State, task: TaskState) -> Callable[[Value], bool]:
     accept = task.compiled.outside.accept if task.compiled.outside is not None else None
     if accept is None:
         return lambda value: True
-    condition, scope = accept, scope_for(state, accept.references)
+    condition = accept
+    try:
+        scope = scope_for(state, accept.references)
+    except ExpressionError:
+        return lambda value: False
 
     def accepts(value: Value) -> bool:
-        told = {"name": task.compiled.spec.signal, "value": msgspec.json.decode(text_of(state, value))}
         try:
+            told = {"name": task.compiled.spec.signal, "value": decoded(text_of(state, value))}
             return bool(condition.evaluate({**scope, "signal": told}))
-        except (ExpressionError, TypeError):
+        except (ExpressionError, TypeError, RecursionError):
             return False
 
     return accepts
@@ -192,7 +196,10 @@ def _why_no_answer(state: State, given: inp.Answer) -> str:
         return _not_asked(task)
     form = task.compiled.spec.form
     if form is not None and given.value.blob is None:  # a larger one was checked at the door
-        problems = form_problems(form, msgspec.json.decode(given.value.json))
+        try:
+            problems = form_problems(form, decoded(bytes(given.value.json)))
+        except ExpressionError as error:
+            problems = [str(error)]
         if problems:
             return f"the answer doesn't fit the form: {'; '.join(problems)}"
     return ""

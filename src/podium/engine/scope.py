@@ -16,6 +16,7 @@ from podium.engine import inputs as inp
 from podium.engine.definition import Definition
 from podium.engine.state import State, TaskState
 from podium.engine.values import Value
+from podium.exceptions import ExpressionError
 from podium.workflow.expressions import Reference
 
 
@@ -25,6 +26,22 @@ class BlobMissing(LookupError):
     def __init__(self, digests: tuple[str, ...]) -> None:
         super().__init__(*digests)
         self.digests = digests
+
+
+def decoded(text: bytes) -> Any:
+    """Return the value of a JSON text. Raises ExpressionError for what came in before doors refused such depth."""
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError as error:
+        raise ExpressionError(f"a value can't be read: {error}") from None
+
+
+def encoded(value: Any) -> bytes:
+    """Return a value as JSON. Raises ExpressionError where it is nested too deeply to be written."""
+    try:
+        return msgspec.json.encode(value)
+    except RecursionError as error:
+        raise ExpressionError(f"a value can't be written: {error}") from None
 
 
 def text_of(state: State, value: Value) -> bytes:
@@ -101,7 +118,7 @@ def scope_for(state: State, references: Iterable[Reference], task: TaskState | N
 
 def effective_input(state: State) -> Any:
     """Return the execution's input with the declared defaults filled in."""
-    given = msgspec.json.decode(text_of(state, state.input))
+    given = decoded(text_of(state, state.input))
     parameters = state.definition.workflow.inputs
     if not parameters or not (given is None or isinstance(given, dict)):
         return given
@@ -131,7 +148,7 @@ def _add_task(state: State, tasks: dict[str, dict[str, Any]], reference: Referen
     task = state.tasks[task_id]
     wanted = str(reference.path[1]) if len(reference.path) > 1 else ""
     if wanted in ("result", "") and "result" not in entry:
-        entry["result"] = msgspec.json.decode(result_text(state, task))
+        entry["result"] = decoded(result_text(state, task))
     if wanted in ("status", ""):
         stands = state.result_of(task)  # until a fallback has ended, its primary is what it is: failed
         entry["status"] = str(stands.status if stands.final else task.status)

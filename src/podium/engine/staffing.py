@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Container
 from typing import assert_never
 
+from msgspec import Raw
+
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.arrivals import Arrival
@@ -29,6 +31,7 @@ from podium.scheduling.placement import Placement
 from podium.store.keys import check_key
 from podium.telemetry.logs import get_logger
 from podium.workflow.model import TaskStatus
+from podium.workflow.nesting import check_nesting
 
 REMINDERS = 3  # a lease has so many parts, after each of which an agent is told again what it hasn't accepted
 UNDELIVERED = "undelivered"  # why an attempt is lost of which its agent never said that it has begun
@@ -450,6 +453,8 @@ def _input_of(message: _Says) -> Arrival:
     blobs: tuple[tuple[str, bytes], ...] = ()
     given: inp.Input
     match message:
+        case msg.Succeeded() if too_deep := _why_too_deep(message.value):
+            input_id, given = f"failed:{attempt}", inp.Failed(task, number, too_deep)
         case msg.Succeeded():
             result, growth = without_growth(bytes(message.value))
             value, content = value_of(result)
@@ -471,10 +476,12 @@ def _input_of(message: _Says) -> Arrival:
         case msg.HandedBack():
             input_id, given = f"handed_back:{attempt}", inp.Refused(task, number, inp.HANDED_BACK)
         case msg.Saved():
+            check_nesting(bytes(message.checkpoint), "a checkpoint")
             value, content = value_of(bytes(message.checkpoint))
             blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
             input_id, given = f"saved:{attempt}:{message.number}", inp.Saved(task, number, message.number, value)
         case msg.Published():
+            check_nesting(bytes(message.value), "a published value")
             value, content = value_of(bytes(message.value))
             blobs = ((value.blob, content),) if content is not None and value.blob is not None else ()
             input_id, given = (
@@ -484,6 +491,14 @@ def _input_of(message: _Says) -> Arrival:
         case _:
             assert_never(message)
     return Arrival(execution, input_id, given, blobs=blobs, agent=message.agent, attempt=attempt)
+
+
+def _why_too_deep(result: Raw) -> msg.ErrorInfo | None:
+    try:
+        check_nesting(bytes(result), "its result")
+    except InvalidInputError as error:
+        return msg.ErrorInfo("ResultError", str(error), retryable=False)
+    return None
 
 
 def cut(error: msg.ErrorInfo) -> msg.ErrorInfo:
