@@ -16,7 +16,7 @@ from podium.engine.grown import regrown
 from podium.engine.state import State
 from podium.engine.step import fold
 
-_ATTEMPT = re.compile(r"attempt (\d+) (?:is|was) with (\S+)")
+_ATTEMPT = re.compile(r"(?:run (\S+), )?attempt (\d+) (?:is|was) with (\S+)")
 _FAN = re.compile(r"(\d+) of (\d+) instances have ended(?:, (\d+) failed)?, (\d+) are under way")
 _WAITS = re.compile(r"it waits for (.+?)(?: and (\d+) more)?$")
 _UNDER_WAY = re.compile(r"(\d+) (?:tasks|instances) are under way, at most (\d+) may be")
@@ -38,6 +38,8 @@ class WaitModel:
         self.outside: dict[str, tuple[str, str]] = {}  # what waiting tasks wait for
         self.fans: dict[str, int] = {}
         self.fallbacks: dict[str, str] = {}
+        self.run = 1
+        self.highest = self.before = 0  # numbers of attempts, up to now and before this run
         self.held = False  # until the time of its beginning
         self.whole = True  # False once a person has retried: what that reopens is the engine's own affair
 
@@ -61,6 +63,9 @@ class WaitModel:
             case ev.AttemptGranted(task, number, agent):
                 self.tasks[task] = "running"
                 self.live.setdefault(task, {})[number] = agent
+                self.highest = max(self.highest, number)
+            case ev.ChildStarted(task, number):
+                self.highest = max(self.highest, number)
             case ev.AttemptReturned(task, number):
                 self.live[task].pop(number, None)
                 if not self.live[task] and self.tasks[task] not in _ENDED:
@@ -105,6 +110,7 @@ class WaitModel:
     def _begin_anew(self) -> None:
         self._definition, self._growths = self._ungrown, []
         self.whole = True
+        self.run, self.before = self.run + 1, self.highest
         for known in (self.tasks, self.live, self.due, self.outside, self.fans, self.fallbacks):
             known.clear()
 
@@ -130,8 +136,9 @@ class WaitModel:
             case "fan":
                 return self._wrong_fan(said)
             case "running":
-                attempts = {int(number): agent for number, agent in _ATTEMPT.findall(said.because)}
-                live = self.live.get(said.task, {})
+                attempts = {(run, int(number)): agent for run, number, agent in _ATTEMPT.findall(said.because)}
+                run = f"{self.run:,}" if self.run > 1 else ""
+                live = {(run, n - self.before): agent for n, agent in self.live.get(said.task, {}).items()}
                 return "" if attempts == live else f"its live attempts are {live}"
             case "retrying":
                 return self._wrong_retry(said, now_us)
