@@ -59,6 +59,8 @@ def test_what_is_said_of_questions_and_of_answers_that_do_not_fit(here: Here) ->
     assert here("waiting") == "nothing waits for a person\n"
     assert here("waiting", "--assignee", "ann") == "nothing waits for ann\n"
     assert "the execution is completed; nobody is asked any more" in here.refused("answer", "last", "a")
+    for said in (("answer",), ("skip",), ("complete", "--value", "1")):
+        assert "run 2 was meant; it is run 1 now" in here.refused(*said, "last", "a", "--run", "2")
     assert "--field takes NAME=VALUE, not 'ok'" in here.refused("answer", "last", "a", "--field", "ok")
     assert "--field adds to an object" in here.refused("answer", "last", "a", "--value", "1", "--field", "ok=1")
     assert "isn't JSON" in here.refused("answer", "last", "a", "--value", "{")

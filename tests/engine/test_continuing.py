@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -196,3 +197,34 @@ def test_an_input_that_grows_deeper_with_each_run_ends_the_loop():
     assert (play.status, play.state.run) == (ExecutionStatus.FAILED, 101)
     assert play.state.error is not None
     assert "the input is nested more than 100 levels deep" in play.state.error.message
+
+
+ASKING = (
+    Task(id="ask", type=TaskType.HUMAN),
+    Task(id="work", agent_type="worker", on_failure=OnFailure(FailureAction.ASK)),
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        inp.Answer("ask", json_value(2), "bob", run=1),
+        inp.Skip("ask", run=1),
+        inp.Complete("ask", json_value(2), run=1),
+        inp.Resolve("work", "retry", run=1),
+        inp.Skip("work", run=1),
+    ],
+)
+def test_what_a_person_says_of_a_run_that_is_over_is_not_said_of_the_next_one(said):
+    play = Play(loop(*ASKING))
+    play.start()
+    for _ in range(2):
+        play.grant("work")
+        play.fail("work", retryable=False)
+        if play.state.run == 1:
+            play.give(inp.Complete("work", json_value(1), run=1))
+            assert isinstance(play.give(inp.Answer("ask", json_value(1), "ann", run=1))[0], ev.TaskCompleted)
+            play.tick()
+    assert play.give(said) == [ev.InputIgnored("run 1 was meant; it is run 2 now")]
+    assert not isinstance(play.give(msgspec.structs.replace(said, run=2))[0], ev.InputIgnored)
+    check_history(play)

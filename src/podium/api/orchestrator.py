@@ -326,12 +326,16 @@ class Orchestrator:
         """Tell an execution something that a task of it waits for, or will. False if it has ended already."""
         return await self._said(self._opened().signal(await self._execution(workflow_id), name, value))
 
-    async def answer_task(self, workflow_id: str, task_id: str, value: Any = None, *, by: str = "") -> bool:
-        """Answer what a task of an execution asks. False if somebody was first, or nobody is asked.
+    async def answer_task(
+        self, workflow_id: str, task_id: str, value: Any = None, *, by: str = "", run: int = 0
+    ) -> bool:
+        """Answer what a task of an execution asks, in this run of a loop (0: the present one).
 
+        False if somebody was first, another run has begun, or nobody is asked.
         Raises InvalidInputError for an answer that doesn't fit the form.
         """
-        return await self._said(self._opened().answer(await self._execution(workflow_id), task_id, value, by=by))
+        execution = await self._execution(workflow_id)
+        return await self._said(self._opened().answer(execution, task_id, value, by=by, run=run))
 
     async def _said(self, work: Awaitable[None]) -> bool:
         try:

@@ -300,23 +300,32 @@ class Podium:
         return await self._delivering.command(execution, given, input_id)
 
     async def skip(
-        self, execution: str, task: str, *, reason: str = "", by: str = "", input_id: str | None = None
+        self, execution: str, task: str, *, reason: str = "", by: str = "", input_id: str | None = None, run: int = 0
     ) -> list[ev.Event]:
         """Decide that a task, or an instance (`task[3]`), isn't to be done; return what that caused.
 
         What depends on it goes by its `run_if`. In an execution that ended without success the others that failed are
-        tried again. Raises TaskNotFoundError, ConflictError for a task that has ended already.
+        tried again. `run` is which run of a loop is meant; without it, the one that is found now. Raises
+        TaskNotFoundError, ConflictError for a task that has ended already, or when another run has begun.
         """
-        return await self._steering.skip(execution, task, reason=reason, by=by, input_id=input_id)
+        return await self._steering.skip(execution, task, reason=reason, by=by, input_id=input_id, run=run)
 
     async def complete(
-        self, execution: str, task: str, value: Any, *, reason: str = "", by: str = "", input_id: str | None = None
+        self,
+        execution: str,
+        task: str,
+        value: Any,
+        *,
+        reason: str = "",
+        by: str = "",
+        input_id: str | None = None,
+        run: int = 0,
     ) -> list[ev.Event]:
         """Give the result of a task, or of an instance, in its agent's place; return what that caused.
 
         Raises as `skip` does, and InvalidInputError for a value that is no JSON.
         """
-        return await self._steering.complete(execution, task, value, reason=reason, by=by, input_id=input_id)
+        return await self._steering.complete(execution, task, value, reason=reason, by=by, input_id=input_id, run=run)
 
     async def resolve(
         self,
@@ -327,12 +336,14 @@ class Podium:
         reason: str = "",
         by: str = "",
         input_id: str | None = None,
+        run: int = 0,
     ) -> list[ev.Event]:
         """Decide what becomes of a task that has failed and asks (`on_failure: ask`): `retry`, `skip` or `fail`.
 
-        Raises TaskNotFoundError, ConflictError for a task that asks nothing, InvalidInputError for another decision.
+        Raises TaskNotFoundError, ConflictError for a task that asks nothing, or not in this `run` (as of `skip`) any
+        more, InvalidInputError for another decision.
         """
-        return await self._steering.resolve(execution, task, decision, reason=reason, by=by, input_id=input_id)
+        return await self._steering.resolve(execution, task, decision, reason=reason, by=by, input_id=input_id, run=run)
 
     async def retry(
         self, execution: str, from_task: str = "", *, by: str = "", input_id: str | None = None
@@ -355,13 +366,14 @@ class Podium:
         """
         await self.command(execution, await self._telling.signal(name, value))
 
-    async def answer(self, execution: str, task: str, value: Any = None, *, by: str = "") -> None:
-        """Answer what a task asks; returns once that is on disk. `by` is who answers.
+    async def answer(self, execution: str, task: str, value: Any = None, *, by: str = "", run: int = 0) -> None:
+        """Answer what a task asks; returns once that is on disk. `by` is who answers, `run` in which run of a
+        loop it was asked (without it, the one that is found now).
 
         Raises ExecutionNotFoundError, InvalidInputError for an answer that doesn't fit the form, ConflictError when
-        somebody was first (it says who, and when) or nobody is asked.
+        somebody was first (it says who, and when), another run has begun, or nobody is asked.
         """
-        await self.command(execution, await self._telling.answer(execution, task, value, by))
+        await self.command(execution, await self._telling.answer(execution, task, value, by, run))
 
     async def find(self, beginning: str) -> ExecutionRow:
         """Return the execution whose id begins so. Raises ExecutionNotFoundError, also if several do."""

@@ -13,6 +13,7 @@ from podium.app.said import MAX_NAME, check_texts, encoded
 from podium.engine import events as ev
 from podium.engine import inputs as inp
 from podium.engine.asking import DECISIONS, SKIP, why_not_resolved
+from podium.engine.continuing import why_passed
 from podium.engine.state import State
 from podium.engine.steering import Rerun, rerun_of, why_not_from, why_not_retried
 from podium.engine.values import value_of
@@ -31,22 +32,32 @@ class Steering:
         self._finding = finding
 
     async def skip(
-        self, execution: str, task: str, *, reason: str = "", by: str = "", input_id: str | None = None
+        self, execution: str, task: str, *, reason: str = "", by: str = "", input_id: str | None = None, run: int = 0
     ) -> list[ev.Event]:
         """Decide that a task isn't to be done. Raises TaskNotFoundError, ConflictError."""
         check_texts(by, reason)
-        await self._known(execution, task)
-        return await self._delivering.command(execution, inp.Skip(task, reason, by), input_id)
+        present = await self._known(execution, task)
+        return await self._delivering.command(execution, inp.Skip(task, reason, by, run or present), input_id)
 
     async def complete(
-        self, execution: str, task: str, value: Any, *, reason: str = "", by: str = "", input_id: str | None = None
+        self,
+        execution: str,
+        task: str,
+        value: Any,
+        *,
+        reason: str = "",
+        by: str = "",
+        input_id: str | None = None,
+        run: int = 0,
     ) -> list[ev.Event]:
         """Give a task's result. Raises TaskNotFoundError, ConflictError, InvalidInputError for what is no JSON."""
         check_texts(by, reason)
-        await self._known(execution, task)
+        present = await self._known(execution, task)
         kept, content = value_of(encoded(value))
         blobs = [Blob(self._settings.tenant, kept.blob, content)] if content is not None and kept.blob else []
-        return await self._delivering.command(execution, inp.Complete(task, kept, reason, by), input_id, blobs)
+        return await self._delivering.command(
+            execution, inp.Complete(task, kept, reason, by, run or present), input_id, blobs
+        )
 
     async def resolve(
         self,
@@ -57,6 +68,7 @@ class Steering:
         reason: str = "",
         by: str = "",
         input_id: str | None = None,
+        run: int = 0,
     ) -> list[ev.Event]:
         """Decide what becomes of a task that has failed and asks. Raises TaskNotFoundError, ConflictError,
         InvalidInputError for what is no decision.
@@ -66,12 +78,13 @@ class Steering:
         check_texts(by, reason)
         state = (await self._finding.follower(execution)).state
         _check_known(state, task)
-        given: inp.Input = inp.Resolve(task, decision, reason, by)
+        run = run or state.run
+        given: inp.Input = inp.Resolve(task, decision, reason, by, run)
         if decision == SKIP:
-            refusal = why_not_resolved(state, task)
+            refusal = why_passed(state, run) or why_not_resolved(state, task)
             if refusal:
                 raise ConflictError(refusal)
-            given = inp.Skip(task, reason, by)
+            given = inp.Skip(task, reason, by, run)
         return await self._delivering.command(execution, given, input_id)
 
     async def retry(
@@ -93,8 +106,11 @@ class Steering:
             raise ConflictError(refusal)
         return rerun_of(state, from_task)
 
-    async def _known(self, execution: str, task: str) -> None:
-        _check_known((await self._finding.follower(execution)).state, task)
+    async def _known(self, execution: str, task: str) -> int:
+        """Return in which run an execution is that has this task. Raises TaskNotFoundError."""
+        state = (await self._finding.follower(execution)).state
+        _check_known(state, task)
+        return state.run
 
 
 def _check_known(state: State, task: str) -> None:

@@ -33,16 +33,20 @@ class Telling:
             raise InvalidInputError(f"a signal's name is a word of at most {MAX_NAME} characters")
         return inp.Signal(name, await self._kept(value))
 
-    async def answer(self, execution: str, task: str, value: Any, by: str) -> inp.Answer:
-        """Return the input of an answer. Raises InvalidInputError, which names each field that doesn't fit."""
+    async def answer(self, execution: str, task: str, value: Any, by: str, run: int = 0) -> inp.Answer:
+        """Return the input of an answer, to what is asked in a run (0: the present one).
+
+        Raises InvalidInputError, which names each field that doesn't fit.
+        """
         check_texts(by)
-        asked = (await self._follower(execution)).state.tasks.get(task)
+        state = (await self._follower(execution)).state
+        asked = state.tasks.get(task)
         form = asked.compiled.spec.form if asked is not None and asked.wait is not None else None
         if form is not None:
             problems = form_problems(form, value)
             if problems:
                 raise InvalidInputError(f"the answer doesn't fit the form of {task}: {'; '.join(problems)}")
-        return inp.Answer(task, await self._kept(value), by)
+        return inp.Answer(task, await self._kept(value), by, run or state.run)
 
     async def _kept(self, value: Any) -> Value:
         """Return a value as the log keeps it; a large one is in the store then."""

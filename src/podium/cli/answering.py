@@ -55,6 +55,16 @@ def answer(
     ] = None,
     by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who answers; else the user's name.")] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="With a decision: why.")] = "",
+    run: Annotated[
+        int,
+        typer.Option(
+            "--run",
+            metavar="N",
+            min=1,
+            help="In which run of a loop it was asked; else, the present one.",
+            show_default=False,
+        ),
+    ] = 0,
 ) -> int:
     """Answer what a task asks; the first answer counts.
 
@@ -66,7 +76,7 @@ def answer(
     from podium.cli.sessions import finish, found, looking
 
     if decision:
-        return _decided(manners, execution, task, decision, value is not None or bool(field), reason, by)
+        return _decided(manners, execution, task, decision, value is not None or bool(field), reason, by, run)
     who = by if by is not None else os.environ.get("USER", "")
 
     async def whole() -> None:
@@ -74,7 +84,8 @@ def answer(
             row = await found(podium, execution)
             state = (await podium.follower(row.id)).state
             _refuse_undecided(state, task)
-            await podium.answer(row.id, task, _given(state, task, value, field or []), by=who)
+            given = _given(state, task, value, field or [])
+            await podium.answer(row.id, task, given, by=who, run=run or state.run)
             if manners.json:
                 print_json({"execution_id": row.id, "task": task, "by": who})
             else:
@@ -85,7 +96,7 @@ def answer(
 
 
 def _decided(
-    manners: Manners, execution: str, task: str, decision: str, valued: bool, reason: str, by: str | None
+    manners: Manners, execution: str, task: str, decision: str, valued: bool, reason: str, by: str | None, run: int
 ) -> int:
     """Take a decision about a task that has failed. Raises InvalidInputError for a decision with a value."""
     from podium.cli.steering import decide_asked
@@ -93,7 +104,7 @@ def _decided(
 
     if valued:
         raise InvalidInputError("a decision has no value; `podium complete` gives the result of a task that has failed")
-    return decide_asked(manners, execution, task, decision, reason, by)
+    return decide_asked(manners, execution, task, decision, reason, by, run)
 
 
 def _refuse_undecided(state: State, task: str) -> None:
@@ -168,6 +179,7 @@ async def _document(podium: Podium, state: State, path: str) -> dict[str, Any]:
         "execution_id": state.id,
         "workflow": state.definition.workflow.name,
         "task": path,
+        "run": state.run,
         "title": task.compiled.spec.name,
         "assignee": wait.name or None,
         "since": in_words(task.ready_us),
@@ -203,7 +215,7 @@ def _table(asked: list[dict[str, Any]]) -> str:
     rows = [
         (
             one["execution_id"],
-            one["task"],
+            one["task"] if one["run"] == 1 else f"{one['task']} (run {one['run']})",
             one["assignee"] or "anybody",
             one["since"],
             one["title"] if one["title"] != one["task"] else one["workflow"],

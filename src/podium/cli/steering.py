@@ -21,14 +21,25 @@ if TYPE_CHECKING:
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="The task's id, or an instance's: `task[3]`.")]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; without it, you by your user name.")]
+Run = Annotated[
+    int,
+    typer.Option(
+        "--run", metavar="N", min=1, help="Which run of a loop is meant; else, the present one.", show_default=False
+    ),
+]
 _LABEL = 14
 
 
-def skip(manners: Manners, execution: ExecutionId, task: TaskName, reason: Reason = "", by: By = None) -> int:
+def skip(
+    manners: Manners, execution: ExecutionId, task: TaskName, reason: Reason = "", by: By = None, run: Run = 0
+) -> int:
     """Decide that a task isn't to be done. What depends on it goes by its `run_if`; a live attempt is told to stop."""
     who = by if by is not None else user_name()
     return _decide(
-        manners, execution, task, lambda podium, row_id: podium.skip(row_id, task, reason=reason[:MAX_REASON], by=who)
+        manners,
+        execution,
+        task,
+        lambda podium, row_id: podium.skip(row_id, task, reason=reason[:MAX_REASON], by=who, run=run),
     )
 
 
@@ -41,6 +52,7 @@ def complete(
     ],
     reason: Reason = "",
     by: By = None,
+    run: Run = 0,
 ) -> int:
     """Give a task's result in its agent's place. A live attempt is told to stop; its own result comes too late."""
     from podium.cli.given import json_value
@@ -50,12 +62,12 @@ def complete(
         manners,
         execution,
         task,
-        lambda podium, row_id: podium.complete(row_id, task, result, reason=reason[:MAX_REASON], by=who),
+        lambda podium, row_id: podium.complete(row_id, task, result, reason=reason[:MAX_REASON], by=who, run=run),
     )
 
 
 def decide_asked(
-    manners: Manners, execution: str, task: str, decision: str, reason: str = "", by: str | None = None
+    manners: Manners, execution: str, task: str, decision: str, reason: str = "", by: str | None = None, run: int = 0
 ) -> int:
     """Decide what becomes of a task that has failed and asks: `retry`, `skip` or `fail`."""
     who = by if by is not None else user_name()
@@ -63,7 +75,7 @@ def decide_asked(
         manners,
         execution,
         task,
-        lambda podium, row_id: podium.resolve(row_id, task, decision, reason=reason[:MAX_REASON], by=who),
+        lambda podium, row_id: podium.resolve(row_id, task, decision, reason=reason[:MAX_REASON], by=who, run=run),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.continuing import why_passed
 from podium.engine.state import DECIDING, State, TaskState
 from podium.engine.steering import SOMEBODY, why_unknown
 from podium.fleet.messages import ErrorInfo
@@ -38,7 +39,7 @@ def asking(state: State) -> list[str]:
 
 def resolve(state: State, given: inp.Resolve, now_us: int) -> list[ev.Event]:
     """Return what a person's decision about a parked task causes."""
-    refusal = why_not_resolved(state, given.task)
+    refusal = why_passed(state, given.run) or why_not_resolved(state, given.task)
     if refusal:
         return [ev.InputIgnored(refusal)]
     by, task = given.by or SOMEBODY, state.tasks[given.task]

@@ -53,6 +53,11 @@ def begin(state: State, now_us: int) -> list[ev.Event]:
     return [ev.RunStarted(state.run + 1, deadline_us)]
 
 
+def why_passed(state: State, run: int) -> str:
+    """Return that a person speaks of another run than the present one; empty if not. 0: of whichever it is."""
+    return "" if run in (0, state.run) else f"run {run} was meant; it is run {state.run} now"
+
+
 def why_not_yet(state: State) -> str:
     """Return in a few words what the next run waits for; empty if it begins at once."""
     if state.next_run is None or state.next_run.begins_us <= state.updated_us:

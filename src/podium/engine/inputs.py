@@ -161,6 +161,7 @@ class Skip(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="skip"
     task: str
     reason: str = ""
     by: str = ""
+    run: int = 0  # which is meant; 0: whichever it is
 
 
 class Complete(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="complete"):
@@ -170,6 +171,7 @@ class Complete(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="c
     value: Value
     reason: str = ""
     by: str = ""
+    run: int = 0  # which is meant; 0: whichever it is
 
 
 class Resolve(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="resolve"):
@@ -179,6 +181,7 @@ class Resolve(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="re
     decision: str
     reason: str = ""
     by: str = ""
+    run: int = 0  # in which it was asked; 0: whichever it is
 
 
 class Signal(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="signal"):
@@ -194,6 +197,7 @@ class Answer(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="ans
     task: str
     value: Value = NULL
     by: str = ""
+    run: int = 0  # in which it was asked; 0: whichever it is
 
 
 class Await(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="await"):

@@ -16,6 +16,7 @@ import msgspec
 from podium.clock import seconds_to_us
 from podium.engine import events as ev
 from podium.engine import inputs as inp
+from podium.engine.continuing import why_passed
 from podium.engine.scope import decoded, scope_for, text_of
 from podium.engine.state import DECIDING, State, TaskState
 from podium.engine.values import INLINE_LIMIT, NULL, Value
@@ -175,7 +176,7 @@ def _accepting(state: State, task: TaskState) -> Callable[[Value], bool]:
 
 def answer(state: State, given: inp.Answer) -> list[ev.Event]:
     """Return what a person's answer does: the first one that fits the form ends the wait."""
-    refusal = _why_no_answer(state, given)
+    refusal = why_passed(state, given.run) or _why_no_answer(state, given)
     if refusal:
         return [ev.InputIgnored(refusal)]
     return [ev.TaskCompleted(given.task, 0, given.value, given.by)]

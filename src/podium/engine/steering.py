@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from podium.engine import events as ev
 from podium.engine import inputs as inp
-from podium.engine.continuing import CONTINUE_ERROR
+from podium.engine.continuing import CONTINUE_ERROR, why_passed
 from podium.engine.evolve import opens_again
 from podium.engine.state import DECIDING, State, TaskState, unfinished_instances
 from podium.fleet.messages import ErrorInfo
@@ -29,17 +29,19 @@ _WITHOUT_SUCCESS = (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
 def skip(state: State, given: inp.Skip, now_us: int) -> list[ev.Event]:
     """Return what a person's skip of a task causes."""
     by = given.by or SOMEBODY
-    return _end_by_hand(state, ev.TaskSkipped(given.task, given.reason, by), by, now_us)
+    return _end_by_hand(state, given, ev.TaskSkipped(given.task, given.reason, by), by, now_us)
 
 
 def complete(state: State, given: inp.Complete, now_us: int) -> list[ev.Event]:
     """Return what a person's result of a task causes."""
     by = given.by or SOMEBODY
-    return _end_by_hand(state, ev.TaskCompleted(given.task, 0, given.value, by, given.reason), by, now_us)
+    return _end_by_hand(state, given, ev.TaskCompleted(given.task, 0, given.value, by, given.reason), by, now_us)
 
 
-def _end_by_hand(state: State, end: ev.TaskSkipped | ev.TaskCompleted, by: str, now_us: int) -> list[ev.Event]:
-    refusal = why_not_ended(state, end.task)
+def _end_by_hand(
+    state: State, given: inp.Skip | inp.Complete, end: ev.TaskSkipped | ev.TaskCompleted, by: str, now_us: int
+) -> list[ev.Event]:
+    refusal = why_passed(state, given.run) or why_not_ended(state, end.task)
     if refusal:
         return [ev.InputIgnored(refusal)]
     opened: list[ev.Event] = [] if state.status in DECIDING else [_opened(state, now_us, by=by)]
