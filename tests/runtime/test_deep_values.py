@@ -15,6 +15,7 @@ from podium.engine.values import Value
 from podium.exceptions import CorruptHistoryError, ExpressionError
 from podium.fleet import messages as msg
 from podium.workflow.model import ContinueAsNew, ExecutionStatus, Task, TaskType, Workflow
+from podium.workflow.nesting import MAX_NESTING
 from tests.engine.playing import Play
 from tests.runtime.support import crash, start, virtual
 
@@ -83,3 +84,17 @@ async def test_an_engine_lives_on_with_it_and_comes_up_again(monkeypatch):
     hand.succeed((await hand.assigned()).attempt)
     async with asyncio.timeout(60):
         assert await again.finished(other) is ExecutionStatus.COMPLETED
+
+
+@virtual
+async def test_a_childs_result_that_its_output_nests_too_deeply_fails_the_task_that_waits_for_it():
+    kid = Workflow(name="kid", tasks=(Task(id="x", agent_type="hand"),), output={"got": "${tasks.x.result}"})
+    engine, hand, _ = await start()
+    execution = await engine.submit(Workflow(name="w", tasks=(Task(id="kid", workflow=kid),)))
+    attempt = await hand.assigned()
+    hand.say(msg.Succeeded(hand.agent, attempt.attempt, Raw(b"[" * MAX_NESTING + b"]" * MAX_NESTING)))
+    async with asyncio.timeout(60):
+        assert await engine.finished(execution) is ExecutionStatus.FAILED
+    error = (await engine.state_of(execution)).error
+    assert error is not None
+    assert "its result can't be had: it is nested more than 100 levels deep" in error.message
