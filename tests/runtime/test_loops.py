@@ -16,7 +16,15 @@ from podium.engine.replay import replay_execution
 from podium.engine.runtime import Engine
 from podium.fleet import messages as msg
 from podium.store.memory import MemoryStore
-from podium.workflow.model import ContinueAsNew, ExecutionStatus, Task, TaskType, Workflow
+from podium.workflow.model import (
+    ContinueAsNew,
+    ExecutionStatus,
+    ParentClose,
+    Task,
+    TaskType,
+    Workflow,
+    WorkflowConfig,
+)
 from tests.runtime.support import Hand, UnreliableStore, crash, sound, start, virtual, workflow
 
 COMPLETED, CANCELLED = ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED
@@ -149,5 +157,23 @@ async def test_a_parent_waits_for_the_last_run_of_its_child():
     execution = await engine.submit(parent)
     assert await engine.finished(execution) is COMPLETED
     assert await output_of(store, execution) == 7
+    await sound(store, engine)
+    await engine.stop()
+
+
+@virtual
+async def test_an_abandoned_child_has_its_parents_deadline_in_every_run():
+    wait = Task(id="w", type=TaskType.WAIT, wait_for=3.0)
+    child = Workflow(name="child", tasks=(wait,), continue_as_new=ContinueAsNew())
+    sub = Task(id="sub", workflow=child, parent_close=ParentClose.ABANDON)
+    engine, _, store = await start()
+    execution = await engine.submit(workflow(sub, name="parent", config=WorkflowConfig(timeout=10)))
+    assert await engine.finished(execution) is ExecutionStatus.FAILED
+    events = [event for row in await store.history(execution) for event in decode_row(row)[1]]
+    (begun,) = [event.execution for event in events if isinstance(event, ev.ChildStarted)]
+    assert await asyncio.wait_for(engine.finished(begun), 5) is ExecutionStatus.FAILED
+    state = await engine.state_of(begun)
+    assert (state.run, state.error and state.error.type) == (4, "DeadlineExceeded")
+    await asyncio.sleep(1)  # until its parent has been told
     await sound(store, engine)
     await engine.stop()

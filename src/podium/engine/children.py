@@ -115,7 +115,7 @@ def start_of(state: State, event: ev.ChildStarted) -> inp.Start:
         event.priority,
         event.timeout_seconds,
         state.preferred_agent,
-        parent=inp.Parent(state.id, event.task, event.number, depth_of(state) + 1),
+        parent=inp.Parent(state.id, event.task, event.number, depth_of(state) + 1, state.deadline_us),
     )
 
 

@@ -48,8 +48,11 @@ def what_follows(state: State, now_us: int) -> ev.RunCompleted | ev.ExecutionFai
 
 
 def begin(state: State, now_us: int) -> list[ev.Event]:
-    """Return that the next run begins; each has the time that the first one had."""
-    deadline_us = None if state.timeout_us is None else now_us + state.timeout_us
+    """Return that the next run begins; each has the first one's time, a child's no more than its parent's."""
+    ends = [] if state.timeout_us is None else [now_us + state.timeout_us]
+    if state.origin is not None and state.origin.deadline_us is not None:
+        ends.append(state.origin.deadline_us)
+    deadline_us = min(ends, default=None)
     return [ev.RunStarted(state.run + 1, deadline_us)]
 
 

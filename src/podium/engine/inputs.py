@@ -16,12 +16,15 @@ HANDED_BACK = "handed back by its agent"  # why an attempt that had begun came b
 
 
 class Parent(Struct, frozen=True, omit_defaults=True):
-    """Whose child an execution is: of which execution's task, its which child, how many executions are above it."""
+    """Whose child an execution is: of which execution's task, its which child, how many executions are above it; and
+    until when that one had time, which bounds every run of the child.
+    """
 
     execution: str
     task: str
     number: int
     depth: int
+    deadline_us: int | None = None
 
 
 class Start(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="start"):
