@@ -18,7 +18,7 @@ _OTHERS: Final = bytes(each for each in range(256) if each not in _BRACKETS)
 def check_nesting(text: bytes, what: str) -> None:
     """Raise InvalidInputError, in words that begin with `what`, for a JSON text that is nested too deeply.
 
-    Almost every text has fewer brackets than that and is only searched for them; a large one costs less than half of
+    Almost every text has fewer brackets than that and is only searched for them; a large one costs up to
     what reading it would.
     """
     if text.count(b"[") + text.count(b"{") > MAX_NESTING and _depth(text) > MAX_NESTING:
