@@ -100,7 +100,7 @@ def test_whatever_the_result_is_the_task_ends_and_all_goes_on(tmp_path: Path, te
             await hand.say("result", {"result": {"taskId": assignment["taskId"]}})
             assert (await hand.end(later))["status"] == "COMPLETED"
         else:
-            assert result["error"]["type"] == "InvalidResult"
+            assert result["error"]["type"] in {"InvalidResult", "ResultError"}  # can't be read, or too deep to be kept
             assert (await hand.end(later))["status"] == "FAILED"
         await still_works(hand)
 
