@@ -88,6 +88,24 @@ def test_what_cannot_be_ended_is_refused_and_said_why(path: str, why: str) -> No
     check_history(play)
 
 
+def test_an_item_of_a_fallback_that_may_not_be_needed_again_cannot_be_ended() -> None:
+    play = play_of(
+        task("risky", for_each=[0], on_failure=OnFailure(FailureAction.FALLBACK, "spare")),
+        task("spare", for_each=[0, 1]),
+        task("x"),
+    )
+    play.grant("risky[0]")
+    play.fail("risky[0]", retryable=False)
+    play.grant("spare[0]")
+    play.fail("spare[0]", retryable=False)
+    assert str(play.status) == "failed"
+    play.give(inp.Retry())
+    for given in (inp.Skip("spare[0]"), inp.Complete("spare[1]", json_value(1))):
+        assert "runs only if risky fails" in ignored(play.give(given))
+        check_state(play)
+    check_history(play)
+
+
 def test_nothing_is_decided_of_what_is_cancelled_or_has_ended() -> None:
     play = play_of(task("x"), task("y"))
     play.grant("x")

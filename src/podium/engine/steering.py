@@ -85,10 +85,13 @@ def _ended_already(task: TaskState) -> str:
 
 
 def _why_not_its_turn(state: State, task: TaskState) -> str:
-    primary = task.compiled.stands_in_for if task.parent is None else None
-    if primary is None or state.tasks[primary].substitute == task.path:
-        return ""
-    return f"task {task.path} runs only if {primary} fails, and that hasn't happened"
+    whole = task.parent or task
+    primary = whole.compiled.stands_in_for
+    if primary is not None and state.tasks[primary].substitute != whole.path:
+        return f"task {task.path} runs only if {primary} fails, and that hasn't happened"
+    if whole is not task and whole.status is TaskStatus.PENDING:
+        return f"task {task.path} is one of {whole.path}, which hasn't begun again"
+    return ""
 
 
 def _why_not_opened(state: State, task: TaskState) -> str:
